@@ -1,0 +1,1 @@
+"""The DAG, retry and scheduling core, and the flows that run on it."""

@@ -1,0 +1,94 @@
+"""Every error of the core, and the signals a task may raise.
+
+    RatchetError                 one sentence, and the next thing to type
+    ├── ConfigError              a setting is missing, unknown, or of the wrong type
+    ├── GraphError               a flow's shape is wrong; found when it is built
+    ├── NotStorable              a task's value is not a small typed value
+    ├── NotFound                 there is no such flow, run or task
+    ├── Refused                  the verb does not fit the state (retry of a running run)
+    ├── IllegalTransition        the lifecycle table has no such line
+    ├── StoreError               the state store cannot be read or written
+    │   └── LeaseLost            another worker owns this work now; what we did is not recorded
+    └── ExecutorError            an executor cannot take or end work
+    Signal                       not errors: a task's way to say how the run goes on
+    ├── Halt                     it worked, and decided not to go on; the run ends halted
+    ├── Skip                     there is nothing to do; the run ends skipped
+    └── GiveUp                   it failed, and no retry can help
+
+Two attributes are a convention across all packages: ``hint`` (the next command or
+action, one line) and ``permanent`` (a retry cannot help).
+"""
+
+from __future__ import annotations
+
+
+class RatchetError(Exception):
+    """One sentence that says what is wrong, and a hint that says what to do next."""
+
+    permanent = True
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(RatchetError):
+    """A setting is missing, unknown, or of the wrong type."""
+
+
+class GraphError(RatchetError):
+    """A flow's shape is wrong: a cycle, an unknown input, a type that does not fit."""
+
+
+class NotStorable(RatchetError):
+    """A value is not a small typed value that the state store can keep as JSON."""
+
+
+class NotFound(RatchetError):
+    """There is no flow, run, task or model of that name."""
+
+
+class Refused(RatchetError):
+    """The verb does not fit the state that the thing is in."""
+
+
+class IllegalTransition(RatchetError):
+    """The lifecycle table has no line for this status and event."""
+
+
+class StoreError(RatchetError):
+    """The state store cannot be read or written."""
+
+    permanent = False
+
+
+class LeaseLost(StoreError):
+    """Another worker owns this work now; what we did with it is not recorded."""
+
+
+class ExecutorError(RatchetError):
+    """An executor cannot take or end a piece of work."""
+
+    permanent = False
+
+
+class Signal(Exception):
+    """How a task says that the run goes on differently; the reason is one sentence."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Halt(Signal):
+    """It worked, and decided not to go on: bad data, or a model that is not better."""
+
+
+class Skip(Signal):
+    """There is nothing to do, and the reason says why."""
+
+
+class GiveUp(Signal):
+    """It failed, and no retry can help."""
+
+    permanent = True

@@ -1,0 +1,86 @@
+"""What the engine asks of an executor, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from flows.core.records import ErrorInfo
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt ended, as its executor saw it."""
+
+    SUCCEEDED = "succeeded"  # returned; `value` is its JSON
+    HALTED = "halted"  # raised Halt; `reason` says why
+    SKIPPED = "skipped"  # raised Skip; `reason` says why
+    FAILED = "failed"  # raised; `error` says what
+    STOPPED = "stopped"  # ended because `stop` asked for it, and is gone
+    LOST = "lost"  # died without saying anything; nobody is working on it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One attempt, as data: enough to run it in any process that has the same code."""
+
+    attempt_id: str  # unique for ever; starting the same id twice runs it once
+    run_id: str
+    flow: str
+    task: str  # the task run's key
+    number: int  # of the attempt, from 1
+    function: str  # dotted path of the task, `flows.retrain:train`
+    arguments: str  # JSON object: parameter -> value
+    config: str = "{}"  # the run's resolved config, JSON
+    log: str | None = None  # file that takes what the task prints and logs; appended to
+    # The function itself, for executors in this process (notebooks define tasks in __main__).
+    call: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of one attempt."""
+
+    attempt_id: str
+    kind: OutcomeKind
+    value: str | None = None  # JSON text, for SUCCEEDED
+    reason: str | None = None  # one sentence, for HALTED, SKIPPED, STOPPED and LOST
+    error: ErrorInfo | None = None  # for FAILED
+    cpu_seconds: float | None = None  # processor time that the attempt used, where known
+
+
+Deliver = Callable[[Outcome], None]
+"""Called by an executor, from any thread, once for each attempt that has ended."""
+
+
+class Executor(Protocol):
+    """Runs attempts.
+
+    - `start` returns quickly (`inline` excepted) and may be called again with the same
+      attempt id: it adopts what is already running and never starts a second one.
+    - Every started attempt is delivered exactly once to `deliver`, in any order.
+    - Work beyond `slots` may be queued by the executor; the engine avoids it.
+    - `stop` asks; the attempt is delivered as STOPPED only once it is really gone. If it ends
+      by itself first, its own outcome is delivered.
+    - Executors that cannot end work (`kills` is False) ignore `stop` for what is running.
+    - `survives`: work goes on when this process dies, and can be adopted by its id.
+    - `close` ends everything that was started here, and returns when it is gone.
+    """
+
+    name: str
+    slots: int  # how many attempts run at once
+    kills: bool
+    survives: bool
+
+    def open(self, deliver: Deliver) -> None:
+        """Take the function that receives outcomes; called once, before anything else."""
+
+    def start(self, work: Work) -> None:
+        """Run `work`, or adopt it if it is already running."""
+
+    def stop(self, attempt_id: str, grace: float) -> None:
+        """Ask for the end of an attempt; after `grace` seconds it is ended by force."""
+
+    def close(self) -> None:
+        """End everything and give back what was held."""

@@ -1,0 +1,157 @@
+"""The nouns that are stored: runs, task runs, attempts, events, and how each may stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"  # recorded; nothing of it has started
+    RUNNING = "running"  # at least one task has been started
+    CANCELLING = "cancelling"  # told to end; something of it is still alive
+    SUCCEEDED = "succeeded"  # everything that had to run did
+    HALTED = "halted"  # it worked, and decided not to go on
+    FAILED = "failed"  # a task failed for good
+    CANCELLED = "cancelled"  # ended on request; nothing of it is alive
+    SKIPPED = "skipped"  # there was nothing to do; the reason says why
+
+    @property
+    def ended(self) -> bool:
+        """No further transition but a retry."""
+        return self not in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING)
+
+
+class TaskStatus(StrEnum):
+    """Where a task of a run stands."""
+
+    PENDING = "pending"  # waits for the tasks before it
+    READY = "ready"  # may be claimed, from `ready_at` on
+    RUNNING = "running"  # an attempt is alive, or its mapped children are
+    RETRYING = "retrying"  # failed or lost; may be claimed again from `ready_at` on
+    SUCCEEDED = "succeeded"  # its value is recorded
+    HALTED = "halted"  # it raised Halt
+    FAILED = "failed"  # out of retries
+    CANCELLED = "cancelled"  # ended on request
+    SKIPPED = "skipped"  # its condition did not hold, or it raised Skip
+
+    @property
+    def ended(self) -> bool:
+        """No further transition but a retry of the run."""
+        return self not in _OPEN
+
+    @property
+    def claimable(self) -> bool:
+        """May be started once `ready_at` has come."""
+        return self in (TaskStatus.READY, TaskStatus.RETRYING)
+
+
+_OPEN = frozenset(
+    {TaskStatus.PENDING, TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING}
+)
+
+
+class AttemptStatus(StrEnum):
+    """How one try of a task went."""
+
+    RUNNING = "running"  # claimed by a worker whose lease is (or was) alive
+    SUCCEEDED = "succeeded"  # returned a value
+    HALTED = "halted"  # raised Halt
+    SKIPPED = "skipped"  # raised Skip
+    FAILED = "failed"  # raised anything else
+    TIMED_OUT = "timed_out"  # ended by us at its timeout; it is gone
+    CANCELLED = "cancelled"  # ended by us on request; it is gone
+    LOST = "lost"  # its worker or its Ray job died; nobody is working on it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorInfo:
+    """An exception as data: it crossed a process boundary and is kept in the store."""
+
+    type: str  # class name, `ValueError`
+    message: str  # str(exception), one or several lines
+    kinds: tuple[str, ...] = ()  # dotted names of the class and its bases, for retry rules
+    trace: str = ""  # formatted traceback
+    hint: str | None = None  # the next thing to do, when the exception knows it
+    permanent: bool = False  # a retry cannot help
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One execution of a flow, with the config that it was composed with."""
+
+    id: str  # short, sortable by creation: `260704-0300-7f3a`
+    flow: str  # the flow's name
+    key: str  # unique per flow; the fire, data version or idempotency key behind it
+    status: RunStatus
+    reason: str | None  # one sentence: why it ended as it did
+    source: str  # dotted path of the flow, `flows.retrain:retrain`
+    config_digest: str  # sha256 of the resolved config
+    trigger: dict[str, Any]  # what started it: {"kind": "cli", ...}
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    seq: int  # number of its last event; the version of its state
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRun:
+    """One task of one run. Mapped children have keys such as `extract[3]`."""
+
+    run_id: str
+    key: str
+    status: TaskStatus
+    attempt: int = 0  # number of the newest attempt; 0 before the first
+    failures: int = 0  # attempts that failed or timed out since the run's last retry
+    losses: int = 0  # attempts that were lost since the run's last retry
+    ready_at: datetime | None = None  # not to be claimed before
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    reason: str | None = None  # one sentence for halted, skipped, failed, or reused
+    value: str | None = None  # JSON text of what it returned
+    error: ErrorInfo | None = None  # of the newest attempt that failed
+    cache_key: str | None = None  # digest of code version, inputs and config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try of one task run. Its id is derived, so that a start can be repeated safely."""
+
+    id: str  # `<run>.<task>.<number>`; the Ray submission id is derived from it
+    run_id: str
+    key: str
+    number: int
+    status: AttemptStatus
+    executor: str  # inline, threads, processes, ray
+    worker: str  # the worker that claimed it, and whose lease covers it
+    started_at: datetime
+    ended_at: datetime | None = None
+    stopping: str | None = None  # why it was told to end: `timeout` or `cancel`
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of the append-only record: every transition writes exactly one."""
+
+    id: int  # global order
+    at: datetime
+    kind: str  # `run.created`, `task.started`, `task.succeeded`, ...
+    run_id: str | None
+    task: str | None
+    attempt: int | None
+    data: dict[str, Any]  # what the kind carries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A worker's proof of life; what it claimed is claimable again once this has expired."""
+
+    name: str  # `worker:<id>`
+    holder: str  # host, process id and start time
+    token: int  # grows by one with every new holder
+    expires_at: datetime
