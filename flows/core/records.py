@@ -50,9 +50,7 @@ class TaskStatus(StrEnum):
         return self in (TaskStatus.READY, TaskStatus.RETRYING)
 
 
-_OPEN = frozenset(
-    {TaskStatus.PENDING, TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING}
-)
+_OPEN = frozenset({TaskStatus.PENDING, TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING})
 
 
 class AttemptStatus(StrEnum):
@@ -78,6 +76,29 @@ class ErrorInfo:
     trace: str = ""  # formatted traceback
     hint: str | None = None  # the next thing to do, when the exception knows it
     permanent: bool = False  # a retry cannot help
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt ended, as its executor saw it."""
+
+    SUCCEEDED = "succeeded"  # returned; `value` is its JSON
+    HALTED = "halted"  # raised Halt; `reason` says why
+    SKIPPED = "skipped"  # raised Skip; `reason` says why
+    FAILED = "failed"  # raised; `error` says what
+    STOPPED = "stopped"  # ended because it was told to, and is gone
+    LOST = "lost"  # died without saying anything; nobody is working on it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of one attempt, as an executor delivers it."""
+
+    attempt_id: str
+    kind: OutcomeKind
+    value: str | None = None  # JSON text, for SUCCEEDED
+    reason: str | None = None  # one sentence, for HALTED, SKIPPED, STOPPED and LOST
+    error: ErrorInfo | None = None  # for FAILED
+    cpu_seconds: float | None = None  # processor time that the attempt used, where known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +159,8 @@ class Attempt:
 class Event:
     """One line of the append-only record: every transition writes exactly one."""
 
-    id: int  # global order
+    id: int  # global order; 0 until it is stored
+    seq: int  # number within its run, from 1
     at: datetime
     kind: str  # `run.created`, `task.started`, `task.succeeded`, ...
     run_id: str | None

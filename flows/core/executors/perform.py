@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import time
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from flows.core.context import TaskContext, entered
 from flows.core.errors import GiveUp, Halt, NotFound, Skip
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
 from flows.core.records import ErrorInfo
+
+_WORK_FIELDS = tuple(name for name in Work.__dataclass_fields__ if name != "call")
 
 
 def perform(work: Work) -> Outcome:
@@ -31,7 +34,7 @@ def perform(work: Work) -> Outcome:
         outcome = _signalled(work, OutcomeKind.HALTED, halt.reason)
     except Skip as skip:
         outcome = _signalled(work, OutcomeKind.SKIPPED, skip.reason)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() in a task fails the task alone
         outcome = Outcome(
             attempt_id=work.attempt_id, kind=OutcomeKind.FAILED, error=describe(error)
         )
@@ -40,14 +43,12 @@ def perform(work: Work) -> Outcome:
 
 def perform_text(payload: str) -> str:
     """`perform` for executors that carry text: a Work as JSON in, an Outcome as JSON out."""
-    return values.dumps(perform(work_from_text(payload)))
+    return outcome_to_text(perform(work_from_text(payload)))
 
 
 def work_to_text(work: Work) -> str:
     """A Work as JSON text, without the in-process `call`."""
-    return values.dumps(
-        {name: getattr(work, name) for name in Work.__dataclass_fields__ if name != "call"}
-    )
+    return _to_text({name: getattr(work, name) for name in _WORK_FIELDS})
 
 
 def work_from_text(text: str) -> Work:
@@ -55,10 +56,20 @@ def work_from_text(text: str) -> Work:
     return Work(**values.loads(text))
 
 
+def outcome_to_text(outcome: Outcome) -> str:
+    """An Outcome as JSON text."""
+    return _to_text(values.to_json(outcome))
+
+
 def outcome_from_text(text: str) -> Outcome:
-    """The Outcome behind `perform_text`."""
+    """The Outcome behind `outcome_to_text`."""
     outcome: Outcome = values.loads(text, Outcome)
     return outcome
+
+
+def _to_text(data: values.Json) -> str:
+    # Not values.dumps: what fits the store may be longer than its limit once it is quoted.
+    return json.dumps(data, separators=(",", ":"))
 
 
 def describe(error: BaseException) -> ErrorInfo:

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Protocol
 
-from flows.core.records import ErrorInfo
-
-
-class OutcomeKind(StrEnum):
-    """How an attempt ended, as its executor saw it."""
-
-    SUCCEEDED = "succeeded"  # returned; `value` is its JSON
-    HALTED = "halted"  # raised Halt; `reason` says why
-    SKIPPED = "skipped"  # raised Skip; `reason` says why
-    FAILED = "failed"  # raised; `error` says what
-    STOPPED = "stopped"  # ended because `stop` asked for it, and is gone
-    LOST = "lost"  # died without saying anything; nobody is working on it
+from flows.core.records import Outcome as Outcome
+from flows.core.records import OutcomeKind as OutcomeKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +25,6 @@ class Work:
     log: str | None = None  # file that takes what the task prints and logs; appended to
     # The function itself, for executors in this process (notebooks define tasks in __main__).
     call: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The end of one attempt."""
-
-    attempt_id: str
-    kind: OutcomeKind
-    value: str | None = None  # JSON text, for SUCCEEDED
-    reason: str | None = None  # one sentence, for HALTED, SKIPPED, STOPPED and LOST
-    error: ErrorInfo | None = None  # for FAILED
-    cpu_seconds: float | None = None  # processor time that the attempt used, where known
 
 
 Deliver = Callable[[Outcome], None]

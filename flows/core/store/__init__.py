@@ -1,1 +1,7 @@
-""""""
+"""The state store: what was decided, durable before the next thing starts."""
+
+from flows.core.store.reads import RunDetail
+from flows.core.store.runs import Claim, NewRun, Step
+from flows.core.store.store import Store
+
+__all__ = ["Claim", "NewRun", "RunDetail", "Step", "Store"]

@@ -1,0 +1,1 @@
+"""Checks of the data before training: config, what they found, and how they run."""

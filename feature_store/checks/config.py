@@ -1,0 +1,69 @@
+"""Which checks stand before training: each one is a line of config."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ExtraColumns(StrEnum):
+    """What to do about columns that the view did not have when it was declared."""
+
+    FORBID = "forbid"
+    """They fail the schema check."""
+    ALLOW = "allow"
+    """They are let through (and stay unused)."""
+
+
+class Scope(StrEnum):
+    """Which rows the checks of values look at."""
+
+    NEW = "new"
+    """The rows that are new in the snapshot."""
+    ALL = "all"
+    """Every row of the snapshot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Closed bounds; a missing one is open."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    min: float | None = None
+    """Smallest value allowed."""
+    max: float | None = None
+    """Largest value allowed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChecksConfig:
+    """What the data of a snapshot must satisfy before anything is trained on it."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    scope: Scope = Scope.NEW
+    """Rows that nulls, ranges, allowed, duplicates and label_classes look at."""
+    schema: bool = True
+    """Compare column names and types with those recorded for the view."""
+    extra_columns: ExtraColumns = ExtraColumns.FORBID
+    """With `schema`: whether columns may have been added since."""
+    nulls: dict[str, float] = field(default_factory=lambda: {"*": 0.0})
+    """Column -> largest share of nulls (0 to 1; NaN counts as null); "*": every other column of
+    the view; an empty mapping turns the check off."""
+    ranges: dict[str, Range] = field(default_factory=dict)
+    """Numeric column -> closed range; nulls and NaN are left to `nulls`."""
+    allowed: dict[str, tuple[str | int | bool, ...]] = field(default_factory=dict)
+    """Column -> the values that it may hold; nulls are left to `nulls`."""
+    duplicates: float | None = 0.0
+    """Largest share of rows (0 to 1) that repeat the entities and event time of another row;
+    None: not checked."""
+    min_new_rows: int = 1
+    """Fewest new rows worth a training; 0: not checked."""
+    volume_factor: float | None = None
+    """New rows per version may differ from the median of earlier versions by this factor at
+    most, either way; needs three earlier versions; None: not checked."""
+    max_age: timedelta | None = None
+    """Largest age of the newest event time; None: not checked."""
+    label_classes: int = 0
+    """Fewest different labels (2 for a classifier); 0: not checked."""

@@ -1,0 +1,76 @@
+"""Running the checks: what is known from the log first, then one pass over the columns needed."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from feature_store.checks.config import ChecksConfig, Scope
+from feature_store.checks.report import CheckReport, CheckResult
+from feature_store.checks.rows import age, volume
+from feature_store.checks.schema import named_columns, schema
+from feature_store.checks.values import Checked, values
+from feature_store.columns import column_types, require
+from feature_store.snapshot import Snapshot
+from feature_store.store import FeatureStore
+
+_REASONS = 3
+
+
+def run_checks(
+    store: FeatureStore, snapshot: Snapshot, config: ChecksConfig, *, now: datetime
+) -> CheckReport:
+    """Say whether a snapshot is fit to train on.
+
+    - Bad data is a report that did not pass; a config that names a column which neither the view
+      nor its table ever had is `UnknownColumn`.
+    - A column that the view declares and the snapshot lacks fails, once, and is not looked at
+      further; so does one whose type no longer allows a check.
+    - Only the columns that a check names are read, in one streaming pass (duplicates: a second).
+    - With `scope: new`, duplicates are looked for among the new rows only.
+    - `now` is the moment against which `max_age` is measured.
+    """
+    view = store.view(snapshot.view)
+    declared = store.declared_columns(view.name)
+    found = column_types(store.schema(snapshot)) if declared else {}
+    require(view.name, named_columns(config, view), {**declared, **found, **_own(view.columns)})
+
+    rows = snapshot.new_rows if config.scope is Scope.NEW else snapshot.rows
+    results = [*schema(config, view, declared, found, snapshot)]
+    results += volume(config, snapshot, store.history(view.name))
+    results += age(config, snapshot, now)
+    if rows:
+        parts = store.changes(snapshot) if config.scope is Scope.NEW else store.parts(snapshot)
+        checked = Checked(
+            view=view,
+            types=found,
+            dataset=store.dataset(snapshot, parts),
+            rows=rows,
+            scope="the new rows" if config.scope is Scope.NEW else f"version {snapshot.version}",
+        )
+        results += values(config, checked)
+    return _report(snapshot, rows, results)
+
+
+def _own(columns: Iterable[str]) -> dict[str, str]:
+    return dict.fromkeys(columns, "")
+
+
+def _report(snapshot: Snapshot, rows: int, results: list[CheckResult]) -> CheckReport:
+    failed = [result for result in results if not result.passed]
+    if failed:
+        left = len(failed) - _REASONS
+        more = f"; and {left} more" if left > 0 else ""
+        reason = "; ".join(result.message for result in failed[:_REASONS]) + more
+    else:
+        reason = (
+            f"{len(results)} checks passed on {rows} rows of {snapshot.view} "
+            f"version {snapshot.version}"
+        )
+    return CheckReport(
+        view=snapshot.view,
+        version=snapshot.version,
+        since=snapshot.since,
+        passed=not failed,
+        rows=rows,
+        reason=reason,
+        results=(*failed, *(result for result in results if result.passed)),
+    )

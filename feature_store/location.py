@@ -1,0 +1,186 @@
+"""Where files are: local paths and object-store URIs, and small documents in either.
+
+A local location is an absolute path. Anything else is a URI that pyarrow's file systems and
+Delta both understand; credentials come from the environment (AWS_*, GOOGLE_*, AZURE_*).
+"""
+
+import json
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from feature_store.errors import InvalidConfig, StoreUnavailable
+
+_PARALLEL_READS = 16
+
+
+def resolve(uri: str) -> str:
+    """Make a local path absolute, and strip a URI's last slash; `InvalidConfig` when empty."""
+    if not uri:
+        raise InvalidConfig("the feature store's uri is empty", hint="set feature_store.uri")
+    scheme = urlsplit(uri).scheme
+    if scheme == "file":
+        return os.path.abspath(unquote(urlsplit(uri).path))  # noqa: PTH100 (keeps symlinks)
+    if is_local(uri):
+        return os.path.abspath(Path(uri).expanduser())  # noqa: PTH100 (keeps symlinks)
+    return uri.rstrip("/")
+
+
+def is_local(uri: str) -> bool:
+    """Tell a local path from a URI."""
+    return "://" not in uri
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """Open the pyarrow file system of a resolved location, and its path there."""
+    if is_local(uri):
+        return pafs.LocalFileSystem(), uri
+    try:
+        opened: tuple[Any, str] = pafs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreUnavailable(
+            f"{uri} cannot be opened: {first_line(error)}",
+            hint="use s3://, gs:// or abfss://, and check the credentials in the environment",
+        ) from error
+    return opened
+
+
+def first_line(error: BaseException) -> str:
+    """Say in one line what a library said in many."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
+def missing(uris: list[str]) -> list[str]:
+    """Return those of some files (all in one store) that do not exist."""
+    if not uris:
+        return []
+    if is_local(uris[0]):
+        return [uri for uri in uris if not os.path.exists(uri)]  # noqa: PTH110 (ten times faster)
+    files, _ = filesystem(uris[0])
+    paths = [filesystem(uri)[1] for uri in uris]
+    found = files.get_file_info(paths)
+    return [
+        uri for uri, info in zip(uris, found, strict=True) if info.type == pafs.FileType.NotFound
+    ]
+
+
+class Documents:
+    """Small JSON documents under one root; each write is whole or not there at all."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """Return a document, or None when there is none."""
+        text = self.read_text(path)
+        if text is None:
+            return None
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise StoreUnavailable(
+                f"{self.root}/{path} is not JSON: {error}", hint="restore the file from a backup"
+            ) from error
+        return dict(document)
+
+    def read_text(self, path: str) -> str | None:
+        """Return a file's text, or None when there is none."""
+        try:
+            if is_local(self.root):
+                return Path(self.root, path).read_text(encoding="utf-8")
+            files, base = filesystem(self.root)
+            with files.open_input_stream(f"{base}/{path}") as stream:
+                return bytes(stream.read()).decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _unavailable(self.root, path, "read", error) from error
+
+    def read_texts(self, paths: list[str]) -> list[str | None]:
+        """Read many files; in an object store, several at a time."""
+        if is_local(self.root) or len(paths) < 2:
+            return [self.read_text(path) for path in paths]
+        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+            return list(pool.map(self.read_text, paths))
+
+    def write(self, path: str, document: dict[str, Any]) -> None:
+        """Write a document over whatever was there."""
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        try:
+            if is_local(self.root):
+                target = Path(self.root, path)
+                temporary = write_temporary(target, text.encode())
+                temporary.replace(target)
+                sync_folder(target.parent)
+                return
+            files, base = filesystem(self.root)
+            with files.open_output_stream(f"{base}/{path}") as stream:
+                stream.write(text.encode())
+        except OSError as error:
+            raise _unavailable(self.root, path, "written", error) from error
+
+    def names(self, folder: str, suffix: str) -> tuple[str, ...]:
+        """Names in a folder that end in `suffix`, sorted; none when there is no such folder."""
+        try:
+            if is_local(self.root):
+                found = [entry.name for entry in Path(self.root, folder).iterdir()]
+            else:
+                files, base = filesystem(self.root)
+                place = "/".join(part for part in (base, folder) if part)
+                selector = pafs.FileSelector(place, allow_not_found=True)
+                found = [info.base_name for info in files.get_file_info(selector)]
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except OSError as error:
+            raise _unavailable(self.root, folder, "read", error) from error
+        return tuple(sorted(n for n in found if n.endswith(suffix) and not n.startswith(".")))
+
+    def remove(self, path: str) -> None:
+        """Remove a document, if it is there."""
+        try:
+            if is_local(self.root):
+                Path(self.root, path).unlink(missing_ok=True)
+            else:
+                files, base = filesystem(self.root)
+                files.delete_file(f"{base}/{path}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unavailable(self.root, path, "removed", error) from error
+
+
+def write_temporary(target: Path, content: bytes) -> Path:
+    """Write a hidden sibling of `target` down to the disk; the caller renames or links it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries down to the disk, so that a rename outlives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unavailable(root: str, path: str, verb: str, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{root}/{path} cannot be {verb}: {error.strerror or first_line(error)}",
+        hint="check that the feature store's folder exists, is writable and has free space",
+    )

@@ -1,0 +1,162 @@
+"""The feature store as the rest of Ratchet sees it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from feature_store.config import FeatureStoreConfig
+from feature_store.delta import DeltaTables
+from feature_store.errors import InvalidConfig, nearest
+from feature_store.parquet import ParquetTables
+from feature_store.snapshot import Part, Snapshot, Version
+from feature_store.view_store import ViewStore
+from feature_store.views import FeatureView
+
+
+class FeatureStore(Protocol):
+    """Views, their versions, and snapshots of them.
+
+    Versions
+    - Version 0 is the view as created: a schema and no rows. The first append makes version 1.
+    - Every append is exactly one version, also one of no rows; versions are never renumbered.
+    - Other writers' commits to a Delta table (optimize, delete, update ...) are versions too.
+
+    Types
+    - Columns are stored as the types that every backend can hold: timestamps in microseconds UTC
+      (finer digits are cut off, a time without zone is taken as UTC), dictionaries as their
+      values, unsigned integers one size up, half floats as float32.
+    """
+
+    def create(self, view: FeatureView, schema: pa.Schema | None = None) -> FeatureView:
+        """Declare a view, and make its empty table (version 0).
+
+        - Declaring the same view twice changes nothing; another definition is `ViewExists`.
+        - With a table already there (others wrote it), the view is laid over it; its schema is
+          recorded as it stands now.
+        - Without a schema and without a table, the first append decides the schema.
+        - Columns of the view that the schema lacks: `UnknownColumn`; an event time that is not a
+          timestamp or date: `InvalidView`.
+        """
+        ...
+
+    def replace(self, view: FeatureView) -> FeatureView:
+        """Change a view's declaration, and record its table's present schema.
+
+        - The table and its versions stay as they are; older snapshots stay readable.
+        """
+        ...
+
+    def view(self, name: str) -> FeatureView:
+        """Return a declared view; `UnknownView` names the nearest, `UndeclaredView` says that
+        only a table is there."""
+        ...
+
+    def views(self) -> tuple[str, ...]:
+        """Names of the declared views, sorted."""
+        ...
+
+    def declared_columns(self, name: str) -> dict[str, str]:
+        """Column -> type as recorded when the view was declared."""
+        ...
+
+    def append(
+        self, name: str, table: Any, *, key: str | None = None, merge_schema: bool = False
+    ) -> int:
+        """Add rows as one version, and return its number.
+
+        - `table`: a pyarrow table, or anything that exports Arrow streams (pandas, polars).
+        - Atomic: whoever is killed when, readers see the whole version or nothing of it.
+        - Idempotent by `key`: a key that was used before adds nothing and returns the version
+          that it made then, also when two writers use it at the same moment.
+        - Concurrent appends all succeed, each as its own version.
+        - A missing, extra or retyped column is `SchemaMismatch`. With `merge_schema`, missing
+          columns become nulls and extra ones are added; a retyped one is refused all the same.
+        """
+        ...
+
+    def latest_version(self, name: str) -> int:
+        """The newest version."""
+        ...
+
+    def history(self, name: str) -> tuple[Version, ...]:
+        """Versions that the log still tells of, oldest first."""
+        ...
+
+    def snapshot(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        since: int | None = None,
+        exclude: Iterable[int] = (),
+    ) -> Snapshot:
+        """Pin the view at a version (the latest by default), and count what is new since another.
+
+        - A snapshot does not change when rows are appended, compacted, restored or deleted later.
+        - Every file of it is looked for now: `VersionGone` when some have disappeared.
+        - `exclude`: versions to leave out (quarantine). `ExclusionLost` when their rows were
+          rewritten into other files since.
+        - An empty view gives a snapshot of 0 rows without watermark.
+        """
+        ...
+
+    def changes(self, snapshot: Snapshot) -> tuple[Part, ...]:
+        """Files that versions in `(since, version]` added, in order of version.
+
+        - Compaction (OPTIMIZE) adds nothing new: the files as first appended are returned, for
+          as long as they exist (`VersionGone` after a VACUUM).
+        - A restore takes back what it removes, and what it brings back is new only if it was
+          added after `since`.
+        - A file that an update, delete or merge rewrote is new as a whole.
+        - With `since=None`, the same as `parts`.
+        """
+        ...
+
+    def parts(self, snapshot: Snapshot) -> tuple[Part, ...]:
+        """Every file that is active at the version, without those of excluded versions."""
+        ...
+
+    def schema(self, snapshot: Snapshot) -> pa.Schema:
+        """The table's schema at the snapshot's version."""
+        ...
+
+    def dataset(self, snapshot: Snapshot, parts: Sequence[Part] | None = None) -> Any:
+        """Open parts (by default all of the snapshot's) as a lazy `pyarrow.dataset.Dataset`.
+
+        - Columns that a file is older than are null; Hive-style partition columns are filled in.
+        """
+        ...
+
+    def read(
+        self,
+        snapshot: Snapshot,
+        columns: Sequence[str] | None = None,
+        *,
+        parts: Sequence[Part] | None = None,
+    ) -> pa.Table:
+        """Read the snapshot (or some parts of it), in order of version; same call, same rows.
+
+        - `UnknownColumn` names the nearest; `VersionGone` when files have disappeared.
+        """
+        ...
+
+    def restore(self, name: str, version: int) -> int:
+        """Make the rows of an earlier version current again, as a new version.
+
+        - Nothing is erased: every version stays readable.
+        """
+        ...
+
+
+def connect(config: FeatureStoreConfig) -> FeatureStore:
+    """Open a feature store; nothing is read or made before it is needed."""
+    if config.format == "delta":
+        return ViewStore(config, DeltaTables(config.uri))
+    if config.format == "parquet":
+        return ViewStore(config, ParquetTables(config.uri))
+    raise InvalidConfig(
+        f"feature store format {config.format!r} is unknown"
+        f"{nearest(config.format, ('delta', 'parquet'))}",
+        hint="set feature_store.format to delta or parquet",
+    )

@@ -1,0 +1,331 @@
+"""The feature store over any backend of tables: declarations, snapshots, reads."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_store.columns import canonical, canonical_schema, column_types, require
+from feature_store.config import FeatureStoreConfig
+from feature_store.dataset import open_dataset, rows_in
+from feature_store.errors import (
+    InvalidView,
+    UndeclaredView,
+    UnknownVersion,
+    UnknownView,
+    VersionGone,
+    ViewExists,
+    nearest,
+)
+from feature_store.location import Documents, missing
+from feature_store.snapshot import Part, Snapshot, Version
+from feature_store.tables import DataFile, Tables, exclusion, replay
+from feature_store.views import FeatureView, StoredView, from_document, to_document, validate
+
+_SUFFIX = ".view.json"
+
+
+class ViewStore:
+    """Views over the tables of one backend; the rules stand in `feature_store.store`."""
+
+    def __init__(self, config: FeatureStoreConfig, tables: Tables) -> None:
+        self._config = config
+        self._tables = tables
+        self._documents = Documents(tables.root)
+
+    # --- declarations ---------------------------------------------------------------------------
+
+    def create(self, view: FeatureView, schema: pa.Schema | None = None) -> FeatureView:
+        """Declare a view, and make its empty table (version 0)."""
+        validate(view)
+        wanted = None if schema is None else canonical_schema(schema)
+        document = self._documents.read(view.name + _SUFFIX)
+        if document is not None:
+            return _same(view, wanted, from_document(document))
+        if self._tables.exists(view.name):
+            wanted = self._tables.schema(view.name, self._tables.latest(view.name))
+        if wanted is not None:
+            _check_schema(view, wanted)
+            self._tables.create(view.name, wanted)
+        self._record(view, wanted)
+        return view
+
+    def replace(self, view: FeatureView) -> FeatureView:
+        """Change a view's declaration, and record its table's present schema."""
+        validate(view)
+        self._stored(view.name)
+        schema = None
+        if self._tables.exists(view.name):
+            schema = self._tables.schema(view.name, self._tables.latest(view.name))
+            _check_schema(view, schema)
+        self._record(view, schema)
+        return view
+
+    def view(self, name: str) -> FeatureView:
+        """Return a declared view."""
+        return self._stored(name).view
+
+    def views(self) -> tuple[str, ...]:
+        """Names of the declared views, sorted."""
+        return tuple(n.removesuffix(_SUFFIX) for n in self._documents.names("", _SUFFIX))
+
+    def declared_columns(self, name: str) -> dict[str, str]:
+        """Column -> type as recorded when the view was declared."""
+        return self._stored(name).columns
+
+    # --- versions -------------------------------------------------------------------------------
+
+    def append(
+        self, name: str, table: Any, *, key: str | None = None, merge_schema: bool = False
+    ) -> int:
+        """Add rows as one version, and return its number."""
+        stored = self._stored(name)
+        rows = canonical(table if isinstance(table, pa.Table) else pa.table(table))
+        if not self._tables.exists(name):
+            _check_schema(stored.view, rows.schema)
+            self._tables.create(name, rows.schema)
+        if not stored.columns:
+            self._record(stored.view, self._tables.schema(name, self._tables.latest(name)))
+        return self._tables.append(name, rows, key=key, merge_schema=merge_schema)
+
+    def latest_version(self, name: str) -> int:
+        """The newest version."""
+        self._stored(name)
+        return self._tables.latest(name)
+
+    def history(self, name: str) -> tuple[Version, ...]:
+        """Versions that the log still tells of, oldest first."""
+        self._stored(name)
+        commits = self._tables.commits(name, -1, self._tables.latest(name), whole=False)
+        return tuple(
+            Version(
+                version=commit.version,
+                at=commit.at,
+                operation=commit.operation,
+                rows=0
+                if commit.operation in {"compact", "restore"}
+                else sum(rows_in(file) for file in commit.added),
+                key=commit.key,
+            )
+            for commit in commits
+        )
+
+    def restore(self, name: str, version: int) -> int:
+        """Make the rows of an earlier version current again, as a new version."""
+        self._stored(name)
+        self._require_version(name, version, self._tables.latest(name))
+        return self._tables.restore(name, version)
+
+    # --- snapshots ------------------------------------------------------------------------------
+
+    def snapshot(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        since: int | None = None,
+        exclude: Iterable[int] = (),
+    ) -> Snapshot:
+        """Pin the view at a version, and count what is new since another."""
+        view = self.view(name)
+        latest = self._tables.latest(name)
+        version = latest if version is None else version
+        self._require_version(name, version, latest)
+        if since is not None:
+            self._require_version(name, since, latest)
+        excluded = tuple(sorted({number for number in exclude if number <= version}))
+        active = self._active(name, version, excluded)
+        new = active if since is None else self._new(name, since, version, excluded)
+        self._require_files(name, version, (*active, *new))
+        return Snapshot(
+            view=name,
+            uri=self._tables.uri(name),
+            format=self._config.format,
+            version=version,
+            since=since,
+            rows=sum(rows_in(file) for file in active),
+            new_rows=sum(rows_in(file) for file in new),
+            watermark=self._watermark(view, version, active),
+            excluded=excluded,
+        )
+
+    def changes(self, snapshot: Snapshot) -> tuple[Part, ...]:
+        """Files that versions in `(since, version]` added, in order of version."""
+        name, version, since = snapshot.view, snapshot.version, snapshot.since
+        if since is None:
+            return self.parts(snapshot)
+        files = self._new(name, since, version, snapshot.excluded)
+        self._require_files(name, version, files)
+        return _parts(files)
+
+    def parts(self, snapshot: Snapshot) -> tuple[Part, ...]:
+        """Every file that is active at the version, without those of excluded versions."""
+        name, version = snapshot.view, snapshot.version
+        files = self._active(name, version, snapshot.excluded)
+        self._require_files(name, version, files)
+        return _parts(self._dated(name, version, files))
+
+    def schema(self, snapshot: Snapshot) -> pa.Schema:
+        """The table's schema at the snapshot's version."""
+        return self._schema(snapshot.view, snapshot.version)
+
+    def dataset(self, snapshot: Snapshot, parts: Sequence[Part] | None = None) -> Any:
+        """Open parts (by default all of the snapshot's) as a lazy dataset."""
+        chosen = self.parts(snapshot) if parts is None else parts
+        return open_dataset(chosen, self.schema(snapshot))
+
+    def read(
+        self,
+        snapshot: Snapshot,
+        columns: Sequence[str] | None = None,
+        *,
+        parts: Sequence[Part] | None = None,
+    ) -> pa.Table:
+        """Read the snapshot (or some parts of it), in order of version."""
+        dataset = self.dataset(snapshot, parts)
+        names = dataset.schema.names if columns is None else list(columns)
+        require(snapshot.view, names, dataset.schema.names)
+        try:
+            return dataset.to_table(columns=names)
+        except FileNotFoundError as error:
+            raise _vanished(snapshot.view, snapshot.version, [str(error)]) from error
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _stored(self, name: str) -> StoredView:
+        document = self._documents.read(name + _SUFFIX)
+        if document is not None:
+            return from_document(document)
+        if self._tables.exists(name):
+            raise UndeclaredView(
+                f"{self._tables.uri(name)} is a table, but no view is declared over it",
+                hint=f"declare it once: store.create(FeatureView(name={name!r}, entities=..., "
+                "event_time=..., features=...)); then `ratchet check`",
+            )
+        raise UnknownView(
+            f"no view {name!r} in {self._tables.root}{nearest(name, self.views())}",
+            hint="correct the name, or declare the view with store.create(...)",
+        )
+
+    def _record(self, view: FeatureView, schema: pa.Schema | None) -> None:
+        columns = {} if schema is None else column_types(schema)
+        stored = StoredView(view=view, columns=columns)
+        self._documents.write(view.name + _SUFFIX, to_document(stored))
+
+    def _schema(self, name: str, version: int) -> pa.Schema:
+        if self._tables.exists(name):
+            return self._tables.schema(name, version)
+        raise InvalidView(
+            f"view {name} has no schema yet: it was declared without one and holds no rows",
+            hint="append rows, or declare it with a schema",
+        )
+
+    def _require_version(self, name: str, version: int, latest: int) -> None:
+        if not 0 <= version <= latest:
+            raise UnknownVersion(
+                f"view {name} has no version {version}; the latest is {latest}",
+                hint="if the table was made anew, start its consumers with a new name",
+            )
+
+    def _active(self, name: str, version: int, excluded: tuple[int, ...]) -> tuple[DataFile, ...]:
+        if not self._tables.exists(name):
+            return ()
+        files = self._tables.active(name, version)
+        if not excluded:
+            return files
+        before = min(excluded) - 1
+        commits = self._tables.commits(name, before, version)
+        out = exclusion(name, commits, (file.path for file in files), set(excluded))
+        if out.compacted_at is not None:
+            # Compaction merged excluded rows with good ones: read the files from before it.
+            last = out.compacted_at - 1
+            base = {file.path: file for file in self._tables.active(name, last)}
+            later = [commit for commit in commits if commit.version > last]
+            files = tuple(replay(base, later, only_new=False).values())
+        return tuple(file for file in files if file.path not in out.paths)
+
+    def _new(
+        self, name: str, since: int, version: int, excluded: tuple[int, ...]
+    ) -> tuple[DataFile, ...]:
+        files = replay({}, self._tables.commits(name, since, version), only_new=True)
+        return tuple(file for file in files.values() if file.version not in excluded)
+
+    def _dated(self, name: str, version: int, files: tuple[DataFile, ...]) -> list[DataFile]:
+        """Fill in the version that added each file, as far as the log still says."""
+        from dataclasses import replace as changed
+
+        first: dict[str, int] = {}
+        for commit in self._tables.commits(name, -1, version, whole=False):
+            for added in commit.added:
+                first.setdefault(added.path, commit.version)
+        return [changed(file, version=first.get(file.path, 0)) for file in files]
+
+    def _require_files(self, name: str, version: int, files: Sequence[DataFile]) -> None:
+        absent = missing(sorted({file.uri for file in files}))
+        if absent:
+            raise _vanished(name, version, absent)
+
+    def _watermark(
+        self, view: FeatureView, version: int, files: Sequence[DataFile]
+    ) -> datetime | None:
+        """Read the newest event time, from the only files that can hold it."""
+        if not files:
+            return None
+        column = view.event_time
+        known = [file.newest[column] for file in files if column in file.newest]
+        # Delta cuts statistics to the millisecond, so equals and unknowns are read.
+        candidates = [
+            file for file in files if column not in file.newest or file.newest[column] == max(known)
+        ]
+        schema = self._schema(view.name, version)
+        require(view.name, [column], schema.names)
+        dataset = open_dataset(_parts(candidates), schema)
+        newest = pc.max(dataset.to_table(columns=[column]).column(column)).as_py()
+        if newest is None or isinstance(newest, datetime):
+            return newest
+        return datetime(newest.year, newest.month, newest.day, tzinfo=UTC)
+
+
+def _same(view: FeatureView, schema: pa.Schema | None, stored: StoredView) -> FeatureView:
+    differs = schema is not None and stored.columns and column_types(schema) != stored.columns
+    if view != stored.view or differs:
+        raise ViewExists(
+            f"view {view.name} is declared already, with another "
+            f"{'schema' if view == stored.view else 'definition'}",
+            hint="use store.replace(view) to change it, or another name",
+        )
+    return view
+
+
+def _check_schema(view: FeatureView, schema: pa.Schema) -> None:
+    require(view.name, view.columns, schema.names)
+    kind = schema.field(view.event_time).type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise InvalidView(
+            f"view {view.name}: event time {view.event_time} is {kind}, not a timestamp or date",
+            hint=f"cast {view.event_time} to a timestamp",
+        )
+    untyped = [f.name for f in schema if pa.types.is_null(f.type)]
+    if untyped:
+        raise InvalidView(
+            f"view {view.name}: column {untyped[0]} holds nothing but nulls, so it has no type",
+            hint="declare the view with a schema",
+        )
+
+
+def _parts(files: Iterable[DataFile]) -> tuple[Part, ...]:
+    parts = [
+        Part(version=f.version, uri=f.uri, rows=rows_in(f), partition=dict(f.partition))
+        for f in files
+    ]
+    return tuple(sorted(parts, key=lambda part: (part.version, part.uri)))
+
+
+def _vanished(name: str, version: int, files: list[str]) -> VersionGone:
+    return VersionGone(
+        f"version {version} of view {name}: {len(files)} of its files have disappeared (such as "
+        f"{files[0]})",
+        hint="it was vacuumed or deleted: use a later version, or bring the files back",
+    )

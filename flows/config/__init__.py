@@ -1,0 +1,17 @@
+"""Configuration: Hydra YAML and overrides in, typed frozen dataclasses out.
+
+    compose(flow, type, overrides, project)   what a run uses, validated, with its digest
+    expand(overrides)                         a sweep as the list of its runs' overrides
+    load(yaml, type)                          the same again from a stored run, without Hydra
+    diff(old, new)                            what changed between two runs
+
+Values of a config, from weakest to strongest: the dataclass's default, ``conf/`` of
+Ratchet, ``<project>/conf/``, the flow's own file, overrides. Every mistake is a
+ConfigError: one line with the key, the nearest valid key or the expected type, and where
+the value came from.
+"""
+
+from flows.config.compose import compose, expand
+from flows.config.document import Change, Composed, diff, load
+
+__all__ = ["Change", "Composed", "compose", "diff", "expand", "load"]

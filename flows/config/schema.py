@@ -1,0 +1,218 @@
+"""What keys a config may have: a tree read off the annotations of frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from flows.core.errors import ConfigError
+
+Path = tuple[str | int, ...]
+"""Keys and list positions from the root of a config to one value."""
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    timedelta: "a duration such as 90s, 15m, 6h, 7d or 2w",
+    datetime: "a time such as 2026-01-31T06:00:00Z",
+    type(None): "null",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Keys with their annotations: the fields of a dataclass, or of several at one level."""
+
+    fields: Mapping[str, Any]
+    required: frozenset[str]
+
+
+@lru_cache(maxsize=256)
+def group_of(kind: type) -> Group:
+    """The keys of one config dataclass."""
+    hints = get_type_hints(kind)
+    fields = [f for f in dataclasses.fields(kind) if f.init]
+    required = frozenset(
+        f.name
+        for f in fields
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    )
+    return Group(fields={f.name: hints[f.name] for f in fields}, required=required)
+
+
+def merge(*kinds: type) -> Group:
+    """The keys of several dataclasses at one level. Raises ConfigError when two share a key."""
+    fields: dict[str, Any] = {}
+    required: frozenset[str] = frozenset()
+    for kind in kinds:
+        group = group_of(kind)
+        for name in group.fields.keys() & fields.keys():
+            raise ConfigError(
+                f"{kind.__name__}.{name} has the name of a setting.",
+                hint=f"rename the field; taken are {', '.join(sorted(fields))}",
+            )
+        fields |= group.fields
+        required |= group.required
+    return Group(fields=fields, required=required)
+
+
+def branches(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a union, or the annotation itself."""
+    if get_origin(annotation) is Annotated:
+        return branches(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(b for part in get_args(annotation) for b in branches(part))
+    return (annotation,)
+
+
+def child(annotation: Any, key: str | int) -> Any:
+    """The annotation of what is under `key`; None when nothing may be there."""
+    for branch in branches(annotation):
+        if isinstance(branch, Group):
+            found = branch.fields.get(str(key))
+        elif is_dataclass(branch):
+            found = group_of(branch).fields.get(str(key))
+        else:
+            found = _element(branch, key)
+        if found is not None:
+            return found
+    return None
+
+
+def _element(branch: Any, key: str | int) -> Any:
+    origin, args = get_origin(branch) or branch, get_args(branch)
+    if branch is Any:
+        return Any
+    if not isinstance(origin, type) or issubclass(origin, str):
+        return None
+    if issubclass(origin, Mapping):
+        return args[1] if args else Any
+    if issubclass(origin, Sequence) and isinstance(key, int):
+        if not args:
+            return Any
+        repeated = origin is not tuple or args[-1] is Ellipsis
+        return args[0] if repeated else args[min(key, len(args) - 1)]
+    return None
+
+
+def is_dataclass(annotation: Any) -> bool:
+    """Whether the annotation is a dataclass (the type, not an instance)."""
+    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+
+
+def names(annotation: Any) -> tuple[str, ...]:
+    """The keys that may stand directly below; none for a leaf or a free mapping."""
+    found: list[str] = []
+    for branch in branches(annotation):
+        if isinstance(branch, Group):
+            found += branch.fields
+        elif is_dataclass(branch):
+            found += group_of(branch).fields
+    return tuple(found)
+
+
+def at(annotation: Any, path: Path) -> Any:
+    """The annotation at `path`; None when the schema has no such key."""
+    for key in path:
+        annotation = child(annotation, key)
+        if annotation is None:
+            return None
+    return annotation
+
+
+def leaves(annotation: Any, prefix: Path = ()) -> Iterator[Path]:
+    """Every key path of the schema, groups before what they hold."""
+    for name in names(annotation):
+        path = (*prefix, name)
+        yield path
+        yield from leaves(child(annotation, name), path)
+
+
+def first_unknown(annotation: Any, data: Any, prefix: Path = ()) -> Path | None:
+    """The path of the first key of `data` that the schema does not have."""
+    items: Any = ()
+    if isinstance(data, Mapping):
+        items = data.items()
+    elif isinstance(data, list | tuple):
+        items = enumerate(data)
+    known = bool(names(annotation))
+    for key, value in items:
+        path = (*prefix, key)
+        below = child(annotation, key)
+        if below is None:
+            if known and isinstance(key, str):
+                return path
+            continue  # a value of the wrong type: said by the validation
+        if unknown := first_unknown(below, value, path):
+            return unknown
+    return None
+
+
+def nearest(annotation: Any, path: Path) -> str | None:
+    """The valid key that was probably meant by the unknown one at the end of `path`."""
+    for depth in range(len(path)):
+        parent, key = at(annotation, path[:depth]), str(path[depth])
+        if child(parent, path[depth]) is not None:
+            continue
+        if close := difflib.get_close_matches(key, names(parent), n=1, cutoff=0.6):
+            meant = (*path[:depth], close[0], *path[depth + 1 :])
+            return dotted(meant if at(annotation, meant) is not None else meant[: depth + 1])
+        break
+    last = str(path[-1])
+    everywhere = list(leaves(annotation))
+    for candidate in everywhere:
+        if candidate[-1] == last:
+            return dotted(candidate)
+    by_name = {str(p[-1]): p for p in reversed(everywhere)}
+    close = difflib.get_close_matches(last, by_name, n=1, cutoff=0.75)
+    return dotted(by_name[close[0]]) if close else None
+
+
+def dotted(path: Path) -> str:
+    """The path as an override writes it: checks.ranges.0.column."""
+    return ".".join(str(key) for key in path)
+
+
+def describe(annotation: Any) -> str:
+    """What the annotation expects, in a config writer's words."""
+    words = [_describe(branch) for branch in branches(annotation)]
+    return " or ".join(dict.fromkeys(words))
+
+
+def _describe(branch: Any) -> str:
+    if isinstance(branch, Group) or is_dataclass(branch):
+        return f"a group of keys ({', '.join(names(branch))})"
+    origin, args = get_origin(branch) or branch, get_args(branch)
+    if origin is Literal:
+        return "one of " + ", ".join(str(a) for a in args)
+    if branch in _WORDS:
+        return _WORDS[branch]
+    if isinstance(origin, type):
+        if issubclass(origin, Enum):
+            return "one of " + ", ".join(str(m.value) for m in origin)
+        if issubclass(origin, Mapping):
+            return "a mapping"
+        if issubclass(origin, Sequence):
+            return f"a list of {_plural(args[0])}" if args and args[0] is not Any else "a list"
+    return str(branch)
+
+
+def _plural(annotation: Any) -> str:
+    words = {str: "texts", int: "whole numbers", float: "numbers"}
+    if is_dataclass(annotation):
+        return f"groups of keys ({', '.join(names(annotation))})"
+    return words.get(annotation, f"values, each {describe(annotation)}")
+
+
+def close(word: str, words: Sequence[str]) -> str | None:
+    """The one of `words` that a misspelt `word` was probably meant to be."""
+    found = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return found[0] if found else None

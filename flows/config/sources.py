@@ -1,0 +1,120 @@
+"""Where config files are: the project's own conf/ first, Ratchet's behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from flows.config import schema
+from flows.core.errors import ConfigError
+
+ENTRY = "hydra"  # our folder with the one file that Hydra starts from; no group of anybody's
+_FLOWS = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigPath:
+    """The folders that config files are looked up in; an earlier one wins."""
+
+    project: Path  # absolute; relative paths of a config start here
+    folders: tuple[Path, ...]
+
+    @property
+    def entry(self) -> Path:
+        """The folder with Ratchet's entry file."""
+        return self.folders[-1] / ENTRY
+
+    def groups(self) -> tuple[str, ...]:
+        """All config groups: folders below conf/ that hold YAML, such as "trainer"."""
+        found = {
+            file.parent.relative_to(folder).as_posix()
+            for folder in self.folders
+            for file in folder.rglob("*.yaml")
+            if file.parent != folder
+        }
+        return tuple(sorted(found - {ENTRY}))
+
+    def options(self, group: str) -> tuple[str, ...]:
+        """The choices in a group: the names of its YAML files."""
+        found = {f.stem for folder in self.folders for f in (folder / group).glob("*.yaml")}
+        return tuple(sorted(found))
+
+    def file(self, name: str) -> Path | None:
+        """The file that `name` ("gate/default") stands for."""
+        for folder in self.folders:
+            if (path := folder / f"{name}.yaml").is_file():
+                return path
+        return None
+
+    def shown(self, file: Path) -> str:
+        """The file's path as a user knows it: below the project, or below Ratchet's conf/."""
+        if file.is_relative_to(self.project):
+            return file.relative_to(self.project).as_posix()
+        ours = self.folders[-1]
+        if file.is_relative_to(ours):
+            return f"Ratchet's conf/{file.relative_to(ours).as_posix()}"
+        return str(file)
+
+    def origin(self, path: schema.Path, loaded: Iterable[tuple[str, str]]) -> str | None:
+        """File and line that set the key at `path`; None when no loaded file has it.
+
+        `loaded` holds the config files of the composition as (name, package), weakest first.
+        """
+        for name, package in reversed(list(loaded)):
+            below = tuple(p for p in package.split(".") if p)
+            file = self.file(name)
+            if file is None or tuple(path[: len(below)]) != below:
+                continue
+            line = _line(file, path[len(below) :])
+            if line is not None:
+                return f"{self.shown(file)}, line {line}"
+        return None
+
+
+def config_path(project: Path) -> ConfigPath:
+    """The config folders of a project. Raises ConfigError when the project is no folder."""
+    if not project.is_dir():
+        raise ConfigError(
+            f"The project folder {project} does not exist.",
+            hint="give an existing folder with --project, or leave it out for the current one",
+        )
+    project, ours = project.resolve(), _ours()
+    theirs = project / "conf"
+    folders = (theirs, ours) if theirs.is_dir() and theirs != ours else (ours,)
+    return ConfigPath(project=project, folders=folders)
+
+
+def _ours() -> Path:
+    """Ratchet's conf/: inside the package of a wheel, beside it in a checkout."""
+    for folder in (_FLOWS / "conf", _FLOWS.parent / "conf"):
+        if (folder / ENTRY / "main.yaml").is_file():
+            return folder
+    raise ConfigError(
+        f"Ratchet's own conf/ is missing beside {_FLOWS}.", hint="reinstall ratchet-ml"
+    )
+
+
+def _line(file: Path, path: schema.Path) -> int | None:
+    """The line, from 1, on which `file` sets the key at `path`; None when it does not."""
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, yaml.YAMLError):
+        return None
+    line = None
+    for key in path:
+        if isinstance(node, yaml.MappingNode):
+            pair = next((p for p in node.value if p[0].value == str(key)), None)
+            if pair is None:
+                return None
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            if key >= len(node.value):
+                return None
+            node = node.value[key]
+            line = node.start_mark.line + 1
+        else:
+            return None
+    return line

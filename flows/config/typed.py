@@ -1,0 +1,229 @@
+"""Plain data to typed dataclasses and back, and the checks between.
+
+Validation is strict: a quoted "true" is text, 3.0 is no whole number. Only what YAML cannot
+write is converted: lists to tuples, text to durations, times and enums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from enum import Enum
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from flows.config import schema
+from flows.config.duration import format_duration, parse_duration
+from flows.core.errors import ConfigError
+
+T = TypeVar("T")
+Origin = Callable[[schema.Path], str | None]
+"""Says where the value of a key came from: a file with its line, or an override."""
+
+
+def nowhere(path: schema.Path) -> str | None:
+    """The origin of a value that nobody knows the origin of."""
+    return None
+
+
+def check_keys(root: schema.Group, data: Any, origin: Origin) -> None:
+    """Refuse keys that the schema does not have and mandatory ones that are missing."""
+    if path := schema.first_unknown(root, data):
+        raise unknown_key(root, path, origin(path))
+    if path := _first_missing(root, data):
+        raise ConfigError(
+            f"{schema.dotted(path)} is missing{_place(origin(path))}: "
+            f"it must be {schema.describe(schema.at(root, path))}.",
+            hint=f"set it in a config file, or as {schema.dotted(path)}=...",
+        )
+
+
+def unknown_key(root: schema.Group, path: schema.Path, origin: str | None) -> ConfigError:
+    """The error for a key that does not exist, with the key that was probably meant."""
+    meant = schema.nearest(root, path)
+    advice = f"did you mean {meant}?" if meant else _valid_keys(root, path)
+    return ConfigError(
+        f"There is no setting {schema.dotted(path)}{_place(origin)}: {advice}",
+        hint=f"use {meant}" if meant else None,
+    )
+
+
+def _valid_keys(root: schema.Group, path: schema.Path) -> str:
+    for depth in range(len(path) - 1, -1, -1):
+        if valid := schema.names(schema.at(root, path[:depth])):
+            where = schema.dotted(path[:depth])
+            return f"{where or 'the config'} has {', '.join(sorted(valid))}."
+    return "the config has no such key."
+
+
+def _place(origin: str | None) -> str:
+    return f" ({origin})" if origin else ""
+
+
+def _first_missing(annotation: Any, data: Any, prefix: schema.Path = ()) -> schema.Path | None:
+    if data == "???":
+        return prefix
+    if isinstance(data, Mapping):
+        for name in _required(annotation):
+            if name not in data:
+                return (*prefix, name)
+    pairs = data.items() if isinstance(data, Mapping) else ()
+    pairs = enumerate(data) if isinstance(data, list | tuple) else pairs
+    for key, value in pairs:
+        if found := _first_missing(schema.child(annotation, key), value, (*prefix, key)):
+            return found
+    return None
+
+
+def _required(annotation: Any) -> tuple[str, ...]:
+    for branch in schema.branches(annotation):
+        if isinstance(branch, schema.Group):
+            return tuple(n for n in branch.fields if n in branch.required)
+        if schema.is_dataclass(branch):
+            return _required(schema.group_of(branch))
+    return ()
+
+
+def build(kind: type[T], data: Mapping[str, Any], origin: Origin) -> T:
+    """`data` as the dataclass `kind`. Raises ConfigError for the first value that does not fit."""
+    ready = _with_durations(kind, data)
+    try:
+        return _adapter(kind).validate_json(json.dumps(ready), strict=True)
+    except ValidationError as error:
+        raise _wrong_value(kind, data, error, origin) from None
+    except (TypeError, ConfigError):
+        raise
+    except Exception as error:  # a dataclass's own check, with its package's own error
+        raise ConfigError(str(error), hint=getattr(error, "hint", None)) from error
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+def _with_durations(annotation: Any, data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {k: _with_durations(schema.child(annotation, k), v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [_with_durations(schema.child(annotation, i), v) for i, v in enumerate(data)]
+    if timedelta in schema.branches(annotation):
+        return _iso_duration(data)
+    return data
+
+
+def _iso_duration(value: Any) -> Any:
+    """ISO 8601, which pydantic reads; a bare number has no unit, and is made unreadable."""
+    if isinstance(value, str) and (duration := parse_duration(value)) is not None:
+        sign = "-" if duration < timedelta(0) else ""
+        duration = abs(duration)
+        return f"{sign}P{duration.days}DT{duration.seconds}.{duration.microseconds:06d}S"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "P0D" if value == 0 else f"{value} without a unit"
+    return value
+
+
+def _wrong_value(
+    kind: type[Any], data: Mapping[str, Any], error: ValidationError, origin: Origin
+) -> ConfigError:
+    errors = [(_path_in(data, e["loc"]), e) for e in error.errors(include_url=False)]
+    # An override that others interpolate is wrong where it was given, not where it was copied.
+    path, first = min(errors, key=lambda e: not (origin(e[0]) or "").startswith("override"))
+    key = schema.dotted(path) or kind.__name__
+    value, annotation = _value_at(data, path), schema.at(kind, path)
+    place = _place(origin(path))
+    reason = first.get("ctx", {}).get("error")
+    if isinstance(reason, Exception):  # raised by the dataclass's own check
+        return ConfigError(f"{key}{place}: {reason}", hint=getattr(reason, "hint", None))
+    if first["type"] in _BOUNDS:
+        said = first["msg"].removeprefix("Input should be ")
+        return ConfigError(f"{key} must be {said}, not {_shown(value)}{place}.")
+    expected = schema.describe(annotation)
+    return ConfigError(f"{key} must be {expected}, not {_shown(value)}{place}.")
+
+
+_BOUNDS = frozenset(
+    "greater_than greater_than_equal less_than less_than_equal multiple_of finite_number "
+    "too_short too_long string_too_short string_too_long string_pattern_mismatch".split()
+)
+
+
+def _path_in(data: Any, loc: Sequence[str | int]) -> schema.Path:
+    """The part of pydantic's location that is in the data (it adds names of union members)."""
+    path: list[str | int] = []
+    for key in loc:
+        inside = isinstance(data, Mapping) and key in data
+        inside = inside or (isinstance(data, list) and isinstance(key, int) and key < len(data))
+        if inside:
+            path.append(key)
+            data = data[key]
+    return tuple(path)
+
+
+def _value_at(data: Any, path: schema.Path) -> Any:
+    for key in path:
+        data = data[key]
+    return data
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return f'the text "{value}"'
+    if isinstance(value, Mapping):
+        return "a group of keys"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return json.dumps(value)
+
+
+def check_allowed(data: Any, allowed: Sequence[str], origin: Origin) -> None:
+    """Refuse a dotted path (estimator, functions, _target_) outside the allowed modules."""
+    for path, dotted_path in _dotted_paths(data):
+        module = dotted_path.replace(":", ".")
+        if any(module == a or module.startswith(f"{a}.") for a in allowed):
+            continue
+        root = module.split(".")[0]
+        raise ConfigError(
+            f"{schema.dotted(path)} names {dotted_path}, which is not in an allowed module"
+            f"{_place(origin(path))}.",
+            hint=f"if you trust it, add its module in conf/config.yaml: allowed_modules: [{root}]",
+        )
+
+
+_CODE_KEYS = ("_target_", "estimator", "functions")
+
+
+def _dotted_paths(
+    data: Any, prefix: schema.Path = (), code: bool = False
+) -> list[tuple[schema.Path, str]]:
+    if isinstance(data, str):
+        return [(prefix, data)] if code and data else []
+    found: list[tuple[schema.Path, str]] = []
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            found += _dotted_paths(value, (*prefix, key), code or key in _CODE_KEYS)
+    elif isinstance(data, list | tuple):
+        for i, value in enumerate(data):
+            found += _dotted_paths(value, (*prefix, i), code)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A config dataclass as data that YAML and JSON can hold; `build` reads it back."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, date):
+        return value.isoformat()
+    return value

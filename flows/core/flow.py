@@ -1,0 +1,393 @@
+"""How a flow is written: `@task`, `@flow`, `when`, and `.map`.
+
+    @task(retry=Retry(attempts=3))
+    def extract(snapshot: Snapshot) -> Dataset: ...
+
+    @flow(config="retrain")
+    def retrain(cfg: RetrainConfig) -> None:
+        dataset = extract(poll(cfg.features))
+
+Calling a task in the body of a flow builds the graph; nothing runs until a run does. Outside
+of a flow, calling a task calls the function, so that it can be tested like any other. The
+body is executed once, at import, on symbolic values: a field of a value is again a symbolic
+value, checked against the annotations, and using one where Python needs to know it (`if`,
+`for`, `+`) is refused with the way to write it instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from datetime import timedelta
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, get_type_hints, overload
+
+from flows.core import values
+from flows.core.annotations import element_of, fits, name_of
+from flows.core.errors import GraphError, NotStorable
+from flows.core.graph import CONFIG, Condition, Const, Graph, Input, Many, Node, Ref, RunIf
+from flows.core.graph import validated as validated_graph
+from flows.core.retry import Retry
+
+R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """Everything about a task that is not its function."""
+
+    retry: Retry = Retry()
+    timeout: timedelta | None = None  # the attempt is really ended after this
+    executor: str | None = None  # inline, threads, processes, ray; None: the run's default
+    run_if: RunIf = RunIf.ALL_SUCCEEDED
+    cache: bool = False  # reuse the value of an equal earlier task
+    version: str | None = None  # of the code, for `cache`; default: a digest of the source
+    pool: str = "default"  # whose slots it takes
+
+
+class Task(Generic[R]):
+    """A function that can be a node of a flow."""
+
+    def __init__(self, function: Callable[..., R], options: TaskOptions) -> None:
+        self.function = function
+        self.options = options
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__wrapped__ = function
+
+    @property
+    def path(self) -> str:
+        """Dotted path, `flows.retrain:train`."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        """Add a node to the flow that is being built; outside of one, call the function."""
+        draft = _draft.get()
+        if draft is None:
+            return self.function(*args, **kwargs)
+        return draft.add(self, args, kwargs, mapped=False)  # type: ignore[return-value]
+
+    def map(self, *args: Any, **kwargs: Any) -> list[R]:
+        """Run once for each element of the first argument, a list known only at run time."""
+        draft = _draft.get()
+        if draft is None:
+            return [self.function(item, *args[1:], **kwargs) for item in args[0]]
+        return draft.add(self, args, kwargs, mapped=True)  # type: ignore[return-value]
+
+    def options_with(self, **changes: Any) -> Task[R]:
+        """The same function with other options."""
+        return Task(self.function, dataclasses.replace(self.options, **changes))
+
+    def code_version(self) -> str:
+        """What `cache` compares: the given version, else a digest of the function's source."""
+        if self.options.version is not None:
+            return self.options.version
+        try:
+            source = inspect.getsource(self.function)
+        except OSError as error:
+            raise GraphError(
+                f"the source of {self.path} cannot be read, and cache needs its digest",
+                hint="give the task a version: @task(cache=True, version='1')",
+            ) from error
+        return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+@overload
+def task(function: Callable[..., R]) -> Task[R]: ...
+@overload
+def task(**options: Any) -> Callable[[Callable[..., R]], Task[R]]: ...
+def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Make a function a task; options are the fields of `TaskOptions`.
+
+    Raises:
+        GraphError: an unknown option, or a timeout where the work cannot be ended.
+    """
+    if function is not None:
+        return Task(function, TaskOptions())
+    known = {f.name for f in dataclasses.fields(TaskOptions)}
+    if unknown := options.keys() - known:
+        raise GraphError(
+            f"@task has no option {sorted(unknown)[0]!r}", hint=f"known: {', '.join(sorted(known))}"
+        )
+    if "run_if" in options:
+        options["run_if"] = RunIf(options["run_if"])
+    if isinstance(options.get("timeout"), int | float):
+        options["timeout"] = timedelta(seconds=options["timeout"])
+    chosen = TaskOptions(**options)
+    if chosen.timeout and chosen.executor in ("inline", "threads"):
+        raise GraphError(
+            f"a timeout needs work that can be ended, which {chosen.executor} cannot",
+            hint="use executor='processes' (the default for a task with a timeout) or 'ray'",
+        )
+    return lambda function: Task(function, chosen)
+
+
+class Output:
+    """A value that will exist when the run does: a task's result, or a field of it."""
+
+    __slots__ = ("_annotation", "_ref", "_wanted")
+
+    def __init__(self, ref: Ref, annotation: Any, wanted: bool = True) -> None:
+        self._ref = ref
+        self._annotation = annotation
+        self._wanted = wanted
+
+    def __getattr__(self, name: str) -> Output:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        kind = self._annotation
+        if not dataclasses.is_dataclass(kind):
+            raise GraphError(f"{self._ref} is a {name_of(kind)}, which has no field {name!r}")
+        hints = get_type_hints(kind)
+        if name not in {f.name for f in dataclasses.fields(kind)}:
+            raise GraphError(
+                f"{name_of(kind)} has no field {name!r}", hint=f"it has {', '.join(hints)}"
+            )
+        return Output(self._at(name), hints[name])
+
+    def __getitem__(self, key: str | int) -> Output:
+        return Output(self._at(key), element_of(self._annotation, key))
+
+    def _at(self, part: str | int) -> Ref:
+        return Ref(node=self._ref.node, path=(*self._ref.path, part))
+
+    def __invert__(self) -> Output:
+        return Output(self._ref, self._annotation, not self._wanted)
+
+    def __repr__(self) -> str:
+        return f"<{self._ref}: {name_of(self._annotation)}, known when the run is>"
+
+    def _refuse(self, *_: Any) -> Any:
+        raise GraphError(
+            f"{self._ref} is not known while the flow is built",
+            hint="branch with when(...).then(...), loop with task.map(...), compute inside a task",
+        )
+
+    __bool__ = __iter__ = __len__ = __add__ = __sub__ = __mul__ = __lt__ = __gt__ = _refuse
+    __le__ = __ge__ = __truediv__ = __float__ = __int__ = __contains__ = _refuse
+
+
+class When:
+    """The branch that runs when its condition holds."""
+
+    def __init__(self, literals: tuple[tuple[Ref, bool], ...]) -> None:
+        self._literals = literals
+
+    def then(self, *outputs: Any) -> None:
+        """Run these tasks only when the condition holds."""
+        draft = _draft.get()
+        for output in outputs:
+            if draft is None or not isinstance(output, Output) or output._ref.path:
+                raise GraphError(
+                    "then(...) takes calls of tasks, inside a flow",
+                    hint="when(verdict.promote).then(promote(verdict))",
+                )
+            draft.require(output._ref.node, self._literals)
+
+
+def when(*conditions: Any) -> When:
+    """Branch on boolean values: all of them must hold; `~` negates one."""
+    for condition in conditions:
+        if not isinstance(condition, Output) or condition._annotation is not bool:
+            shown = condition if isinstance(condition, Output) else type(condition).__name__
+            raise GraphError(f"when(...) takes boolean values of tasks, not {shown}")
+    return When(tuple((c._ref, c._wanted) for c in conditions))
+
+
+class Flow:
+    """A flow: its graph, and the config that it is run with."""
+
+    def __init__(
+        self, function: Callable[..., None], *, name: str, config: str | None, source: str
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.config = config  # conf/flow/<config>.yaml
+        self.source = source  # dotted path, `flows.retrain:retrain`
+        self.__doc__ = function.__doc__
+        self.config_type, self.graph, self.tasks = _build(function, name)
+
+    def start(self, *overrides: str, **options: Any) -> Any:
+        """Start a run in this process and return its handle; see `flows.bootstrap.launch`."""
+        (launcher,) = entry_points(group="ratchet.launcher", name="default")
+        return launcher.load()(self, *overrides, **options)
+
+    def __repr__(self) -> str:
+        return f"<flow {self.name}: {' -> '.join(n.key for n in self.graph.nodes)}>"
+
+    def _repr_html_(self) -> str:
+        (painter,) = entry_points(group="ratchet.painter", name="default")
+        drawn: str = painter.load()(self.graph)
+        return drawn
+
+
+@overload
+def flow(function: Callable[..., None]) -> Flow: ...
+@overload
+def flow(
+    *, config: str | None = None, name: str | None = None
+) -> Callable[[Callable[..., None]], Flow]: ...
+def flow(
+    function: Callable[..., None] | None = None,
+    *,
+    config: str | None = None,
+    name: str | None = None,
+) -> Any:
+    """Make a function a flow: its body is executed here and now, to build the graph.
+
+    Raises:
+        GraphError: the flow's shape is wrong; the sentence names the task and the reason.
+    """
+
+    def build(body: Callable[..., None]) -> Flow:
+        source = f"{body.__module__}:{body.__qualname__}"
+        return Flow(body, name=name or body.__name__, config=config, source=source)
+
+    return build(function) if function is not None else build
+
+
+class _Draft:
+    """The nodes of the flow that is being built."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.tasks: dict[str, Task[Any]] = {}
+
+    def add(
+        self, task: Task[Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, mapped: bool
+    ) -> Output:
+        key = self._unused(task.__name__)
+        after = kwargs.pop("after", ())
+        hints = get_type_hints(task.function)
+        signature = inspect.signature(task.function)
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise GraphError(f"{key}: {error}") from None
+        over = next(iter(given), None) if mapped else None
+        inputs = {
+            name: _input(key, name, value, _expected(hints.get(name, Any), name == over))
+            for name, value in given.items()
+        }
+        self.nodes[key] = _node(key, task, inputs, self._keys(key, after), over)
+        self.tasks[key] = task
+        self._refuse_values_of_skipped(self.nodes[key], hints)
+        result = hints.get("return", Any)
+        return Output(Ref(node=key), list[result] if mapped else result)  # type: ignore[valid-type]
+
+    def require(self, key: str, literals: tuple[tuple[Ref, bool], ...]) -> None:
+        node = self.nodes[key]
+        before = node.condition.literals if node.condition else ()
+        self.nodes[key] = dataclasses.replace(
+            node, condition=Condition(literals=(*before, *literals))
+        )
+
+    def _unused(self, name: str) -> str:
+        taken = sum(key == name or key.startswith(f"{name}-") for key in self.nodes)
+        return f"{name}-{taken + 1}" if taken else name
+
+    @staticmethod
+    def _keys(key: str, after: Any) -> tuple[str, ...]:
+        found = []
+        for output in after if isinstance(after, tuple | list) else (after,):
+            if not isinstance(output, Output):
+                raise GraphError(f"{key}: after= takes values of tasks, not {output!r}")
+            found.append(output._ref.node)
+        return tuple(found)
+
+    def _refuse_values_of_skipped(self, node: Node, hints: Mapping[str, Any]) -> None:
+        """A task that runs although something before it did not must take None for its value."""
+        if node.run_if is RunIf.ALL_SUCCEEDED:
+            return
+        for name, source in node.inputs.items():
+            optional = fits(type(None), hints.get(name, Any))
+            if isinstance(source, Ref) and source.node != CONFIG and not optional:
+                raise GraphError(
+                    f"{node.key} runs {node.run_if}, so {name} may be missing",
+                    hint=f"annotate it: {name}: {name_of(hints[name])} | None",
+                )
+
+
+_draft: ContextVar[_Draft | None] = ContextVar("ratchet_draft", default=None)
+
+
+def _build(
+    function: Callable[..., None], name: str
+) -> tuple[type | None, Graph, dict[str, Task[Any]]]:
+    hints = get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) > 1:
+        raise GraphError(f"flow {name} takes {len(parameters)} parameters; one, its config, is all")
+    config_type = hints.get(parameters[0]) if parameters else None
+    if parameters and not dataclasses.is_dataclass(config_type):
+        raise GraphError(
+            f"flow {name} needs a dataclass as the type of {parameters[0]}",
+            hint=f"def {name}(cfg: MyConfig) -> None",
+        )
+    draft = _Draft()
+    token = _draft.set(draft)
+    try:
+        function(*[Output(Ref(node=CONFIG), config_type) for _ in parameters])
+    except GraphError as error:
+        raise GraphError(f"flow {name}: {error}", hint=error.hint) from error
+    finally:
+        _draft.reset(token)
+    try:
+        graph = validated_graph(tuple(draft.nodes.values()))
+    except GraphError as error:
+        raise GraphError(f"flow {name}: {error}", hint=error.hint) from None
+    return config_type if isinstance(config_type, type) else None, graph, draft.tasks
+
+
+def _node(
+    key: str, task: Task[Any], inputs: dict[str, Input], after: tuple[str, ...], over: str | None
+) -> Node:
+    options = task.options
+    executor = options.executor or ("processes" if options.timeout else None)
+    return Node(
+        key=key,
+        function=task.path,
+        inputs=inputs,
+        after=after,
+        run_if=options.run_if,
+        over=over,
+        executor=executor,
+        retry=options.retry,
+        timeout=options.timeout.total_seconds() if options.timeout else None,
+        cache=task.code_version() if options.cache else None,
+        pool=options.pool,
+    )
+
+
+def _expected(annotation: Any, mapped: bool) -> Any:
+    return list[annotation] if mapped else annotation
+
+
+def _input(key: str, name: str, value: Any, annotation: Any) -> Input:
+    """Where the parameter's value comes from. Raises GraphError when its type does not fit."""
+    if isinstance(value, Output):
+        if not value._wanted:
+            raise GraphError(f"{key}: ~ is for when(...), not for the input {name}")
+        if not fits(value._annotation, annotation):
+            raise GraphError(
+                f"{key} takes {name}: {name_of(annotation)}, "
+                f"but {value._ref} is {name_of(value._annotation)}"
+            )
+        return value._ref
+    if isinstance(value, list | tuple) and any(_outputs(value)):
+        element = element_of(annotation, 0)
+        return Many(items=tuple(_input(key, name, item, element) for item in value))
+    try:
+        data = values.to_json(value)
+        values.from_json(data, annotation)
+    except (NotStorable, ValueError) as error:
+        raise GraphError(f"{key} cannot take {name}={value!r}: {error}") from None
+    return Const(const=data)
+
+
+def _outputs(value: Any) -> Iterator[bool]:
+    for item in value:
+        yield isinstance(item, Output)

@@ -1,0 +1,171 @@
+"""The connection to the state store: SQLite by default, PostgreSQL by its URL.
+
+SQLite runs in WAL mode with ``synchronous=FULL``: what is committed survives a power cut.
+Every write transaction begins IMMEDIATE, so that two processes on one file wait for each
+other instead of failing with "database is locked".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Engine, String, TypeDecorator, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.types import TIMESTAMP, TypeEngine
+
+from flows.core.errors import StoreError
+
+BUSY_SECONDS = 30
+"""How long a writer waits for another process's transaction on the same SQLite file."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC time: ISO text of one width in SQLite (sortable), timestamptz elsewhere."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column type of this database."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(32))
+        return dialect.type_descriptor(TIMESTAMP(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """To the database."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        if value is None:
+            return None
+        return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+
+
+class Database:
+    """One store, opened by its URL; each thread writes through a connection it keeps."""
+
+    def __init__(self, url: str) -> None:
+        self.url: URL = make_url(url)
+        self.engine = _engine(self.url)
+        self._local = threading.local()
+        self._held: list[Connection] = []
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One durable transaction. Raises StoreError with what to do."""
+        try:
+            connection = self._connection()
+            with connection.begin():
+                yield connection
+        except SQLAlchemyError as error:
+            self._forget()
+            raise _explained(error, self.url) from error
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent snapshot that never waits for a writer. Raises StoreError."""
+        try:
+            reader = self.engine.execution_options(reads_only=True)
+            with reader.connect() as connection, connection.begin():
+                yield connection
+        except SQLAlchemyError as error:
+            raise _explained(error, self.url) from error
+
+    def close(self) -> None:
+        """Give back every connection."""
+        with self._guard:
+            for connection in self._held:
+                connection.close()
+            self._held.clear()
+        self._local = threading.local()
+        self.engine.dispose()
+
+    def _connection(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self.engine.connect()
+            self._local.connection = connection
+            with self._guard:
+                self._held.append(connection)
+        return connection
+
+    def _forget(self) -> None:
+        """Drop this thread's connection after an error: the next write opens a fresh one."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            self._local.connection = None
+            with self._guard:
+                self._held.remove(connection)
+            connection.invalidate()
+            connection.close()
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    if url.database and url.database != ":memory:":
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(url, error) from error
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, pool_size=16
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
+    dbapi_connection.isolation_level = None  # we say BEGIN ourselves
+    cursor = dbapi_connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads_only = connection.get_execution_options().get("reads_only", False)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def _unwritable(url: URL, error: Exception) -> StoreError:
+    return StoreError(
+        f"the state store {url.database} cannot be written: {error}",
+        hint="choose a writable folder: ratchet --home FOLDER ..., or set store.url",
+    )
+
+
+def _explained(error: SQLAlchemyError, url: URL) -> StoreError:
+    """The database's complaint as one sentence with the next step; never with its password."""
+    text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
+    text = text.strip().partition("\n")[0]
+    where = url.render_as_string(hide_password=True)
+    if "full" in text or "disk I/O" in text:
+        return StoreError(
+            f"the disk of the state store is full ({where}); what was recorded is safe",
+            hint="free some space, then: ratchet retry RUN",
+        )
+    if "readonly" in text or "unable to open" in text:
+        return _unwritable(url, Exception(text))
+    if "not a database" in text or "malformed" in text:
+        return StoreError(
+            f"{where} is not a usable state store: {text}",
+            hint="restore it from a backup, or choose another: store.url=sqlite:///FILE",
+        )
+    if "locked" in text:
+        return StoreError(
+            f"another process has held {where} for more than {BUSY_SECONDS} s",
+            hint="see who: ratchet doctor",
+        )
+    return StoreError(f"the state store {where} answers: {text}", hint="check: ratchet doctor")

@@ -1,0 +1,81 @@
+"""Who is alive: a worker's lease, renewed while it lives; what it claimed is free once it ends."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, bindparam, delete, insert, select, update
+
+from flows.core.errors import LeaseLost
+from flows.core.records import Lease
+from flows.core.store import rows, schema
+from flows.core.store.database import Database
+
+_lease = schema.lease
+
+
+class LeaseStore:
+    """Leases by name, each with a token that grows with every holder."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def acquire(self, name: str, holder: str, ttl: timedelta, now: datetime) -> Lease:
+        """Take a lease that nobody holds, or whose holder let it expire. Raises LeaseLost."""
+        with self._database.write() as connection:
+            row = connection.execute(select(_lease).where(_lease.c.name == name)).mappings().first()
+            if row is None:
+                lease = Lease(name=name, holder=holder, token=1, expires_at=now + ttl)
+                connection.execute(insert(_lease), vars(lease))
+                return lease
+            if row["expires_at"] > now and row["holder"] != holder:
+                raise LeaseLost(f"{name} is held by {row['holder']}")
+            lease = Lease(name=name, holder=holder, token=row["token"] + 1, expires_at=now + ttl)
+            connection.execute(_TAKE, {"of": name, "before": row["token"], **_new(lease)})
+            return lease
+
+    def renew(self, lease: Lease, ttl: timedelta, now: datetime) -> Lease:
+        """Say that the holder is alive. Raises LeaseLost when the lease is not its any more."""
+        renewed = Lease(
+            name=lease.name, holder=lease.holder, token=lease.token, expires_at=now + ttl
+        )
+        with self._database.write() as connection:
+            done = connection.execute(
+                _TAKE, {"of": lease.name, "before": lease.token, **_new(renewed)}
+            )
+            if done.rowcount != 1:
+                raise LeaseLost(f"{lease.name} was taken from {lease.holder}; it had expired")
+        return renewed
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; without effect when it is not held any more."""
+        with self._database.write() as connection:
+            connection.execute(_DROP, {"of": lease.name, "before": lease.token})
+
+    def holders(self, now: datetime) -> tuple[Lease, ...]:
+        """The leases that have not expired."""
+        with self._database.read() as connection:
+            alive = select(_lease).where(_lease.c.expires_at > now)
+            return tuple(rows.lease_from(r) for r in connection.execute(alive).mappings())
+
+
+def _new(lease: Lease) -> dict[str, object]:
+    return {
+        "new_holder": lease.holder,
+        "new_token": lease.token,
+        "new_expires_at": lease.expires_at,
+    }
+
+
+_TAKE = (
+    update(_lease)
+    .where(and_(_lease.c.name == bindparam("of"), _lease.c.token == bindparam("before")))
+    .values(
+        holder=bindparam("new_holder"),
+        token=bindparam("new_token"),
+        expires_at=bindparam("new_expires_at", type_=_lease.c.expires_at.type),
+    )
+)
+_DROP = delete(_lease).where(
+    and_(_lease.c.name == bindparam("of"), _lease.c.token == bindparam("before"))
+)

@@ -1,0 +1,127 @@
+"""What the edges look at: runs, their tasks and attempts, and the events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.sql import Select
+
+from flows.core import values
+from flows.core.errors import NotFound, Refused
+from flows.core.graph import Graph
+from flows.core.records import Attempt, Event, Run, TaskRun
+from flows.core.store import rows, schema
+from flows.core.store.database import Database
+
+_run, _task, _attempt, _event = schema.run, schema.task_run, schema.attempt, schema.event
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDetail:
+    """Everything about one run."""
+
+    run: Run
+    graph: Graph
+    config_yaml: str
+    tasks: tuple[TaskRun, ...]  # in the graph's order, mapped children after their parent
+    attempts: tuple[Attempt, ...]  # oldest first
+
+
+class ReadStore:
+    """Reads that never wait for a writer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def runs(
+        self, *, flow: str | None = None, status: str | None = None, limit: int = 50
+    ) -> tuple[Run, ...]:
+        """The newest runs first."""
+        query: Select[tuple[object, ...]] = select(_run)
+        if flow is not None:
+            query = query.where(_run.c.flow == flow)
+        if status is not None:
+            query = query.where(_run.c.status == status)
+        query = query.order_by(_run.c.created_at.desc(), _run.c.id.desc()).limit(limit)
+        with self._database.read() as connection:
+            return tuple(rows.run_from(row) for row in connection.execute(query).mappings())
+
+    def find(self, reference: str) -> Run:
+        """A run by its id, the end of its id, or `last`. Raises NotFound, Refused."""
+        if reference == "last":
+            newest = self.runs(limit=1)
+            if not newest:
+                raise NotFound("there is no run yet", hint="start one: ratchet run retrain")
+            return newest[0]
+        pattern = "%" + reference.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        query = select(_run).where(_run.c.id.like(pattern, escape="\\")).limit(2)
+        with self._database.read() as connection:
+            found = [rows.run_from(row) for row in connection.execute(query).mappings()]
+        if not found:
+            raise NotFound(f"there is no run {reference}", hint="see them: ratchet runs")
+        if len(found) > 1:
+            raise Refused(
+                f"{reference} is the end of several runs' ids", hint="type more of it: ratchet runs"
+            )
+        return found[0]
+
+    def detail(self, run_id: str) -> RunDetail:
+        """One run with its graph, config, tasks and attempts. Raises NotFound."""
+        with self._database.read() as connection:
+            run = connection.execute(_RUN, {"run": run_id}).mappings().first()
+            if run is None:
+                raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
+            definition = connection.execute(_DEFINITION, {"run": run_id}).one()
+            tasks = [
+                rows.task_from(row)
+                for row in connection.execute(_TASKS, {"run": run_id}).mappings()
+            ]
+            attempts = connection.execute(_ATTEMPTS, {"run": run_id}).mappings()
+            graph = values.loads(definition.graph, Graph)
+            return RunDetail(
+                run=rows.run_from(run),
+                graph=graph,
+                config_yaml=definition.config_yaml,
+                tasks=_in_order(graph, tasks),
+                attempts=tuple(rows.attempt_from(row) for row in attempts),
+            )
+
+    def config(self, run_id: str) -> str:
+        """The run's resolved config as JSON text. Raises NotFound."""
+        with self._database.read() as connection:
+            found = connection.execute(_DEFINITION, {"run": run_id}).first()
+        if found is None:
+            raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
+        return str(found.config)
+
+    def events(
+        self, *, run_id: str | None = None, after: int = 0, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        """Events in order, from the one after `after` on."""
+        query: Select[tuple[object, ...]] = select(_event).where(_event.c.id > after)
+        if run_id is not None:
+            query = query.where(_event.c.run_id == run_id)
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(_event.c.id).limit(limit)).mappings()
+            return tuple(rows.event_from(row) for row in found)
+
+
+def _in_order(graph: Graph, tasks: list[TaskRun]) -> tuple[TaskRun, ...]:
+    place = {node.key: index for index, node in enumerate(graph.nodes)}
+
+    def position(task: TaskRun) -> tuple[int, int]:
+        key, bracket, rest = task.key.partition("[")
+        return place[key], int(rest[:-1]) if bracket else -1
+
+    return tuple(sorted(tasks, key=position))
+
+
+_RUN = select(_run).where(_run.c.id == bindparam("run"))
+_DEFINITION = select(schema.definition).where(schema.definition.c.run_id == bindparam("run"))
+_TASKS = select(_task).where(_task.c.run_id == bindparam("run"))
+_ATTEMPTS = (
+    select(_attempt)
+    .where(_attempt.c.run_id == bindparam("run"))
+    .order_by(_attempt.c.started_at, _attempt.c.number)
+)

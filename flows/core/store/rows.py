@@ -1,0 +1,85 @@
+"""Records to rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from flows.core import values
+from flows.core.records import (
+    Attempt,
+    AttemptStatus,
+    ErrorInfo,
+    Event,
+    Lease,
+    Run,
+    RunStatus,
+    TaskRun,
+    TaskStatus,
+)
+
+Row = RowMapping | Mapping[str, Any]
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """All columns of `run`."""
+    return {**vars(run), "status": run.status.value, "trigger": values.dumps(run.trigger)}
+
+
+def run_from(row: Row) -> Run:
+    """A Run from its row."""
+    return Run(
+        **{**row, "status": RunStatus(row["status"]), "trigger": values.loads(row["trigger"])}
+    )
+
+
+def task_row(task: TaskRun) -> dict[str, Any]:
+    """All columns of `task_run`."""
+    row = {**vars(task), "status": task.status.value}
+    if task.error is not None:
+        row["error"] = values.dumps(task.error)
+    return row
+
+
+def task_from(row: Row) -> TaskRun:
+    """A TaskRun from its row."""
+    return TaskRun(**{**row, "status": TaskStatus(row["status"]), "error": _error(row["error"])})
+
+
+def attempt_row(attempt: Attempt) -> dict[str, Any]:
+    """All columns of `attempt`."""
+    row = {**vars(attempt), "status": attempt.status.value}
+    if attempt.error is not None:
+        row["error"] = values.dumps(attempt.error)
+    return row
+
+
+def attempt_from(row: Row) -> Attempt:
+    """An Attempt from its row."""
+    return Attempt(**{**row, "status": AttemptStatus(row["status"]), "error": _error(row["error"])})
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """The columns of `event` but its id, which the database gives."""
+    row = {**vars(event), "data": values.dumps(event.data) if event.data else "{}"}
+    del row["id"]
+    return row
+
+
+def event_from(row: Row) -> Event:
+    """An Event from its row."""
+    return Event(**{**row, "data": values.loads(row["data"])})
+
+
+def lease_from(row: Row) -> Lease:
+    """A Lease from its row."""
+    return Lease(**row)
+
+
+def _error(text: str | None) -> ErrorInfo | None:
+    if text is None:
+        return None
+    error: ErrorInfo = values.loads(text, ErrorInfo)
+    return error

@@ -1,0 +1,172 @@
+"""The settings of one installation: where its state, data, models and cluster are.
+
+Composed once at the edge by ``flows.config`` and passed in from there; this module
+imports no Hydra, so a Ray worker can hold a ``Settings`` as well.
+
+A secret is written ``${secret:NAME}`` in a config. It stays the reference
+``secret:NAME`` in the settings, in the stored config and in every log, and becomes the
+secret itself only in ``reveal``, at the moment of use.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from feature_store import FeatureStoreConfig
+from flows.core.errors import ConfigError
+from ray_jobs import RayConfig
+from registry import RegistryConfig
+
+BUILT_IN_MODULES = ("sklearn", "xgboost", "torch", "flows", "ray_jobs")
+
+_REFERENCE = re.compile(r"(?<![A-Za-z0-9_])secret:([A-Z_][A-Z0-9_]*)")
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/?#@]*)@")
+_SECRET_PARAMETER = re.compile(
+    r"([?&;][^=&;\s]*(?:pass|passwd|password|pwd|secret|token|key|signature|sig)=)[^&;\s]+",
+    re.IGNORECASE,
+)
+
+
+class ExecutorName(StrEnum):
+    """Where the tasks of a run are carried out."""
+
+    INLINE = "inline"  # in the calling thread, one after the other
+    THREADS = "threads"  # in threads of this process: light, but not killable
+    PROCESSES = "processes"  # in warm worker processes that can be ended
+    RAY = "ray"  # on the Ray of ``Settings.ray``
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """The state store: runs, attempts, schedules and events."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    url: str  # SQLAlchemy URL: sqlite:///path, postgresql+psycopg://...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertRoute:
+    """Alerts of some flows or endings that go to other places than the default."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    urls: tuple[str, ...]  # Apprise URLs
+    flows: tuple[str, ...] = ("*",)  # name patterns of the flows (fnmatch)
+    on: tuple[str, ...] = ("halted", "failed")  # endings of a run
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertsConfig:
+    """Who is told when a run ends halted or failed."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    urls: tuple[str, ...] = ()  # Apprise URLs; none: alerts go to the log only
+    on: tuple[str, ...] = ("halted", "failed")  # endings of a run that alert
+    routes: tuple[AlertRoute, ...] = ()  # a matching route takes the place of ``urls``
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersConfig:
+    """How many tasks run at once on this machine; None: one per CPU core."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    threads: int | None = None  # threads of the ``threads`` executor
+    processes: int | None = None  # processes of the ``processes`` executor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that an installation decides once, for all its flows.
+
+    Paths are absolute here: what a config says relatively is relative to ``project``.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    project: str  # folder of the team's own conf/ and modules
+    home: str  # folder that Ratchet may write: state, models, artifacts
+    artifacts: str  # path or URI of the artifact store
+    store: StoreConfig
+    feature_store: FeatureStoreConfig
+    registry: RegistryConfig
+    ray: RayConfig
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
+    flows: tuple[str, ...] = ("flows.retrain",)  # modules that flows are imported from
+    allowed_modules: tuple[str, ...] = BUILT_IN_MODULES  # what a dotted path may begin with
+    executor: ExecutorName = ExecutorName.PROCESSES  # where tasks run that do not say
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+    def reveal(self, value: str) -> str:
+        """``value`` with each reference ``secret:NAME`` replaced by the secret (see ``reveal``)."""
+        return reveal(value)
+
+
+def reveal(value: str, environ: Mapping[str, str] | None = None) -> str:
+    """``value`` with each reference ``secret:NAME`` replaced by the secret itself.
+
+    The secret is the environment variable NAME, or else the content of the file named by
+    NAME_FILE (the convention of Docker and Kubernetes; one trailing line end is dropped).
+    Inside a URL it is percent-encoded, so that a password may hold ``@`` or ``/``.
+    Raises ConfigError, which names the secret but never shows it, when there is none.
+    """
+    environ = os.environ if environ is None else environ
+    inside_url = "://" in value
+
+    def secret(match: re.Match[str]) -> str:
+        found = _read_secret(match[1], environ)
+        return quote(found, safe="") if inside_url else found
+
+    return _REFERENCE.sub(secret, value)
+
+
+def _read_secret(name: str, environ: Mapping[str, str]) -> str:
+    if name in environ:
+        return environ[name]
+    path = environ.get(f"{name}_FILE")
+    if path is None:
+        raise ConfigError(
+            f"The secret {name} is not set.",
+            hint=f"set the environment variable {name}, or {name}_FILE to a file that holds it",
+        )
+    try:
+        return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(
+            f"The secret {name} cannot be read from {path}: {reason}.",
+            hint=f"set {name}_FILE to a readable file, or {name} itself",
+        ) from None
+
+
+def mask(text: str) -> str:
+    """``text`` with the credentials inside its URLs as ``***``, fit for a log or a page.
+
+    Masks passwords (``user:***@host``), a bare token before the @ (``***@host``) and query
+    parameters named like one. A reference ``secret:NAME`` is no secret and stays.
+    """
+    text = _USERINFO.sub(_mask_userinfo, text)
+    return _SECRET_PARAMETER.sub(
+        lambda m: m[0] if _REFERENCE.search(m[0]) else f"{m[1]}***", text
+    )
+
+
+def _mask_userinfo(match: re.Match[str]) -> str:
+    user, colon, password = match["user"].partition(":")
+    if _REFERENCE.search(match["user"]):
+        return match[0]
+    return f"{match['scheme']}{user}:***@" if colon and password else match[0]
+
+
+def plain_password(text: str) -> bool:
+    """Whether ``text`` is a URL that carries a password in plain text."""
+    return mask(text) != text

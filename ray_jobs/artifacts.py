@@ -1,0 +1,191 @@
+"""Small files next to the data: a local folder or an object store behind one class.
+
+What a reader finds is always a whole file: a local write goes to a temporary file in the same
+folder, is fsynced and renamed; an object store is written with a single put.
+"""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from ray_jobs.errors import ArtifactError
+
+_HINTS = {
+    errno.ENOSPC: "Free some space there, then: ratchet retry RUN",
+    errno.EDQUOT: "Free some space or raise the quota, then: ratchet retry RUN",
+    errno.EROFS: "The file system is read-only: choose another folder for the artifacts.",
+    errno.EACCES: "Make the folder writable for this user, or choose another one.",
+    errno.EPERM: "Make the folder writable for this user, or choose another one.",
+    errno.ENOTDIR: "A part of the path is a file: choose another folder for the artifacts.",
+}
+_PERMANENT = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+
+
+@dataclass(frozen=True)
+class ArtifactStore:
+    """A folder of small files, addressed by names relative to `uri`.
+
+    - `uri` is a local path, `file://...`, or whatever pyarrow opens: `s3://`, `gs://`,
+      `abfs://`, `hdfs://`, or `fsspec+PROTOCOL://` for the rest.
+    - A name that does not exist raises `FileNotFoundError`; a store that cannot be read or
+      written raises `ArtifactError` with one sentence and a hint.
+    """
+
+    uri: str
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The local folder, or None when the store is remote."""
+        parts = urlsplit(self.uri)
+        if len(parts.scheme) <= 1:  # no scheme, or the drive letter of a Windows path
+            return Path(self.uri).expanduser().absolute()
+        if parts.scheme == "file":
+            return Path(unquote(parts.path))
+        return None
+
+    @cached_property
+    def _remote(self) -> tuple[pafs.FileSystem, str]:
+        try:
+            filesystem, path = pafs.FileSystem.from_uri(self.uri)
+        except (pa.ArrowException, ImportError, ValueError, OSError) as error:
+            raise ArtifactError(
+                f"The artifact store {self.uri} cannot be opened: {_sentence(error)}",
+                hint="Use a folder, or a URI such as s3://bucket/folder.",
+                permanent=isinstance(error, (pa.ArrowInvalid, ImportError, ValueError)),
+            ) from error
+        return filesystem, path.rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a folder of this machine (or one mounted on it)."""
+        return self.folder is not None
+
+    def child(self, name: str) -> "ArtifactStore":
+        """The store rooted at a folder below this one."""
+        if self.folder is not None:
+            return ArtifactStore(str(self.folder / name))
+        return ArtifactStore(f"{self.uri.rstrip('/')}/{name}")
+
+    def read_bytes(self, name: str, *, offset: int = 0) -> bytes:
+        """The file's content from byte `offset` on."""
+        with self._errors("read", name):
+            if self.folder is not None:
+                with (self.folder / name).open("rb") as file:
+                    file.seek(offset)
+                    return file.read()
+            filesystem, root = self._remote
+            with filesystem.open_input_file(f"{root}/{name}") as stream:
+                size = stream.size()
+                return stream.read_at(size - offset, offset) if size > offset else b""
+
+    def read_text(self, name: str) -> str:
+        """The file's content as UTF-8 text."""
+        return self.read_bytes(name).decode()
+
+    def exists(self, name: str) -> bool:
+        """Whether a file of that name is there."""
+        with self._errors("read", name):
+            if self.folder is not None:
+                return (self.folder / name).is_file()
+            filesystem, root = self._remote
+            info = filesystem.get_file_info(f"{root}/{name}")
+            return bool(info.type == pafs.FileType.File)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Puts a whole file in place, replacing one of the same name."""
+        with self._errors("write", name):
+            if self.folder is not None:
+                with _beside(self.folder / name, data) as temporary:
+                    temporary.replace(self.folder / name)
+                return
+            filesystem, root = self._remote
+            path = f"{root}/{name}"
+            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(data)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Puts a whole UTF-8 file in place, replacing one of the same name."""
+        self.write_bytes(name, text.encode())
+
+    def create_text(self, name: str, text: str) -> bool:
+        """Writes the file unless it exists; says whether this call created it.
+
+        In a local folder exactly one of several callers gets True. Object stores offer no such
+        promise through pyarrow: there two callers within milliseconds may both get True.
+        """
+        if self.folder is None:
+            if self.exists(name):
+                return False
+            self.write_text(name, text)
+            return True
+        with self._errors("write", name), _beside(self.folder / name, text.encode()) as temporary:
+            try:
+                os.link(temporary, self.folder / name)
+            except FileExistsError:
+                return False
+            return True
+
+    def list(self, name: str = "") -> tuple[str, ...]:
+        """The names of the files and folders directly below, sorted; empty when none."""
+        with self._errors("read", name):
+            if self.folder is not None:
+                there = self.folder / name
+                return tuple(sorted(p.name for p in there.iterdir())) if there.is_dir() else ()
+            filesystem, root = self._remote
+            selector = pafs.FileSelector(f"{root}/{name}".rstrip("/"), allow_not_found=True)
+            return tuple(sorted(info.base_name for info in filesystem.get_file_info(selector)))
+
+    def delete(self, name: str) -> None:
+        """Removes the file; nothing happens when it does not exist."""
+        with self._errors("delete", name):
+            if self.folder is not None:
+                (self.folder / name).unlink(missing_ok=True)
+                return
+            filesystem, root = self._remote
+            if self.exists(name):
+                filesystem.delete_file(f"{root}/{name}")
+
+    @contextmanager
+    def _errors(self, verb: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # pyarrow raises plain OSError for object stores, with the reason in its text.
+            raise ArtifactError(
+                f"Cannot {verb} {self.uri.rstrip('/')}/{name}: {_sentence(error)}",
+                hint=_HINTS.get(error.errno or 0),
+                permanent=error.errno in _PERMANENT,
+            ) from error
+
+
+@contextmanager
+def _beside(target: Path, data: bytes) -> Iterator[Path]:
+    """A durable temporary file with `data` in the target's folder, gone at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sentence(error: BaseException) -> str:
+    """The reason without errno and path: "No space left on device"."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text.splitlines()[0].rstrip(".") + "." if text else f"{type(error).__name__}."

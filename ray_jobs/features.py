@@ -1,0 +1,99 @@
+"""What a model is trained on, as configuration: view, feature functions, joins, label, holdout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from typing import ClassVar
+
+
+class Engine(str, Enum):
+    """What reads, and writes, the Parquet inside a shard."""
+
+    POLARS = "polars"
+    """The fastest here; reads and writes with every core that it is given."""
+
+    ARROW = "arrow"
+    """For column types that polars does not keep (fixed-size binaries, maps, unions)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldoutConfig:
+    """The newest rows with mature labels: kept from training, and used to compare models."""
+
+    window: timedelta | None = None
+    """Length of the holdout in event time; None: `fraction` decides."""
+
+    fraction: float = 0.2
+    """Share of the mature rows when `window` is None; between 0 and 1."""
+
+    min_rows: int = 100
+    """Fewer held-out rows than this cannot judge a model: the data is unfit."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinConfig:
+    """Columns of another view, joined as they were known at each row's event time."""
+
+    view: str
+    """Name of the other view."""
+
+    columns: tuple[str, ...] = ()
+    """Its columns to add; empty: all its features."""
+
+    ttl: timedelta | None = None
+    """A value older than this is not used (null instead); None: any age."""
+
+    prefix: str = ""
+    """Put before the names of the added columns."""
+
+    version: int | None = None
+    """Pinned version of the other view; None: its newest at the time of extraction."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesConfig:
+    """The features of a model: from which view, through which functions, with which label."""
+
+    view: str
+    """The feature view to train on."""
+
+    functions: tuple[str, ...] = ()
+    """Dotted paths "package.module:function"; each takes and returns a pyarrow.Table.
+
+    They are called in order, on one shard of rows at a time, after the joins. They may add,
+    change and drop columns, and drop rows; not add or duplicate rows."""
+
+    columns: tuple[str, ...] = ()
+    """Model inputs; empty: the view's features, the joined ones, and what functions added."""
+
+    joins: tuple[JoinConfig, ...] = ()
+    """Point-in-time joins with other views."""
+
+    label: str | None = None
+    """Column to predict; None: the view's label."""
+
+    label_delay: timedelta = timedelta(0)
+    """How long after the event the label is final; younger rows are left out of training."""
+
+    group: str | None = None
+    """Column whose groups (a customer, a device) never straddle the split."""
+
+    slices: tuple[str, ...] = ()
+    """Columns kept beside the rows for the gate's slices."""
+
+    holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
+    """Which rows judge the models."""
+
+    shards: int | None = None
+    """At least this many shards, where row groups allow; None: by size."""
+
+    engine: Engine = Engine.POLARS
+    """What reads and writes Parquet inside a shard."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

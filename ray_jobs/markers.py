@@ -1,0 +1,150 @@
+"""The job's own witness: small files under `<artifacts>/jobs/<id>/`.
+
+    spec.json       the intent: what was submitted, written before Ray hears of it
+    heartbeat.json  who runs it; created once (the claim), rewritten while it lives
+    done.json       how it ended: the result or the error, written once, whole
+    stop.json       a request to end; the job's own heartbeat thread obeys it
+    log.txt         what the job printed
+
+Ray's job table lives in its head's memory and is gone, or wrong, after the head restarts; a
+job outlives a killed head as an orphan. These files tell the truth all the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ray_jobs.artifacts import ArtifactStore
+from ray_jobs.errors import JobNotKnown
+from ray_jobs.process import ProcessIdentity
+from ray_jobs.spec import JobError, JobSpec, JobState, LogChunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """One sign of life."""
+
+    beat: int  # counts up from 0
+    at: str  # ISO time by the job's clock; readers trust `beat` instead
+    process: ProcessIdentity
+    dedicated: bool  # the process exists for this job alone: alive means at work
+    ended: bool = False  # the last beat: the job has left
+
+
+class StopReason(StrEnum):
+    """Why a job is asked to end."""
+
+    ASKED = "asked"  # a cancel or a timeout
+    ORPHAN = "orphan"  # its Ray is gone, and another attempt may only start after it
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRequest:
+    """A request to end, read by the job itself."""
+
+    reason: StopReason
+    grace_s: float  # seconds between asking politely and ending by force
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """How a job ended, in its own words."""
+
+    id: str  # submission id, so that a late file is never taken for another attempt's
+    state: JobState  # succeeded, failed, stopped; lost when it ended itself as an orphan
+    at: str  # ISO time by the job's clock
+    host: str
+    result: str | None = None
+    error: JobError | None = None
+
+
+class JobMarkers:
+    """Reads and writes the markers of one job; each file is always found whole."""
+
+    def __init__(self, artifacts: ArtifactStore, job_id: str) -> None:
+        self.job_id = job_id
+        self.store = artifacts.child(f"jobs/{job_id}")
+
+    def intend(self, spec: JobSpec) -> None:
+        """Writes the intent; a first one stays as it is."""
+        self.store.create_text("spec.json", spec.to_json())
+
+    def spec(self) -> JobSpec:
+        """The intent; `JobNotKnown` when there is none."""
+        text = self._text("spec.json")
+        if text is None:
+            raise JobNotKnown(
+                f"Nothing is known of job {self.job_id} under {self.store.uri}.",
+                hint="Check that the job and its submitter use the same artifacts URI.",
+            )
+        return JobSpec.from_json(text)
+
+    def claim(self, heartbeat: Heartbeat) -> bool:
+        """Writes the first heartbeat; False when another process has run this id before."""
+        return self.store.create_text("heartbeat.json", _dump(heartbeat))
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Rewrites the heartbeat."""
+        self.store.write_text("heartbeat.json", _dump(heartbeat))
+
+    def heartbeat(self) -> Heartbeat | None:
+        """The last heartbeat; None when the job never started."""
+        row = self._row("heartbeat.json")
+        if row is None:
+            return None
+        return Heartbeat(**row | {"process": ProcessIdentity(**row["process"])})
+
+    def finish(self, done: Done) -> None:
+        """Writes how the job ended."""
+        self.store.write_text("done.json", _dump(done))
+
+    def done(self) -> Done | None:
+        """How the job ended; None while it has not said so."""
+        row = self._row("done.json")
+        if row is None:
+            return None
+        if row["error"] is not None:
+            row["error"] = JobError(**row["error"] | {"kinds": tuple(row["error"]["kinds"])})
+        return Done(**row | {"state": JobState(row["state"])})
+
+    def ask_to_stop(self, request: StopRequest) -> None:
+        """Leaves the request to end; the first one stays as it is."""
+        self.store.create_text("stop.json", _dump(request))
+
+    def stop_request(self) -> StopRequest | None:
+        """The request to end, if there is one."""
+        row = self._row("stop.json")
+        return None if row is None else StopRequest(**row | {"reason": StopReason(row["reason"])})
+
+    def log(self, offset: int = 0) -> LogChunk:
+        """The log from byte `offset` on, cut after the last whole character."""
+        try:
+            data = self.store.read_bytes("log.txt", offset=offset)
+        except FileNotFoundError:
+            return LogChunk(text="", offset=offset)
+        # A character that is still being written has at most three bytes at the end.
+        for cut in range(min(4, len(data) + 1)):
+            try:
+                text = data[: len(data) - cut].decode()
+            except UnicodeDecodeError:
+                continue
+            return LogChunk(text=text, offset=offset + len(data) - cut)
+        return LogChunk(text=data.decode(errors="replace"), offset=offset + len(data))
+
+    def _text(self, name: str) -> str | None:
+        try:
+            return self.store.read_text(name)
+        except FileNotFoundError:
+            return None
+
+    def _row(self, name: str) -> dict[str, Any] | None:
+        text = self._text(name)
+        return None if text is None else json.loads(text)
+
+
+def _dump(record: Heartbeat | StopRequest | Done) -> str:
+    return json.dumps(dataclasses.asdict(record))

@@ -1,0 +1,130 @@
+"""How a model is trained, as configuration: estimator, parameters, resources, search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+
+class TrainerKind(str, Enum):
+    """The family of the estimator: how it is fitted, saved and loaded."""
+
+    SKLEARN = "sklearn"
+    """Anything with scikit-learn's fit and predict; one worker."""
+
+    XGBOOST = "xgboost"
+    """XGBoost's scikit-learn estimators; several workers share one booster."""
+
+    TORCH = "torch"
+    """A function that builds a torch module; several workers train it data-parallel."""
+
+
+class Task(str, Enum):
+    """What is predicted."""
+
+    AUTO = "auto"
+    """Decided by the estimator, else by the label's type: floats mean regression."""
+
+    CLASSIFICATION = "classification"
+    """One of several classes."""
+
+    REGRESSION = "regression"
+    """A number."""
+
+
+class SearchKind(str, Enum):
+    """How candidates are drawn from the space."""
+
+    RANDOM = "random"
+    """`trials` draws with the trainer's seed."""
+
+    GRID = "grid"
+    """Every combination of the listed values, in order, at most `trials` of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A range of numbers to draw from."""
+
+    low: float
+    """Smallest value, included."""
+
+    high: float
+    """Largest value, included."""
+
+    log: bool = False
+    """Draw evenly on a logarithmic scale."""
+
+    integer: bool = False
+    """Draw whole numbers."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """A hyper-parameter search: each trial is a plain Ray task over k folds by time."""
+
+    space: dict[str, tuple[Any, ...] | Interval]
+    """Parameter name -> values to choose from, or an interval."""
+
+    kind: SearchKind = SearchKind.RANDOM
+    """How candidates are drawn."""
+
+    trials: int = 20
+    """How many candidates are tried."""
+
+    metric: str | None = None
+    """What the winner is best at; None: accuracy for classes, mae for numbers."""
+
+    folds: int = 3
+    """Validation windows; each is trained on the rows before it."""
+
+    parallel: int | None = None
+    """Trials at a time; None: as many as the cluster holds."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """A trainer: which estimator, with which parameters, on which resources."""
+
+    kind: TrainerKind = TrainerKind.SKLEARN
+    """The family of the estimator."""
+
+    estimator: str = "sklearn.ensemble.HistGradientBoostingClassifier"
+    """Dotted path of the estimator's class, or of a function that builds it."""
+
+    task: Task = Task.AUTO
+    """What is predicted."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the estimator; for torch also epochs, batch_size, learning_rate, ..."""
+
+    seed: int = 0
+    """Same data, config and seed give the same model."""
+
+    num_cpus: float = 1
+    """CPU cores of each worker."""
+
+    num_gpus: float = 0
+    """GPUs of each worker."""
+
+    allow_cpu: bool = False
+    """Train on CPU, and say so, when the cluster has no GPU."""
+
+    workers: int = 1
+    """Workers that train one model together (Ray Train when more than 1)."""
+
+    max_failures: int = 1
+    """How often a distributed training goes on from its checkpoint after losing a worker."""
+
+    checkpoint_every: int = 1
+    """Epochs (torch) or boosting rounds (xgboost) between checkpoints, with several workers."""
+
+    search: SearchConfig | None = None
+    """Hyper-parameter search before the fit; None: `params` as they are."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -1,0 +1,113 @@
+"""Champion and challenger on the same rows: what the gate and the report look at."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from registry.errors import GateError
+from registry.metrics import Metric
+from registry.predictions import (
+    AnyArray,
+    Scored,
+    Task,
+    all_classes,
+    classification,
+    finite,
+    regression,
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """Both models' predictions of the same rows in the same order.
+
+    Classification: labels (rows,), or probabilities (rows, classes) with the names of their
+    columns; regression: numbers (rows,). `champion` is None for a first model.
+    """
+
+    y: AnyArray
+    """The truth, (rows,)."""
+    challenger: AnyArray
+    champion: AnyArray | None = None
+    classes: tuple[Any, ...] | None = None
+    """The challenger's classes: the columns of its probabilities."""
+    champion_classes: tuple[Any, ...] | None = None
+    """The champion's classes; none: the same as the challenger's."""
+    slices: Mapping[str, AnyArray] = field(default_factory=dict)
+    """Slice column to its value for each row."""
+    clusters: AnyArray | None = None
+    """The unit that each row belongs to, where rows depend on each other."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredPair:
+    """A comparison in the terms of the metrics; `champion` is None for a first model."""
+
+    challenger: Scored
+    champion: Scored | None
+
+
+def check_rows(comparison: Comparison) -> None:
+    """Raise GateError unless everything has one value for each row."""
+    columns: dict[str, AnyArray | None] = {
+        "challenger": comparison.challenger,
+        "champion": comparison.champion,
+        "clusters": comparison.clusters,
+        **comparison.slices,
+    }
+    for name, column in columns.items():
+        if column is not None and len(column) != len(comparison.y):
+            raise GateError(
+                f"There are {len(comparison.y):,} labels and {len(column):,} rows of {name}: "
+                "both models must be scored on the same rows in the same order."
+            )
+
+
+def obstacles(comparison: Comparison, task: Task) -> Iterator[str]:
+    """Why these rows cannot be judged, the most basic reason first."""
+    if len(comparison.y) == 0:
+        yield "the holdout is empty"
+    predictions = {
+        "labels": comparison.y,
+        "challenger's predictions": comparison.challenger,
+        "champion's predictions": comparison.champion,
+    }
+    for name, values in predictions.items():
+        unusable = 0 if values is None else int((~finite(values)).sum())
+        if unusable:
+            yield f"{unusable:,} of the {name} are missing or infinite"
+    if comparison.clusters is not None and len(np.unique(comparison.clusters)) < 2:
+        yield "all rows belong to one cluster"
+    if task is Task.CLASSIFICATION:
+        yield from _class_obstacles(comparison)
+
+
+def _class_obstacles(comparison: Comparison) -> Iterator[str]:
+    present = Counter(comparison.y.tolist())
+    if len(present) == 1:
+        yield f"the holdout has one class only, {next(iter(present))}"
+    known = comparison.champion_classes or comparison.classes
+    if comparison.champion is not None and known is not None:
+        for label in (label for label in present if label not in known):
+            yield f"the champion never saw the class {label} ({present[label]:,} rows)"
+
+
+def scored_pair(comparison: Comparison, metric: Metric) -> ScoredPair:
+    """Both models in the metric's terms; GateError when shapes or classes do not fit."""
+    y, new, old = comparison.y, comparison.challenger, comparison.champion
+    if metric.task is Task.REGRESSION:
+        return ScoredPair(
+            challenger=regression(y, new, "challenger"),
+            champion=None if old is None else regression(y, old, "champion"),
+        )
+    own = comparison.classes
+    others = comparison.champion_classes or own
+    labels = [group for group in (new, old) if group is not None and group.ndim == 1]
+    classes = all_classes(y, own, others, *labels)
+    return ScoredPair(
+        challenger=classification(y, new, own, classes, "challenger"),
+        champion=None if old is None else classification(y, old, others, classes, "champion"),
+    )

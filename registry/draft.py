@@ -1,0 +1,101 @@
+"""How a verdict is worded: from rules and figures to one sentence that everybody understands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from registry.bootstrap import Interval
+from registry.verdict import Decision, Rule, RuleResult, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A verdict whose identity is known and whose decision is not yet."""
+
+    model: str
+    challenger: str
+    champion: str | None
+    epoch: int
+    metric: str
+    confidence: float
+    rows: int
+    run_id: str
+    mlflow_run_id: str
+
+    def undecidable(self, obstacle: str) -> Verdict:
+        """Hold, because nothing can be judged."""
+        rule = RuleResult(
+            rule=Rule.EVIDENCE, metric=self.metric, passed=False, rows=self.rows, message=obstacle
+        )
+        reason = f"Version {self.challenger} cannot be judged: {obstacle}."
+        return self._verdict(False, reason, (rule,))
+
+    def first(self, score: float, floors: tuple[RuleResult, ...]) -> Verdict:
+        """A first model: nothing to compare with, so the floors alone decide."""
+        failed = [rule for rule in floors if not rule.passed]
+        about = f"Version {self.challenger} is the first model"
+        if failed:
+            reason = f"{about}, and it misses a floor: {failed[0].message}."
+        elif floors:
+            kept = "; ".join(rule.message for rule in floors)
+            reason = (
+                f"{about}: there is no champion to compare with, and it keeps its floors ({kept})."
+            )
+        else:
+            reason = (
+                f"{about}, with no champion to compare and no floor to keep: "
+                f"its {self.metric} is {score:.4g} on {self.rows:,} rows."
+            )
+        return replace(self._verdict(not failed, reason, floors), challenger_score=score)
+
+    def compared(
+        self, score: float, baseline: float, whole: Interval, rules: tuple[RuleResult, ...]
+    ) -> Verdict:
+        """Champion and challenger on the same rows: promote when every rule passed."""
+        failed = [rule for rule in rules if not rule.passed]
+        scores = f"{self.metric} {score:.4g} against {baseline:.4g} on {self.rows:,} rows"
+        reason = f"{self._claim(whole, failed)}: {scores}{self._because(rules, failed)}."
+        return replace(
+            self._verdict(not failed, reason, rules),
+            challenger_score=score,
+            baseline=baseline,
+            difference=whole.difference,
+            low=whole.low,
+            high=whole.high,
+        )
+
+    def _claim(self, whole: Interval, failed: Sequence[RuleResult]) -> str:
+        pair = f"champion version {self.champion}"
+        mine = f"Version {self.challenger}"
+        if not any(rule.rule is Rule.IMPROVEMENT for rule in failed):
+            return f"{mine} is better than {pair}" + (" but is held" if failed else "")
+        if whole.high is not None and whole.high < 0:
+            return f"{mine} is worse than {pair}"
+        if whole.difference <= 0:
+            return f"{mine} is not better than {pair}"
+        return f"{mine} is not proven better than {pair}"
+
+    def _because(self, rules: Sequence[RuleResult], failed: Sequence[RuleResult]) -> str:
+        shown = failed[:1] or [rule for rule in rules if rule.rule is Rule.IMPROVEMENT]
+        return "".join(f"; {rule.message}" for rule in shown)
+
+    def _verdict(self, promote: bool, reason: str, rules: tuple[RuleResult, ...]) -> Verdict:
+        return Verdict(
+            model=self.model,
+            challenger=self.challenger,
+            champion=self.champion,
+            epoch=self.epoch,
+            decision=Decision.PROMOTE if promote else Decision.HOLD,
+            promote=promote,
+            reason=reason,
+            metric=self.metric,
+            challenger_score=None,
+            baseline=None,
+            difference=None,
+            low=None,
+            high=None,
+            confidence=self.confidence,
+            rows=self.rows,
+            rules=rules,
+            run_id=self.run_id,
+            mlflow_run_id=self.mlflow_run_id,
+        )

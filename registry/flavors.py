@@ -1,0 +1,144 @@
+"""Each flavour's files: written by MLflow, read back without running what they contain."""
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from registry.errors import ModelUnloadable, UnsupportedModel
+from registry.fitted import FittedModel, Flavor
+from registry.inputs import example_array, example_frame
+
+# Modules whose classes any stored model may contain; a user adds his own by name.
+TRUSTED = ("sklearn", "numpy", "scipy", "xgboost", "lightgbm")
+# What each flavour needs to be installed where a model is loaded.
+LIBRARIES = {
+    Flavor.SKLEARN: ("scikit-learn", "skops", "numpy", "scipy"),
+    Flavor.XGBOOST: ("xgboost", "scikit-learn", "numpy"),
+    Flavor.TORCH: ("torch", "numpy"),
+}
+# The same library under the name that CPU-only installations give it.
+OTHER_NAMES = {"xgboost": "xgboost-cpu"}
+
+
+def library_versions(flavor: Flavor) -> dict[str, str]:
+    """The installed versions of what a flavour needs."""
+    return {name: _version(name) for name in LIBRARIES[flavor]}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        if name not in OTHER_NAMES:
+            raise UnsupportedModel(
+                f"{name} is not installed here.", hint=f"pip install 'ratchet-ml[{name}]'"
+            ) from None
+        return version(OTHER_NAMES[name])
+
+
+def save(fitted: FittedModel, folder: Path, mlflow_model: Any, trusted: Sequence[str]) -> None:
+    """Write MLflow's files of the model into a new folder."""
+    # Requirements are always given: MLflow needs 6 to 10 s to find them out by itself.
+    needed = [f"{name}=={number}" for name, number in library_versions(fitted.flavor).items()]
+    common = {
+        "path": str(folder),
+        "mlflow_model": mlflow_model,
+        "pip_requirements": [*needed, *fitted.requirements],
+    }
+    match fitted.flavor:
+        case Flavor.SKLEARN:
+            _save_sklearn(fitted, common, trusted)
+        case Flavor.XGBOOST:
+            _save_xgboost(fitted, common)
+        case Flavor.TORCH:
+            _save_torch(fitted, common)
+
+
+def _save_sklearn(fitted: FittedModel, common: dict[str, Any], trusted: Sequence[str]) -> None:
+    import mlflow.sklearn
+    import skops.io
+
+    unknown = skops.io.get_untrusted_types(data=skops.io.dumps(fitted.estimator))
+    check_trusted(unknown, trusted)
+    mlflow.sklearn.save_model(
+        fitted.estimator,
+        **common,
+        **_described(fitted),
+        serialization_format="skops",
+        skops_trusted_types=unknown,
+    )
+
+
+def _save_xgboost(fitted: FittedModel, common: dict[str, Any]) -> None:
+    import mlflow.xgboost
+
+    mlflow.xgboost.save_model(fitted.estimator, **common, **_described(fitted))
+
+
+def _save_torch(fitted: FittedModel, common: dict[str, Any]) -> None:
+    import mlflow.pytorch
+    import torch
+    from mlflow.models import infer_signature
+
+    module = fitted.estimator.to("cpu").eval()
+    example = example_array(fitted).astype("float32")
+    with torch.no_grad():
+        outputs = module(torch.from_numpy(example)).numpy()
+    mlflow.pytorch.save_model(
+        module,
+        **common,
+        signature=infer_signature(example, outputs),
+        input_example=example,
+        serialization_format="pt2",
+    )
+
+
+def _described(fitted: FittedModel) -> dict[str, Any]:
+    """Signature and input example of a model that takes a table."""
+    from mlflow.models import infer_signature
+
+    example = example_frame(fitted)
+    return {"signature": infer_signature(example), "input_example": example}
+
+
+def check_trusted(types: Iterable[str], trusted: Sequence[str]) -> None:
+    """Raise UnsupportedModel, naming the first type that no trusted module holds."""
+    allowed = (*TRUSTED, *trusted)
+    for name in types:
+        if not any(name == module or name.startswith(f"{module}.") for module in allowed):
+            raise UnsupportedModel(
+                f"The model contains {name}, which is not among the trusted modules "
+                f"({', '.join(allowed)}).",
+                hint=f"if it is yours: registry.trusted_modules=[{name.rpartition('.')[0]}]",
+            )
+
+
+def load(flavor: Flavor, folder: Path, trusted: Sequence[str]) -> Any:
+    """The estimator from MLflow's files; raises whatever the library does when they are broken."""
+    match flavor:
+        case Flavor.SKLEARN:
+            return _load_sklearn(folder, trusted)
+        case Flavor.XGBOOST:
+            import mlflow.xgboost
+
+            return mlflow.xgboost.load_model(str(folder))
+        case Flavor.TORCH:
+            import mlflow.pytorch
+
+            return mlflow.pytorch.load_model(str(folder))
+
+
+def _load_sklearn(folder: Path, trusted: Sequence[str]) -> Any:
+    # Not by mlflow.sklearn, which trusts whatever types the stored model itself says.
+    import skops.io
+
+    file = folder / "model.skops"
+    if not file.exists():
+        raise ModelUnloadable(
+            "The model is not stored in the skops format, and a pickle is never loaded.",
+            hint="train it again with Ratchet",
+        )
+    types = skops.io.get_untrusted_types(file=file)
+    check_trusted(types, trusted)
+    return skops.io.load(file, trusted=types)

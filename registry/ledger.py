@@ -1,0 +1,330 @@
+"""The ledger: which version was champion when, and why. Append-only and hash-chained.
+
+Two tables. `ledger_entry` holds one row for each epoch of a model, unique by (model, epoch): that
+uniqueness is the fence that only one promotion of an epoch can pass. `ledger_settlement` says
+when an entry's alias was seen in MLflow; an entry without one is pending. It is a table of its
+own so that no row ever changes: the database refuses UPDATE and DELETE on both.
+
+Every entry carries sha256(previous hash + its own canonical JSON); `verify` finds the first that
+does not fit. A settlement is no part of the chain: it can be had again from MLflow.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Select,
+    String,
+    Table,
+    Text,
+    and_,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.engine import Connection, Engine, Row
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from registry.errors import LedgerBroken, RegistryUnreachable
+from registry.verdict import canonical_json
+
+metadata = MetaData()
+
+entries_table = Table(
+    "ledger_entry",
+    metadata,
+    Column("model", String(256), primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("version", String(64), nullable=False),
+    Column("previous_version", String(64)),
+    Column("action", String(16), nullable=False),
+    Column("verdict", Text),
+    Column("run_id", String(256)),
+    Column("actor", String(256), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+# A run promotes a version once, however often it is repeated.
+Index(
+    "ledger_entry_once_a_run",
+    entries_table.c.model,
+    entries_table.c.run_id,
+    entries_table.c.action,
+    entries_table.c.version,
+    unique=True,
+)
+
+settlements_table = Table(
+    "ledger_settlement",
+    metadata,
+    Column("model", String(256), primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(32), nullable=False),
+    ForeignKeyConstraint(["model", "epoch"], ["ledger_entry.model", "ledger_entry.epoch"]),
+)
+
+GENESIS = "0" * 64
+"""The previous hash of a model's first entry."""
+
+
+class Action(StrEnum):
+    """Why the champion changed."""
+
+    PROMOTE = "promote"
+    """A challenger passed the gate."""
+    ROLLBACK = "rollback"
+    """An operator went back to another version."""
+    ADOPT = "adopt"
+    """An outsider moved the alias, and an operator agreed."""
+    RESTORE = "restore"
+    """An outsider moved the alias, and an operator put the champion back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is to be appended: one new champion of one model."""
+
+    model: str
+    version: str
+    previous_version: str | None
+    action: Action
+    verdict: str | None
+    """The verdict as canonical JSON; none where no gate was asked."""
+    run_id: str | None
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry(Change):
+    """One epoch of a model."""
+
+    epoch: int
+    prev_hash: str
+    hash: str
+    settled_at: datetime | None = None
+    """When the alias was seen to match; none: pending."""
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> "LedgerEntry":
+        """The entry from a row of the two tables joined."""
+        values = dict(row._mapping)
+        settled = values.pop("settled_at")
+        return cls(
+            **{
+                **values,
+                "action": Action(values["action"]),
+                "at": datetime.fromisoformat(values["at"]),
+                "settled_at": None if settled is None else datetime.fromisoformat(settled),
+            }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What `ratchet ledger --json` shows; the keys are stable."""
+        return {
+            "model": self.model,
+            "epoch": self.epoch,
+            "version": self.version,
+            "previous_version": self.previous_version,
+            "action": self.action.value,
+            "verdict": None if self.verdict is None else json.loads(self.verdict),
+            "reason": self.reason,
+            "actor": self.actor,
+            "run_id": self.run_id,
+            "at": self.at.isoformat(),
+            "settled_at": None if self.settled_at is None else self.settled_at.isoformat(),
+            "prev_hash": self.prev_hash,
+            "hash": self.hash,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerBreak:
+    """The first place where a model's history does not fit together."""
+
+    model: str
+    epoch: int
+    reason: str
+
+
+class EpochTaken(Exception):
+    """Another entry has this epoch; internal to the package."""
+
+
+class Ledger:
+    """Reads and appends; every method is one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def entries(self, model: str) -> tuple[LedgerEntry, ...]:
+        """All entries of a model, oldest first."""
+        with self._reading() as connection:
+            query = _joined().where(entries_table.c.model == model)
+            rows = connection.execute(query.order_by(entries_table.c.epoch)).all()
+        return tuple(LedgerEntry.from_row(row) for row in rows)
+
+    def head(self, model: str) -> LedgerEntry | None:
+        """The latest entry of a model: its champion; None before the first promotion."""
+        with self._reading() as connection:
+            query = _joined().where(entries_table.c.model == model)
+            row = connection.execute(query.order_by(entries_table.c.epoch.desc()).limit(1)).first()
+        return None if row is None else LedgerEntry.from_row(row)
+
+    def of_run(self, model: str, run_id: str, action: Action, version: str) -> LedgerEntry | None:
+        """The entry that this run made before, if it did."""
+        with self._reading() as connection:
+            query = _joined().where(
+                entries_table.c.model == model,
+                entries_table.c.run_id == run_id,
+                entries_table.c.action == action.value,
+                entries_table.c.version == version,
+            )
+            row = connection.execute(query).first()
+        return None if row is None else LedgerEntry.from_row(row)
+
+    def models(self) -> tuple[str, ...]:
+        """The names of all models that have a history."""
+        with self._reading() as connection:
+            query = select(entries_table.c.model).distinct().order_by(entries_table.c.model)
+            return tuple(connection.scalars(query))
+
+    def append(self, change: Change, expected_epoch: int) -> LedgerEntry:
+        """Add epoch `expected_epoch` + 1, pending. EpochTaken when another came first."""
+        with self._writing() as connection:
+            head = connection.execute(
+                select(entries_table.c.epoch, entries_table.c.hash)
+                .where(entries_table.c.model == change.model)
+                .order_by(entries_table.c.epoch.desc())
+                .limit(1)
+            ).first()
+            epoch, prev_hash = (0, GENESIS) if head is None else (head.epoch, head.hash)
+            if epoch != expected_epoch:
+                raise EpochTaken
+            entry = _chained(change, epoch + 1, prev_hash)
+            row = _hashed(entry) | {"prev_hash": entry.prev_hash, "hash": entry.hash}
+            try:
+                connection.execute(insert(entries_table).values(row))
+            except IntegrityError as error:
+                raise EpochTaken from error
+        return entry
+
+    def settle(self, entry: LedgerEntry, now: datetime) -> None:
+        """Note that the alias was seen to match; a second time changes nothing."""
+        row = {"model": entry.model, "epoch": entry.epoch, "at": _iso(now)}
+        with self._writing() as connection:
+            known = connection.execute(
+                select(settlements_table.c.at).where(
+                    settlements_table.c.model == entry.model,
+                    settlements_table.c.epoch == entry.epoch,
+                )
+            ).first()
+            if known is None:
+                connection.execute(insert(settlements_table).values(row))
+
+    def verify(self, model: str) -> LedgerBreak | None:
+        """The first entry that was altered, or whose predecessor is gone; None: all is well."""
+        prev_hash = GENESIS
+        for number, entry in enumerate(self.entries(model), start=1):
+            why = None
+            if entry.epoch != number:
+                why = f"epoch {number} is missing"
+            elif entry.prev_hash != prev_hash:
+                why = "it does not follow from the entry before it"
+            elif entry.hash != _hash(entry.prev_hash, _hashed(entry)):
+                why = "its content was changed"
+            if why is not None:
+                return LedgerBreak(model=model, epoch=entry.epoch, reason=why)
+            prev_hash = entry.hash
+        return None
+
+    def check(self, model: str) -> None:
+        """Raise LedgerBroken when `verify` finds something."""
+        broken = self.verify(model)
+        if broken is not None:
+            raise LedgerBroken(
+                f"The ledger of {model} is broken at epoch {broken.epoch}: {broken.reason}.",
+                hint="restore the ledger's database from a backup; do not promote before",
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with _translated(), self._engine.connect() as connection:
+            # SQLite: take the write lock before reading, so that what is read is still true.
+            connection.execution_options(ratchet_write=True)
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SET LOCAL synchronous_commit = on"))
+                yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise RegistryUnreachable(
+            f"The ledger cannot be used: {str(error.orig).strip().splitlines()[0]}.",
+            hint="check registry.ledger_url, the free space, and that it can be written",
+        ) from error
+
+
+def _joined() -> Select[Any]:
+    same = and_(
+        entries_table.c.model == settlements_table.c.model,
+        entries_table.c.epoch == settlements_table.c.epoch,
+    )
+    return select(entries_table, settlements_table.c.at.label("settled_at")).select_from(
+        entries_table.outerjoin(settlements_table, same)
+    )
+
+
+def _chained(change: Change, epoch: int, prev_hash: str) -> LedgerEntry:
+    entry = LedgerEntry(**vars(change), epoch=epoch, prev_hash=prev_hash, hash="")
+    digest = _hash(prev_hash, _hashed(entry))
+    return LedgerEntry(**{**vars(entry), "hash": digest})
+
+
+def _hashed(entry: LedgerEntry) -> dict[str, Any]:
+    """What the hash covers: everything that is stored but the hashes."""
+    return {
+        "model": entry.model,
+        "epoch": entry.epoch,
+        "version": entry.version,
+        "previous_version": entry.previous_version,
+        "action": entry.action.value,
+        "verdict": entry.verdict,
+        "run_id": entry.run_id,
+        "actor": entry.actor,
+        "reason": entry.reason,
+        "at": _iso(entry.at),
+    }
+
+
+def _hash(prev_hash: str, content: dict[str, Any]) -> str:
+    return hashlib.sha256((prev_hash + canonical_json(content)).encode()).hexdigest()
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

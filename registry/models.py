@@ -1,0 +1,296 @@
+"""Registered models: stored with everything they need, registered once, loaded with care.
+
+The files are written by each flavour's `save_model` into a temporary folder and uploaded as a
+logged model by `MlflowClient`, in the steps that MLflow's own `log_model` takes. `log_model`
+itself opens or joins the thread's active run; these calls name every id, so that flows in
+threads beside each other do not meet.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from registry import flavors
+from registry.errors import ModelUnloadable, RegistryUnreachable, UnknownModel, UnsupportedModel
+from registry.fitted import Card, FittedModel, class_labels
+from registry.loaded import LoadedModel
+from registry.manifest import manifest_of
+from registry.mlflow_seam import MlflowSeam, missing, translated
+
+KEY_TAG = "ratchet.key"
+DIGEST_TAG = "ratchet.digest"
+CARD_FILE = "ratchet.json"
+EXTRA_FOLDER = "extra"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """One registered version of a model."""
+
+    model: str
+    version: str
+    mlflow_run_id: str | None
+    """The MLflow run that produced it."""
+    tags: dict[str, str]
+
+
+class Models:
+    """The model registry of one MLflow."""
+
+    def __init__(self, seam: MlflowSeam) -> None:
+        self._seam = seam
+
+    def register(
+        self,
+        name: str,
+        fitted: FittedModel,
+        *,
+        mlflow_run_id: str,
+        key: str,
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
+        """Store the fitted model and register it as the next version of `name`.
+
+        Idempotent by `key` (one for each model that a run trains): registered before, the same
+        version is returned. Raises UnsupportedModel for types that are not trusted.
+        """
+        with translated("MLflow"):
+            known = self._by_key(name, key)
+            if known is not None:
+                return known
+            self._create_model(name)
+            logged = self._log(name, fitted, mlflow_run_id, key)
+            self._seam.client.create_model_version(
+                name,
+                source=f"models:/{logged.model_id}",
+                run_id=mlflow_run_id,
+                tags={**(tags or {}), **logged.tags},
+                model_id=logged.model_id,
+                await_creation_for=0,
+            )
+            registered = self._by_key(name, key)
+        assert registered is not None
+        return registered
+
+    def version(self, name: str, version: str) -> ModelVersion:
+        """One version; UnknownModel when it is not registered."""
+        from mlflow.exceptions import MlflowException
+
+        client = self._seam.client
+        try:
+            with translated("MLflow"):
+                return _version(client.get_model_version(name, version))
+        except MlflowException as error:
+            if not missing(error):
+                raise
+            raise UnknownModel(
+                f"Version {version} of {name} is not registered.",
+                hint=f"ratchet ledger {name}",
+            ) from error
+
+    def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """All versions of a model, newest first."""
+        client = self._seam.client
+        with translated("MLflow"):
+            found = client.search_model_versions(f"name='{_quoted(name)}'", max_results=10_000)
+        return tuple(
+            sorted((_version(each) for each in found), key=lambda v: int(v.version), reverse=True)
+        )
+
+    def set_tags(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Write or replace tags of one version."""
+        client = self._seam.client
+        with translated("MLflow"):
+            for key, value in tags.items():
+                client.set_model_version_tag(name, version, key, value)
+
+    def load(self, name: str, version: str, *, modules: tuple[str, ...] = ()) -> LoadedModel:
+        """The version in memory. `modules`: the user's own, whose classes it may contain.
+
+        Raises UnknownModel, or ModelUnloadable when a file is missing, was altered since it was
+        registered, or does not fit the installed libraries.
+        """
+        registered = self.version(name, version)
+        with tempfile.TemporaryDirectory(prefix="ratchet-model-") as folder:
+            files = self.download(name, version, Path(folder))
+            card = _card(registered, files)
+            trusted = (*self._seam.config.trusted_modules, *modules)
+            if DIGEST_TAG in registered.tags:
+                # The files are what this installation wrote, so is what they say they contain.
+                trusted = (*trusted, *card.modules)
+            estimator = _estimator(registered, card, files, trusted)
+            return LoadedModel(
+                model=name,
+                version=version,
+                estimator=estimator,
+                card=card,
+                tags=registered.tags,
+                extras=_extras(files / EXTRA_FOLDER),
+            )
+
+    def download(self, name: str, version: str, folder: Path) -> Path:
+        """Copy the version's files into `folder` and check them against their digest."""
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        registered = self.version(name, version)
+        uri = self._seam.config.tracking_uri
+        try:
+            files = Path(
+                download_artifacts(
+                    artifact_uri=f"models:/{name}/{version}",
+                    dst_path=str(folder),
+                    tracking_uri=uri,
+                    registry_uri=uri,
+                )
+            )
+        except (MlflowException, OSError) as error:
+            raise ModelUnloadable(
+                f"The files of version {version} of {name} cannot be read: {_first_line(error)}",
+                hint=f"ratchet rollback {name}, to a version whose files are there",
+            ) from error
+        expected = registered.tags.get(DIGEST_TAG)
+        if expected is not None and manifest_of(files).digest != expected:
+            raise ModelUnloadable(
+                f"The files of version {version} of {name} are not those that were registered.",
+                hint=f"ratchet rollback {name}, and find out who changed them",
+            )
+        return files
+
+    def _create_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        with suppress(MlflowException):
+            self._seam.client.get_registered_model(name)
+            return
+        try:
+            self._seam.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _by_key(self, name: str, key: str) -> ModelVersion | None:
+        """The version registered under the key; the first, should two processes have made one."""
+        found = self._seam.client.search_model_versions(
+            f"name='{_quoted(name)}' and tags.`{KEY_TAG}`='{_quoted(key)}'"
+        )
+        return min(map(_version, found), key=lambda each: int(each.version), default=None)
+
+    def _log(self, name: str, fitted: FittedModel, mlflow_run_id: str, key: str) -> Any:
+        """Upload the model's files as a logged model of the run; one that is complete is reused."""
+        from mlflow.entities import LoggedModelOutput
+
+        client = self._seam.client
+        experiment = client.get_run(mlflow_run_id).info.experiment_id
+        complete = client.search_logged_models(
+            [experiment], filter_string=f"tags.`{KEY_TAG}` = '{_quoted(key)}'", max_results=100
+        )
+        for logged in complete:
+            if str(logged.status) == "READY" and DIGEST_TAG in logged.tags and logged.name == name:
+                return logged
+        logged = client.create_logged_model(
+            experiment, name=name, source_run_id=mlflow_run_id, tags={KEY_TAG: key}
+        )
+        with tempfile.TemporaryDirectory(prefix="ratchet-model-") as folder:
+            files = Path(folder, "model")
+            self._write(fitted, files, logged, mlflow_run_id)
+            client.log_model_artifacts(logged.model_id, str(files))
+            digest = manifest_of(files).digest
+        client.set_logged_model_tags(logged.model_id, {DIGEST_TAG: digest})
+        client.log_outputs(mlflow_run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
+        return client.finalize_logged_model(logged.model_id, "READY")
+
+    def _write(self, fitted: FittedModel, files: Path, logged: Any, mlflow_run_id: str) -> None:
+        from mlflow.models import Model
+
+        described = Model(
+            artifact_path=logged.artifact_location,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+            run_id=mlflow_run_id,
+        )
+        trusted = (*self._seam.config.trusted_modules, *fitted.modules)
+        flavors.save(fitted, files, described, trusted)
+        card = Card(
+            flavor=fitted.flavor,
+            features=fitted.features,
+            classes=class_labels(fitted),
+            modules=fitted.modules,
+            versions=flavors.library_versions(fitted.flavor),
+        )
+        Path(files, CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+        for extra, text in fitted.extras.items():
+            path = Path(files, EXTRA_FOLDER, _inside(extra))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+def _version(found: Any) -> ModelVersion:
+    return ModelVersion(
+        model=found.name,
+        version=str(found.version),
+        mlflow_run_id=found.run_id or None,
+        tags=dict(found.tags),
+    )
+
+
+def _card(registered: ModelVersion, files: Path) -> Card:
+    file = files / CARD_FILE
+    if not file.exists():
+        raise ModelUnloadable(
+            f"Version {registered.version} of {registered.model} was not stored by Ratchet: "
+            "it does not say which features it takes.",
+            hint=f"ratchet rollback {registered.model}, to a version that Ratchet trained",
+        )
+    return Card.from_json(file.read_text(encoding="utf-8"))
+
+
+def _estimator(registered: ModelVersion, card: Card, files: Path, trusted: tuple[str, ...]) -> Any:
+    try:
+        return flavors.load(card.flavor, files, trusted)
+    except (UnsupportedModel, RegistryUnreachable, ModelUnloadable):
+        raise
+    except Exception as error:  # Whatever a library raises on files that it does not understand.
+        raise ModelUnloadable(
+            f"Version {registered.version} of {registered.model} cannot be loaded: "
+            f"{_first_line(error)}{_other_versions(card)}.",
+            hint=f"install the versions that wrote it, or ratchet rollback {registered.model}",
+        ) from error
+
+
+def _other_versions(card: Card) -> str:
+    """Which libraries are not those that wrote the model."""
+    installed = flavors.library_versions(card.flavor)
+    other = [
+        f"{name} {wrote}, here {installed.get(name)}"
+        for name, wrote in card.versions.items()
+        if installed.get(name) != wrote
+    ]
+    return f" (written with {'; '.join(other)})" if other else ""
+
+
+def _extras(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _inside(name: str) -> str:
+    """The name, if it stays inside the model's folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise UnsupportedModel(f"{name!r} is no name for a file kept with a model.")
+    return name
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,105 @@
+"""The verdict: what the gate decided, why in one sentence, and every figure behind it."""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Decision(StrEnum):
+    """What the gate decided about a challenger."""
+
+    PROMOTE = "promote"
+    """The challenger becomes the champion."""
+    HOLD = "hold"
+    """The champion stays; also whenever nothing can be decided."""
+
+
+class Rule(StrEnum):
+    """What a figure was held against."""
+
+    EVIDENCE = "evidence"
+    """The comparison can be judged at all: enough rows, usable predictions, known classes."""
+    IMPROVEMENT = "improvement"
+    """The challenger is better than the champion by more than the minimum effect."""
+    FLOOR = "floor"
+    """The challenger's own score is good enough, whatever the champion's is."""
+    SLICE = "slice"
+    """The challenger is not much worse than the champion on one part of the rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleResult:
+    """One rule of the gate, held against one figure."""
+
+    rule: Rule
+    metric: str
+    """The metric that the figure is in."""
+    slice: str | None = None
+    """`column=value` of the rows looked at; none: all rows."""
+    passed: bool
+    figure: float | None = None
+    """What was measured: a difference (positive: better), for floors the challenger's score."""
+    low: float | None = None
+    """Lower end of the figure's confidence interval, where it has one."""
+    high: float | None = None
+    """Upper end of the figure's confidence interval, where it has one."""
+    bound: float | None = None
+    """What the figure was held against."""
+    rows: int
+    """How many rows the figure stands on."""
+    message: str
+    """The result in one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The gate's decision about one challenger, with everything that it rests on."""
+
+    model: str
+    """Name of the registered model."""
+    challenger: str
+    """Version of the challenger."""
+    champion: str | None
+    """Version of the champion that it was compared with; none: the first model."""
+    epoch: int
+    """The champion's epoch when it was compared: the fence of the promotion."""
+    decision: Decision
+    promote: bool
+    """Whether the decision is to promote; what a flow branches on."""
+    reason: str
+    """The decision in one sentence."""
+    metric: str
+    """The metric of the comparison."""
+    challenger_score: float | None
+    """The challenger's score; none when it could not be computed."""
+    baseline: float | None
+    """The champion's score on the same rows; none without a champion."""
+    difference: float | None
+    """How much better the challenger is in the metric; negative: worse."""
+    low: float | None
+    """Lower end of the difference's confidence interval."""
+    high: float | None
+    """Upper end of the difference's confidence interval."""
+    confidence: float
+    """Confidence of every interval in this verdict, two-sided."""
+    rows: int
+    """How many rows were compared."""
+    rules: tuple[RuleResult, ...]
+    """Every rule that was looked at, passed or not."""
+    run_id: str
+    """The run that asked."""
+    mlflow_run_id: str
+    """The same run in MLflow."""
+
+
+def verdict_json(verdict: Verdict) -> str:
+    """The verdict as canonical JSON: sorted keys, no spaces, so that it can be hashed."""
+    return canonical_json(asdict(verdict))
+
+
+def canonical_json(value: dict[str, Any]) -> str:
+    """One text for one value: sorted keys, no spaces, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
