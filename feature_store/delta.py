@@ -6,6 +6,7 @@ old commits have been cleaned up.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,7 @@ from feature_store.location import Documents, first_line, is_local, resolve
 from feature_store.tables import Commit, DataFile
 
 _KEY = "ratchet.key"
+_COMMIT = re.compile(r"\d{20}\.json")
 _ATTEMPTS = 20
 _APP = "ratchet:"
 # Old versions stay readable for a year and listed for ten, unless somebody decides otherwise.
@@ -56,7 +58,7 @@ class DeltaTables:
 
     def exists(self, name: str) -> bool:
         """Whether there is a table."""
-        return bool(Documents(self.uri(name)).names("_delta_log", ".json"))
+        return bool(self._versions(name))
 
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table (version 0), unless there is one."""
@@ -73,13 +75,11 @@ class DeltaTables:
 
     def latest(self, name: str) -> int:
         """The newest version; 0 when there is no table yet."""
-        if not self.exists(name):
-            return 0
-        return int(self._open(name, None, files=False).version())
+        return max(self._versions(name), default=0)
 
     def schema(self, name: str, version: int) -> pa.Schema:
         """Schema at a version, in canonical types."""
-        return _schema(self._open(name, version, files=False))
+        return _schema(self._open(name, version))
 
     def active(self, name: str, version: int) -> tuple[DataFile, ...]:
         """Files that make up a version."""
@@ -186,17 +186,21 @@ class DeltaTables:
                     f"version {version} of view {name} cannot be restored: {first_line(error)}",
                     hint="restore a later version",
                 ) from error
-            return int(self._open(name, None, files=False).version())
+            return int(handle.version())
         raise AppendConflict(
             f"view {name}: other writers won {_ATTEMPTS} times in a row", hint="restore again"
         )
 
-    def _open(self, name: str, version: int | None, *, files: bool = True) -> Any:
+    def _versions(self, name: str) -> list[int]:
+        names = Documents(self.uri(name)).names("_delta_log", ".json")
+        return [int(found[:20]) for found in names if _COMMIT.fullmatch(found)]
+
+    def _open(self, name: str, version: int | None) -> Any:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
         try:
-            table = DeltaTable(self.uri(name), version=version, without_files=not files)
+            table = DeltaTable(self.uri(name), version=version)
         except DeltaError as error:
             if version is None:
                 raise _unavailable(self.uri(name), error) from error

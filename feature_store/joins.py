@@ -10,6 +10,7 @@ import pyarrow as pa
 from feature_store.columns import canonical_schema
 from feature_store.errors import SchemaMismatch, UnknownColumn, nearest
 
+
 def point_in_time_join(
     spine: pa.Table,
     right: pa.Table,

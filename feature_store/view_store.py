@@ -1,6 +1,7 @@
 """The feature store over any backend of tables: declarations, snapshots, reads."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -254,13 +255,11 @@ class ViewStore:
 
     def _dated(self, name: str, version: int, files: tuple[DataFile, ...]) -> list[DataFile]:
         """Fill in the version that added each file, as far as the log still says."""
-        from dataclasses import replace as changed
-
         first: dict[str, int] = {}
         for commit in self._tables.commits(name, -1, version, whole=False):
             for added in commit.added:
                 first.setdefault(added.path, commit.version)
-        return [changed(file, version=first.get(file.path, 0)) for file in files]
+        return [replace(file, version=first.get(file.path, 0)) for file in files]
 
     def _require_files(self, name: str, version: int, files: Sequence[DataFile]) -> None:
         absent = missing(sorted({file.uri for file in files}))
@@ -283,8 +282,10 @@ class ViewStore:
         require(view.name, [column], schema.names)
         dataset = open_dataset(_parts(candidates), schema)
         newest = pc.max(dataset.to_table(columns=[column]).column(column)).as_py()
-        if newest is None or isinstance(newest, datetime):
-            return newest
+        if newest is None:
+            return None
+        if isinstance(newest, datetime):
+            return newest.astimezone(UTC)
         return datetime(newest.year, newest.month, newest.day, tzinfo=UTC)
 
 

@@ -13,23 +13,30 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import quote
 
 from feature_store import FeatureStoreConfig
+from flows.core import values
 from flows.core.errors import ConfigError
 from ray_jobs import RayConfig
 from registry import RegistryConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 BUILT_IN_MODULES = ("sklearn", "xgboost", "torch", "flows", "ray_jobs")
 
 _REFERENCE = re.compile(r"(?<![A-Za-z0-9_])secret:([A-Z_][A-Z0-9_]*)")
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/?#@]*)@")
 _SECRET_PARAMETER = re.compile(
-    r"([?&;][^=&;\s]*(?:pass|passwd|password|pwd|secret|token|key|signature|sig)=)[^&;\s]+",
+    r"([?&;](?:[\w-]*(?:pass|passwd|password|pwd|secret|token)|(?:[\w-]*(?:api|access|secret)[_-]?)?key"
+    r"|signature|sig)=)[^&;\s]+",
     re.IGNORECASE,
 )
 
@@ -93,7 +100,7 @@ class Settings:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    project: str  # folder of the team's own conf/ and modules
+    project: str  # folder of the team's own conf/ and modules; given by the caller of compose
     home: str  # folder that Ratchet may write: state, models, artifacts
     artifacts: str  # path or URI of the artifact store
     store: StoreConfig
@@ -105,6 +112,14 @@ class Settings:
     allowed_modules: tuple[str, ...] = BUILT_IN_MODULES  # what a dotted path may begin with
     executor: ExecutorName = ExecutorName.PROCESSES  # where tasks run that do not say
     workers: WorkersConfig = field(default_factory=WorkersConfig)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Settings:
+        """The settings inside a run's config, secrets revealed: for use in a task, at once."""
+        names = {f.name for f in fields(cls)}
+        data = {name: value for name, value in config.items() if name in names}
+        settings: Settings = values.from_json(data, cls)
+        return revealed(settings)
 
     def reveal(self, value: str) -> str:
         """``value`` with each reference ``secret:NAME`` replaced by the secret (see ``reveal``)."""
@@ -129,6 +144,26 @@ def reveal(value: str, environ: Mapping[str, str] | None = None) -> str:
     return _REFERENCE.sub(secret, value)
 
 
+def revealed(config: T) -> T:
+    """A config dataclass with the secrets in place of their references, for immediate use.
+
+    Make it where the secret is used (on the worker, for a task there), and never store it.
+    Raises ConfigError as ``reveal`` does.
+    """
+    changes = {f.name: _revealed(getattr(config, f.name)) for f in fields(config) if f.init}
+    return replace(config, **changes)
+
+
+def _revealed(value: Any) -> Any:
+    if type(value) is str:
+        return reveal(value)
+    if isinstance(value, tuple):
+        return tuple(_revealed(v) for v in value)
+    if isinstance(value, Mapping):
+        return {k: _revealed(v) for k, v in value.items()}
+    return revealed(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
 def _read_secret(name: str, environ: Mapping[str, str]) -> str:
     if name in environ:
         return environ[name]
@@ -151,13 +186,12 @@ def _read_secret(name: str, environ: Mapping[str, str]) -> str:
 def mask(text: str) -> str:
     """``text`` with the credentials inside its URLs as ``***``, fit for a log or a page.
 
-    Masks passwords (``user:***@host``), a bare token before the @ (``***@host``) and query
-    parameters named like one. A reference ``secret:NAME`` is no secret and stays.
+    Masks passwords (``user:***@host``) and query parameters named like a secret (``?token=***``).
+    A reference ``secret:NAME`` is no secret and stays. What a service hides in a path, as in
+    ``https://hooks.slack.com/services/T/B/X``, is not recognised: refer to it as a secret.
     """
     text = _USERINFO.sub(_mask_userinfo, text)
-    return _SECRET_PARAMETER.sub(
-        lambda m: m[0] if _REFERENCE.search(m[0]) else f"{m[1]}***", text
-    )
+    return _SECRET_PARAMETER.sub(lambda m: m[0] if _REFERENCE.search(m[0]) else f"{m[1]}***", text)
 
 
 def _mask_userinfo(match: re.Match[str]) -> str:
@@ -169,4 +203,4 @@ def _mask_userinfo(match: re.Match[str]) -> str:
 
 def plain_password(text: str) -> bool:
     """Whether ``text`` is a URL that carries a password in plain text."""
-    return mask(text) != text
+    return "://" in text and mask(text) != text

@@ -8,7 +8,6 @@ first heartbeat has it, and any other process with the same id leaves without wo
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -55,30 +54,32 @@ def run_job(
     if done is not None:
         return done
     spec = markers.spec()
-    heart = _Heart(markers, dedicated=dedicated)
+    heart = _Heart(markers, every_s=spec.heartbeat_s, dedicated=dedicated)
     if not heart.claim():
         return None
     if markers.stop_request() is not None:
         return _finish(heart, _stopped(markers, "before it started"))
-    with captured(heart.log), heart.beating(spec.heartbeat_s), _stoppable():
+    with captured(heart.log), heart.beating():
         done = _outcome(markers, spec, prepare)
     return _finish(heart, done)
 
 
-def _outcome(
-    markers: JobMarkers, spec: JobSpec, prepare: Callable[[JobSpec], None] | None
-) -> Done:
+def _outcome(markers: JobMarkers, spec: JobSpec, prepare: Callable[[JobSpec], None] | None) -> Done:
     try:
         for path in reversed(spec.import_paths):
             if path not in sys.path:
                 sys.path.insert(0, path)
         if prepare is not None:
             prepare(spec)
-        result = load_entrypoint(spec.entrypoint)(spec.payload)
+        with _stoppable():
+            result = load_entrypoint(spec.entrypoint)(spec.payload)
         return _done(markers.job_id, JobState.SUCCEEDED, result=result)
-    except (StopRequested, KeyboardInterrupt):
-        return _stopped(markers, "while it ran")
     except BaseException as error:
+        # Ray raises SystemExit or KeyboardInterrupt where it stops a process of its own.
+        if isinstance(error, StopRequested) or (
+            not isinstance(error, Exception) and markers.stop_request() is not None
+        ):
+            return _stopped(markers, "while it ran")
         traceback.print_exception(error)
         return _done(markers.job_id, JobState.FAILED, error=_describe(error))
 
@@ -135,10 +136,12 @@ def _describe(error: BaseException) -> JobError:
 class _Heart:
     """A daemon thread that writes heartbeats, flushes the log, and obeys a stop marker."""
 
-    def __init__(self, markers: JobMarkers, *, dedicated: bool) -> None:
+    def __init__(self, markers: JobMarkers, *, every_s: float, dedicated: bool) -> None:
         self.markers = markers
         self.log = JobLog(markers.store)
-        self._last = Heartbeat(beat=0, at=_now(), process=this_process(), dedicated=dedicated)
+        self._last = Heartbeat(
+            beat=0, at=_now(), every_s=every_s, process=this_process(), dedicated=dedicated
+        )
         self._rest = threading.Event()
         self._kill_at: float | None = None  # monotonic, once a stop marker was seen
 
@@ -150,8 +153,8 @@ class _Heart:
         self._beat(ended=True)
 
     @contextmanager
-    def beating(self, every_s: float) -> Iterator[None]:
-        thread = threading.Thread(target=self._run, args=(every_s,), name="heart", daemon=True)
+    def beating(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._run, name="heart", daemon=True)
         thread.start()
         try:
             yield
@@ -159,7 +162,8 @@ class _Heart:
             self._rest.set()
             thread.join()
 
-    def _run(self, every_s: float) -> None:
+    def _run(self) -> None:
+        every_s = self._last.every_s
         # A stop marker is looked for more often than a beat is written, where that is cheap.
         look_s = min(0.25, every_s) if self.markers.store.is_local else every_s
         next_beat = time.monotonic() + every_s
@@ -181,7 +185,9 @@ class _Heart:
             return
         if request is not None:
             self._kill_at = time.monotonic() + request.grace_s
-            os.kill(os.getpid(), signal.SIGTERM)
+            # To the main thread itself: a signal to the process may be taken by a thread of
+            # a library, and then a blocking call in the main thread would not notice it.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _beat(self, *, ended: bool = False) -> None:
         self._last = replace(self._last, beat=self._last.beat + 1, at=_now(), ended=ended)
@@ -212,6 +218,11 @@ def _stoppable() -> Iterator[None]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
+
+
+def run_embedded_job(artifacts_uri: str, job_id: str) -> None:
+    """The body of the Ray task that runs a job in an embedded Ray."""
+    run_job(artifacts_uri, job_id)
 
 
 def _connect(spec: JobSpec) -> None:

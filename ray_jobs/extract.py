@@ -1,13 +1,45 @@
-"""Extract a training set from a snapshot, distributed over Ray, reading only what is new."""
+"""Extract a training set from a snapshot, distributed over Ray, reading only what is new.
+
+Each source file becomes one or more shards; their results are kept under a name derived from the
+file, its feature definition, and the state of the joined views as far as it matters to the file.
+A later extraction finds and reuses them, and so does one that goes on after a crash. The manifest
+is written last: a dataset exists as a whole or not at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
 
-from ray_jobs.dataset import Dataset
+import pyarrow as pa
+
+from feature_store import FeatureStore, FeatureStoreConfig, Part, Snapshot, connect
+from ray_jobs.artifacts import ArtifactStore
+from ray_jobs.dataset import (
+    PARTS,
+    Dataset,
+    DatasetPart,
+    Source,
+    content_digest,
+    write_manifest,
+)
+from ray_jobs.definition import FeatureDefinition, JoinDefinition, define
 from ray_jobs.features import FeaturesConfig
+from ray_jobs.parquet_files import open_file, row_groups, time_range
+from ray_jobs.shard import Shard, run_shard
+from ray_jobs.tasks import cluster_cpus, run_all, submit
+from ray_jobs.training_errors import FeatureError, UnfitData
 
-from feature_store import FeatureStoreConfig, Snapshot
+_Timed = tuple[str, tuple[datetime, datetime] | None]
+"""A file, with its oldest and newest event time where its footer says."""
+
+SHARD_ROWS = 1_000_000
+"""A larger source file is cut by row groups, so that a shard fits into a worker's memory."""
 
 
 def extract(
@@ -18,4 +50,219 @@ def extract(
     artifacts_uri: str,
     allowed_modules: Sequence[str] = (),
 ) -> Dataset:
-    raise NotImplementedError
+    """Make the training set that `config` describes from a snapshot. Needs Ray to be initialised.
+
+    Functions are called on one shard at a time, in no order: a row's features must follow from
+    that row. Same snapshot, config and source give the same digest. Raises UnfitData for an empty
+    snapshot, FeatureError (function, part and rows named), UnknownName, and the errors of the
+    feature store.
+    """
+    store = connect(feature_store)
+    if snapshot.rows == 0:
+        raise UnfitData(
+            f"view {snapshot.view} has no rows at version {snapshot.version}",
+            hint="append data to the view",
+        )
+    definition = define(config, store, allowed_modules)
+    joined = [store.snapshot(join.view, version=join.version) for join in config.joins]
+    extraction = Extraction(
+        store=store,
+        snapshot=snapshot,
+        definition=definition,
+        joined=tuple(joined),
+        folder=f"{artifacts_uri.rstrip('/')}/datasets/{snapshot.view}",
+        pieces=config.shards,
+    )
+    sources = store.parts(snapshot)
+    parts, reused = extraction.run(sources)
+    dataset = _describe(extraction, sources, parts, reused)
+    write_manifest(dataset, definition, parts)
+    return dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """One definition applied to source files of one snapshot."""
+
+    store: FeatureStore
+    snapshot: Snapshot
+    definition: FeatureDefinition
+    joined: tuple[Snapshot, ...]
+    """Snapshots of the joined views, in the order of the joins."""
+    folder: str
+    """Folder of the view's datasets in the artifact store."""
+    pieces: int | None = None
+    """Shards of each source file, where its row groups allow; None: by size."""
+
+    def run(self, sources: Sequence[Part]) -> tuple[tuple[DatasetPart, ...], int]:
+        """Extract the files, or find what an earlier extraction made of them.
+
+        Returns the parts in the order of the files, and how many were found.
+        """
+        cache = ArtifactStore(f"{self.folder}/{PARTS}/{self.definition.digest[:16]}")
+        right = [
+            [(part.uri, _bounds(part, join.event_time)) for part in self.store.parts(snapshot)]
+            for snapshot, join in zip(self.joined, self.definition.joins, strict=True)
+        ]
+        keys = [self._key(source, self._right_state(source, right)) for source in sources]
+        known = set(cache.list())
+        done: dict[str, tuple[DatasetPart, ...]] = {}
+        for key in keys:
+            if f"{key}.json" in known and (found := _index(cache, key, known)) is not None:
+                done[key] = found
+        reused = sum(len(parts) for parts in done.values())
+        missing = [(key, s) for key, s in zip(keys, sources, strict=True) if key not in done]
+        if missing:
+            done |= self._extract(missing, cache)
+        parts = tuple(part for key in keys for part in done[key])
+        _require_one_shape(parts)
+        return parts, reused
+
+    def _extract(
+        self, missing: Sequence[tuple[str, Part]], cache: ArtifactStore
+    ) -> dict[str, tuple[DatasetPart, ...]]:
+        import ray
+
+        shards = [shard for key, source in missing for shard in self._shards(key, source)]
+        definition = ray.put(self.definition)
+        schema = ray.put(self.store.schema(self.snapshot))
+        right = [
+            ray.put(_joined_rows(self.store, snapshot, join))
+            for snapshot, join in zip(self.joined, self.definition.joins, strict=True)
+        ]
+        calls: list[Callable[[], Any]] = [
+            partial(
+                submit,
+                run_shard,
+                shard,
+                definition,
+                schema,
+                cache.uri,
+                *right,
+                name=f"extract · {self.snapshot.view} v{shard.version} · {number}/{len(shards)}",
+                retries=2,  # a shard may run twice: it writes the same file
+            )
+            for number, shard in enumerate(shards, start=1)
+        ]
+        made: dict[int, DatasetPart] = dict(run_all(calls, parallel=2 * cluster_cpus()))
+        done: dict[str, tuple[DatasetPart, ...]] = {}
+        prefix = f"{self.definition.digest[:16]}/"
+        for key, _ in missing:
+            own = [made[i] for i, shard in enumerate(shards) if shard.name.startswith(key)]
+            done[key] = tuple(replace(part, name=prefix + part.name) for part in own)
+            index = json.dumps([part.to_json() for part in done[key]])
+            cache.write_text(f"{key}.json", index)
+        return done
+
+    def _shards(self, key: str, source: Part) -> list[Shard]:
+        pieces = self.pieces or -(-source.rows // SHARD_ROWS)
+        whole = Shard(
+            name=f"{key}.parquet",
+            version=source.version,
+            source=source.uri,
+            partition=source.partition,
+            groups=None,
+            first_row=0,
+            rows=source.rows,
+        )
+        if pieces <= 1:
+            return [whole]
+        with open_file(source.uri) as file:
+            runs = row_groups(file, pieces)
+        return [
+            replace(
+                whole,
+                name=f"{key}-{first}-{end}.parquet",
+                groups=(first, end),
+                first_row=start,
+                rows=rows,
+            )
+            for first, end, start, rows in runs
+        ]
+
+    def _key(self, source: Part, right_state: Sequence[Sequence[str]]) -> str:
+        about = [
+            self.definition.digest,
+            source.uri,
+            source.version,
+            source.rows,
+            source.partition,
+            self.pieces,
+            right_state,
+        ]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+    def _right_state(self, source: Part, right: Sequence[Sequence[_Timed]]) -> list[list[str]]:
+        """The files of the joined views that can matter: none that begin after `source` ends."""
+        if not right:
+            return []
+        own = _bounds(source, self.definition.event_time)
+        return [
+            sorted(uri for uri, other in files if not own or not other or other[0] <= own[1])
+            for files in right
+        ]
+
+
+def _bounds(part: Part, column: str) -> tuple[datetime, datetime] | None:
+    with open_file(part.uri) as file:
+        return time_range(file, column)
+
+
+def _joined_rows(store: FeatureStore, snapshot: Snapshot, join: JoinDefinition) -> pa.Table:
+    names = dict.fromkeys((*join.entities, join.event_time, *join.columns))
+    return store.read(snapshot, list(names))
+
+
+def _index(cache: ArtifactStore, key: str, known: set[str]) -> tuple[DatasetPart, ...] | None:
+    """The parts made of a source file before; None when any of them is missing."""
+    try:
+        parts = tuple(DatasetPart.from_json(p) for p in json.loads(cache.read_text(f"{key}.json")))
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return None
+    return parts if all(p.name.rpartition("/")[2] in known for p in parts) else None
+
+
+def _require_one_shape(parts: Sequence[DatasetPart]) -> None:
+    """Every part must have the same model inputs of the same types."""
+    first = next((p for p in parts if p.rows), parts[0])
+    for part in parts:
+        differing = set(part.inputs) ^ set(first.inputs)
+        if differing:
+            raise FeatureError(
+                f"the feature functions give the column {min(differing)!r} for some rows and not "
+                f"for others (part {part.source.rpartition('/')[2]} of version {part.version})",
+                hint="name the inputs in features.columns, or make the functions always add them",
+            )
+
+
+def _describe(
+    extraction: Extraction, sources: Sequence[Part], parts: Sequence[DatasetPart], reused: int
+) -> Dataset:
+    snapshot, definition = extraction.snapshot, extraction.definition
+    rows = sum(part.rows for part in parts)
+    if rows == 0:
+        raise UnfitData(
+            f"the feature functions dropped all {snapshot.rows:,} rows of view {snapshot.view}",
+            hint="check the functions' filters",
+        )
+    new = {part.uri for part in extraction.store.changes(snapshot)}
+    digest = content_digest(definition.digest, parts)
+    return Dataset(
+        uri=f"{extraction.folder}/{digest[:32]}",
+        digest=digest,
+        rows=rows,
+        new_rows=sum(part.rows for part in parts if part.source in new),
+        view=snapshot.view,
+        version=snapshot.version,
+        excluded=snapshot.excluded,
+        watermark=snapshot.watermark,
+        columns=next(part.inputs for part in parts if part.rows),
+        label=definition.label,
+        event_time=definition.event_time,
+        definition=definition.digest,
+        parts=len(parts),
+        reused=reused,
+        sources=tuple(
+            Source(view=s.view, version=s.version) for s in (snapshot, *extraction.joined)
+        ),
+    )

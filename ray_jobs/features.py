@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 
-class Engine(str, Enum):
+class Engine(StrEnum):
     """What reads, and writes, the Parquet inside a shard."""
 
     POLARS = "polars"

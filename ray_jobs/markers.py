@@ -30,6 +30,7 @@ class Heartbeat:
 
     beat: int  # counts up from 0
     at: str  # ISO time by the job's clock; readers trust `beat` instead
+    every_s: float  # seconds until the next one
     process: ProcessIdentity
     dedicated: bool  # the process exists for this job alone: alive means at work
     ended: bool = False  # the last beat: the job has left
@@ -112,8 +113,11 @@ class JobMarkers:
         return Done(**row | {"state": JobState(row["state"])})
 
     def ask_to_stop(self, request: StopRequest) -> None:
-        """Leaves the request to end; the first one stays as it is."""
-        self.store.create_text("stop.json", _dump(request))
+        """Leaves the request to end; one that was asked for outranks one for an orphan."""
+        if request.reason is StopReason.ASKED:
+            self.store.write_text("stop.json", _dump(request))
+        else:
+            self.store.create_text("stop.json", _dump(request))
 
     def stop_request(self) -> StopRequest | None:
         """The request to end, if there is one."""

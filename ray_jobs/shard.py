@@ -187,9 +187,7 @@ def _inputs(
         return definition.columns
     kept = {*definition.kept, *definition.entities, ROW} - {*definition.features}
     known = source - {*definition.features}
-    inputs = tuple(
-        c for c in there if c not in kept and c not in known and c != definition.label
-    )
+    inputs = tuple(c for c in there if c not in kept and c not in known and c != definition.label)
     if not inputs:
         raise FeatureError(
             f"no column is left to learn from ({_where(shard)})",

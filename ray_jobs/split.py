@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ray_jobs.features import HoldoutConfig
 from ray_jobs.training_errors import UnfitData
@@ -70,7 +72,7 @@ def split(
         )
     start = _start(np.sort(times[mature]), config, seen_until)
     train, window = mature & (times < start), mature & (times >= start)
-    holdout = window if groups is None else window & ~_appears(groups, train)
+    holdout = window if groups is None else without_groups_of(groups, train, window)
     rows = int(holdout.sum())
     if rows < config.min_rows:
         raise UnfitData(
@@ -89,6 +91,20 @@ def split(
     )
 
 
+def group_codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A number for each group; -1 for a row that belongs to none (null)."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return np.asarray(pc.fill_null(pc.cast(encoded.indices, pa.int64()), -1).to_numpy())
+
+
+def without_groups_of(
+    groups: npt.NDArray[np.int64], before: Mask, rows: Mask
+) -> Mask:
+    """Those of `rows` whose group has no row in `before`."""
+    seen = np.unique(groups[before])
+    return np.asarray(rows & ~((groups >= 0) & np.isin(groups, seen)), dtype=np.bool_)
+
+
 def as_time(moment: datetime) -> np.datetime64:
     """An aware datetime as datetime64[us] in UTC, the unit of every event time here."""
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
@@ -101,9 +117,7 @@ def as_datetime(time: np.datetime64) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
-def _start(
-    ordered: Times, config: HoldoutConfig, seen_until: datetime | None
-) -> np.datetime64:
+def _start(ordered: Times, config: HoldoutConfig, seen_until: datetime | None) -> np.datetime64:
     """First event time of the window: nearest to the size asked for, after `seen_until`."""
     first, last = ordered[0], ordered[-1]
     if first == last:
@@ -147,14 +161,12 @@ def _fraction_start(ordered: Times, fraction: float) -> np.datetime64:
     return np.datetime64(ordered[late] if nearer else at)
 
 
-def _appears(groups: npt.NDArray[np.int64], train: Mask) -> Mask:
-    return np.asarray((groups >= 0) & np.isin(groups, np.unique(groups[train])), dtype=np.bool_)
-
-
 def _too_few(
     rows: int, window: int, config: HoldoutConfig, start: np.datetime64, seen: datetime | None
 ) -> str:
-    left_out = f" ({window - rows:,} more belong to groups seen in training)" if window > rows else ""
+    left_out = (
+        f" ({window - rows:,} more belong to groups seen in training)" if window > rows else ""
+    )
     champion = "" if seen is None else f"; the champion has seen rows until {seen:%Y-%m-%d %H:%M}"
     return (
         f"the holdout from {as_datetime(start):%Y-%m-%d %H:%M} has {rows:,} rows{left_out}, "

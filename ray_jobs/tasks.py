@@ -91,4 +91,3 @@ def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> A
     # The project's folders, as the coordinator sees them.
     sys.path += [path for path in paths if path not in sys.path]
     return function(*args)
-

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from ray_jobs.dataset import Dataset
+import numpy as np
+
+from ray_jobs import definition as definitions
+from ray_jobs.dataset import Dataset, read, read_manifest
+from ray_jobs.distributed import Checkpoints, fit_together
+from ray_jobs.dotted import resolve
 from ray_jobs.features import FeaturesConfig
-from ray_jobs.trainers.config import TrainerConfig
-from registry.config import RegistryConfig
+from ray_jobs.parquet_files import times_us
+from ray_jobs.resources import ensure_feasible
+from ray_jobs.search import SearchResult, search
+from ray_jobs.split import Split, group_codes, split
+from ray_jobs.tasks import cluster_gpus, result, submit
+from ray_jobs.trainers.config import Task, TrainerConfig, TrainerKind
+from ray_jobs.trainers.make import make
+from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
+from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet, labels_of, task_of
+from ray_jobs.training_errors import UnfitData
+from registry import Registry, RegistryConfig, connect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +56,7 @@ class Challenger:
     model: str
     """Registered model name."""
 
-    version: int
+    version: str
     """Version in the registry."""
 
     mlflow_run_id: str
@@ -91,6 +108,10 @@ class Challenger:
     """Seed of the fit."""
 
 
+DEFINITION_TAG = "ratchet.definition"
+TRAIN_UNTIL_TAG = "ratchet.train_until"
+
+
 def train(
     dataset: Dataset,
     trainer: TrainerConfig,
@@ -103,5 +124,246 @@ def train(
     champion_train_until: datetime | None = None,
     allowed_modules: Sequence[str] = (),
 ) -> Challenger:
-    """Fit `trainer` on the dataset's training rows and register the model as a challenger."""
-    raise NotImplementedError
+    """Fit `trainer` on the dataset's training rows, and register the model as a challenger.
+
+    Needs Ray to be initialised. `champion_train_until`: newest event time that the champion was
+    trained on, None: as its tag in the registry says. `allowed_modules`: prefixes that the
+    estimator may come from, besides sklearn, xgboost and torch. Idempotent: a run that trained
+    this before gets the version that it registered. Raises UnfitData, TrainingFailed,
+    UnknownName, NotEnoughResources, WorkerLost and the registry's errors.
+    """
+    own = make(trainer, allowed_modules)
+    estimator = resolve(trainer.estimator, own.allowed_modules)
+    device, notes = _device(trainer)
+    with connect(registry) as registered:
+        seen_until = champion_train_until or _seen_until(registered, model)
+        divided = _split(dataset, features, now, seen_until)
+        rows, times = _training_rows(dataset, trainer, divided, estimator)
+        tracked = registered.tracking.open_run(
+            run.run_id,
+            run.flow,
+            config_yaml=run.config_yaml,
+            config_digest=run.config_digest,
+            link=run.link,
+        )
+        name = f"train · {model} · run {run.run_id}"
+        found = None
+        if trainer.search is not None:
+            found = search(own, rows, times, device=device, name=name)
+        params = dict(trainer.params) if found is None else found.best.params
+        fit = _fit(own, rows, params, device, _checkpoints(dataset, trainer, run), name)
+        metrics = _metrics(fit, found, rows)
+        challenger = Challenger(
+            model=model,
+            version="",
+            mlflow_run_id=tracked.mlflow_run_id,
+            model_uri="",
+            train_rows=len(rows.labels),
+            train_from=divided.train_from,
+            train_until=divided.train_until,
+            holdout_from=divided.holdout_from,
+            holdout_until=divided.holdout_until,
+            holdout_rows=int(divided.holdout.sum()),
+            definition=dataset.definition,
+            metrics=metrics,
+            device=fit.device,
+            notes=notes,
+            params={name: str(value) for name, value in params.items()},
+            task=rows.task.value,
+            seconds=fit.seconds,
+            seed=trainer.seed,
+        )
+        _log(registered, challenger, dataset, trainer, found, now)
+        version = registered.register(
+            model,
+            fit.model,
+            mlflow_run_id=tracked.mlflow_run_id,
+            key=_key(dataset, trainer, run, model),
+            tags=_tags(challenger, dataset, run),
+        )
+    _checkpoints(dataset, trainer, run).delete()
+    uri = f"models:/{model}/{version.version}"
+    return replace(challenger, version=version.version, model_uri=uri)
+
+
+def run_fit(
+    trainer: Trainer, rows: TrainingSet, params: Mapping[str, Any], device: str
+) -> Fit:
+    """Fit in this process (runs on the cluster)."""
+    return trainer.fit(rows, params, device=device)
+
+
+def _device(trainer: TrainerConfig) -> tuple[str, tuple[str, ...]]:
+    """Where to train. Raises NotEnoughResources for what the cluster can never give."""
+    what = "The training" if trainer.workers == 1 else "Each training worker"
+    if trainer.num_gpus <= 0:
+        ensure_feasible(num_cpus=trainer.num_cpus, what=what)
+        return "cpu", ()
+    if trainer.allow_cpu and cluster_gpus() < trainer.num_gpus:
+        ensure_feasible(num_cpus=trainer.num_cpus, what=what)
+        gpus = f"{trainer.num_gpus:g} GPU{'' if trainer.num_gpus == 1 else 's'}"
+        return "cpu", (f"{gpus} asked for, {cluster_gpus():g} in the cluster: trained on CPU",)
+    ensure_feasible(num_cpus=trainer.num_cpus, num_gpus=trainer.num_gpus, what=what)
+    if trainer.kind is TrainerKind.SKLEARN:
+        return "cpu", ("scikit-learn's estimators do not use the GPUs asked for",)
+    return "cuda", ()
+
+
+def _seen_until(registered: Registry, model: str) -> datetime | None:
+    champion = registered.champion(model)
+    if champion.version is None:
+        return None
+    tag = registered.models.version(model, champion.version).tags.get(TRAIN_UNTIL_TAG)
+    return None if tag is None else datetime.fromisoformat(tag)
+
+
+def _split(
+    dataset: Dataset, features: FeaturesConfig, now: datetime, seen_until: datetime | None
+) -> Split:
+    table = read(dataset, [] if features.group is None else [features.group])
+    return split(
+        times_us(table[dataset.event_time]),
+        features.holdout,
+        now=now,
+        label_delay=features.label_delay,
+        seen_until=seen_until,
+        groups=None if features.group is None else group_codes(table[features.group]),
+    )
+
+
+def _training_rows(
+    dataset: Dataset, trainer: TrainerConfig, divided: Split, estimator: object
+) -> tuple[TrainingSet, Any]:
+    definition, _ = read_manifest(dataset)
+    columns = [*dataset.columns, dataset.label]
+    table = read(dataset, columns, since=divided.train_from, until=divided.train_until)
+    labels = labels_of(table[dataset.label])
+    held_out = read(
+        dataset, [dataset.label], since=divided.holdout_from, until=divided.holdout_until
+    )
+    labels_of(held_out[dataset.label])  # the models are judged by them
+    task = task_of(trainer, labels, estimator)
+    if task is Task.CLASSIFICATION and len(np.unique(labels)) < 2:
+        raise UnfitData(
+            f"label {dataset.label} has one class only, {labels[0]}, in the {len(labels):,} "
+            f"training rows until {divided.train_until:%Y-%m-%d %H:%M}",
+            hint="wait for rows of another class, or check the label column",
+        )
+    if task is Task.REGRESSION and labels.dtype.kind in "Ub":
+        raise UnfitData(
+            f"label {dataset.label} holds {labels.dtype.name} values, not numbers to predict",
+            hint="set trainer.task=classification and a classifier",
+        )
+    rows = TrainingSet(
+        inputs=table.select(list(dataset.columns)),
+        labels=labels,
+        task=task,
+        extras={definitions.FILE: definition.to_text()},
+    )
+    return rows, times_us(table[dataset.event_time])
+
+
+def _fit(
+    trainer: Trainer,
+    rows: TrainingSet,
+    params: Mapping[str, Any],
+    device: str,
+    checkpoints: Checkpoints,
+    name: str,
+) -> Fit:
+    import ray
+
+    config = trainer.config
+    if config.workers > 1:
+        return fit_together(trainer, rows, params, device=device, checkpoints=checkpoints)
+    fit: Fit = result(
+        submit(
+            run_fit,
+            trainer,
+            ray.put(rows),
+            params,
+            device,
+            name=name,
+            num_cpus=config.num_cpus,
+            num_gpus=config.num_gpus if device == "cuda" else 0,
+        )
+    )
+    return fit
+
+
+def _checkpoints(dataset: Dataset, trainer: TrainerConfig, run: RunInfo) -> Checkpoints:
+    about = f"{run.run_id} {dataset.digest} {trainer!r}"
+    name = f"{run.run_id}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+    return Checkpoints(folder=f"{dataset.uri}/checkpoints", name=name)
+
+
+def _key(dataset: Dataset, trainer: TrainerConfig, run: RunInfo, model: str) -> str:
+    """One for each model that a run trains."""
+    about = f"{model} {dataset.digest} {trainer!r}"
+    return f"{run.run_id}/{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+
+
+def _metrics(fit: Fit, found: SearchResult | None, rows: TrainingSet) -> dict[str, float]:
+    metric = DEFAULT_METRIC[rows.task]
+    score = model_score(usable(fit.model, rows.task), rows.inputs, rows.labels, metric)
+    metrics = {**fit.metrics, f"train_{metric}": score}
+    if found is not None:
+        metrics[f"search_{found.metric}"] = found.best.score
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def _log(
+    registered: Registry,
+    challenger: Challenger,
+    dataset: Dataset,
+    trainer: TrainerConfig,
+    found: SearchResult | None,
+    now: datetime,
+) -> None:
+    """Everything that a reviewer wants to compare between runs, in the run's MLflow page."""
+    tracking, run = registered.tracking, challenger.mlflow_run_id
+    params = {
+        "trainer": trainer.kind.value,
+        "estimator": trainer.estimator,
+        "task": challenger.task,
+        "seed": trainer.seed,
+        "workers": trainer.workers,
+        "device": challenger.device,
+        "view": dataset.view,
+        "dataset": dataset.digest,
+        "features": dataset.definition,
+        **{f"version.{source.view}": source.version for source in dataset.sources},
+        **{f"params.{name}": value for name, value in challenger.params.items()},
+    }
+    figures = {
+        **challenger.metrics,
+        "train_rows": challenger.train_rows,
+        "holdout_rows": challenger.holdout_rows,
+        "train_seconds": challenger.seconds,
+    }
+    tracking.log_params(run, params)
+    tracking.log_metrics(run, figures, now=now)
+    tracking.log_dict(run, {"notes": list(challenger.notes), **_bounds(challenger)}, "train.json")
+    if found is None:
+        return
+    tracking.log_dict(run, {"search": [asdict(trial) for trial in found.trials]}, "search.json")
+    for number, trial in enumerate(found.trials):
+        tracking.log_metrics(run, {f"trial_{found.metric}": trial.score}, now=now, step=number)
+
+
+def _bounds(challenger: Challenger) -> dict[str, str]:
+    names = ("train_from", "train_until", "holdout_from", "holdout_until")
+    return {name: getattr(challenger, name).isoformat() for name in names}
+
+
+def _tags(challenger: Challenger, dataset: Dataset, run: RunInfo) -> dict[str, str]:
+    """What a registered version says of itself; `train_until` is read back by the next training."""
+    return {
+        "ratchet.run": run.run_id,
+        "ratchet.dataset": dataset.digest,
+        "ratchet.view": dataset.view,
+        "ratchet.view_version": str(dataset.version),
+        DEFINITION_TAG: dataset.definition,
+        "ratchet.device": challenger.device,
+        **{f"ratchet.{name}": value for name, value in _bounds(challenger).items()},
+    }

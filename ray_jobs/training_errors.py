@@ -1,11 +1,11 @@
 """What can go wrong between a snapshot and a verdict.
 
-    RayJobError
-    ├── UnfitData         the rows cannot train a model, or cannot judge one
-    ├── FeatureError      a feature function, a join or a column of the config does not work
-    ├── UnknownName       a dotted path that is not allowed, or that leads nowhere
-    ├── TrainingFailed    the estimator refused its parameters or its data
-    └── WorkerLost        a process that trained or extracted died; a retry may help
+RayJobError
+├── UnfitData         the rows cannot train a model, or cannot judge one
+├── FeatureError      a feature function, a join or a column of the config does not work
+├── UnknownName       a dotted path that is not allowed, or that leads nowhere
+├── TrainingFailed    the estimator refused its parameters or its data
+└── WorkerLost        a process that trained or extracted died; a retry may help
 """
 
 from ray_jobs.errors import RayJobError

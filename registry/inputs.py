@@ -38,9 +38,14 @@ def example_frame(fitted: FittedModel) -> Any:
 
     MLflow would otherwise store a schema that refuses a later missing value.
     """
+    import pandas
+
     frame = as_frame(fitted.example[:EXAMPLE_ROWS], fitted.features)
     whole = [name for name in frame.columns if frame[name].dtype.kind in "iu"]
-    return frame.astype(dict.fromkeys(whole, "float64"))
+    frame = frame.astype(dict.fromkeys(whole, "float64"))
+    # MLflow compares column names with numbers, which pandas deprecates for its own text type.
+    frame.columns = pandas.Index(fitted.features, dtype=object)
+    return frame
 
 
 def example_array(fitted: FittedModel) -> AnyArray:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# MLflow writes this beside a downloaded model; it is not part of what was stored.
+# MLflow writes this into a local model when somebody loads it; it is no part of what was stored.
 IGNORED = frozenset({"registered_model_meta"})
 
 

@@ -18,9 +18,10 @@ from registry.config import RegistryConfig
 from registry.errors import RegistryUnreachable
 from registry.locks import exclusive, sqlite_path
 
-# Set before MLflow is imported, where the user has not: no calls home; a server that is down is
-# reported after seconds instead of minutes.
+# Set before MLflow is imported, where the user has not: no calls home; no log lines about its own
+# tables; a server that is down is reported after seconds instead of minutes.
 ENVIRONMENT = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -53,9 +54,9 @@ class MlflowSeam:
         with translated(f"MLflow at {_shown(uri)}"):
             from mlflow import MlflowClient
 
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             # Processes that meet a new database at once break each other's migration.
             with exclusive(uri, "mlflow-init"):
+                client = MlflowClient(tracking_uri=uri, registry_uri=uri)
                 client.search_experiments(max_results=1)
                 client.search_registered_models(max_results=1)
         return client

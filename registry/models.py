@@ -65,7 +65,8 @@ class Models:
             logged = self._log(name, fitted, mlflow_run_id, key)
             self._seam.client.create_model_version(
                 name,
-                source=f"models:/{logged.model_id}",
+                # Not `models:/<id>`, which MLflow's database store looks up in the global store.
+                source=logged.artifact_location,
                 run_id=mlflow_run_id,
                 tags={**(tags or {}), **logged.tags},
                 model_id=logged.model_id,
@@ -136,15 +137,14 @@ class Models:
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
-        registered = self.version(name, version)
+        registered, client = self.version(name, version), self._seam.client
         uri = self._seam.config.tracking_uri
         try:
+            # `models:/...` would be looked up in the global store.
+            source = client.get_model_version_download_uri(name, version)
             files = Path(
                 download_artifacts(
-                    artifact_uri=f"models:/{name}/{version}",
-                    dst_path=str(folder),
-                    tracking_uri=uri,
-                    registry_uri=uri,
+                    artifact_uri=source, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
                 )
             )
         except (MlflowException, OSError) as error:

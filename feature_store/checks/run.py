@@ -35,6 +35,7 @@ def run_checks(
 
     rows = snapshot.new_rows if config.scope is Scope.NEW else snapshot.rows
     results = [*schema(config, view, declared, found, snapshot)]
+    reported = frozenset(result.column for result in results if result.column is not None)
     results += volume(config, snapshot, store.history(view.name))
     results += age(config, snapshot, now)
     if rows:
@@ -43,7 +44,7 @@ def run_checks(
             view=view,
             types=found,
             dataset=store.dataset(snapshot, parts),
-            rows=rows,
+            reported=reported,
             scope="the new rows" if config.scope is Scope.NEW else f"version {snapshot.version}",
         )
         results += values(config, checked)

@@ -7,10 +7,9 @@ the functions that need it: a stored config is read without it.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from flows.config import schema, typed
-from flows.config.document import Composed, document, root_of, yaml_problem
+from flows.config import messages, schema, typed
+from flows.config.document import Composed, document, root_of
+from flows.config.paths import DATABASES, PATHS, anchored
 from flows.config.sources import ENTRY, ConfigPath, config_path
 from flows.core.errors import ConfigError
-from flows.settings import Settings
+from flows.settings import Settings, mask
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -35,8 +35,6 @@ _SECRET_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _SECRET_IN_ENV = re.compile(
     r"\$\{\s*oc\.env\s*:\s*['\"]?(\w*(?:PASSWORD|PASSWD|SECRET|TOKEN|KEY)\w*)", re.IGNORECASE
 )
-_PATHS = ("artifacts", "feature_store.uri", "registry.export_uri", "registry.artifact_uri")
-_DATABASES = ("store.url", "registry.tracking_uri", "registry.ledger_url")
 
 
 def compose(
@@ -51,14 +49,14 @@ def compose(
 
     `flow_config` names a file of conf/flow, `config_type` the dataclass that it fills; both
     None: the settings alone. `project` holds the team's own conf/ (default: the current
-    folder). With `flow_only` (an override from the API) the settings cannot be overridden.
+    folder). With `flow_only`, for overrides from the API, they may set the flow's own keys to
+    plain values: no settings, no interpolations that could read the environment.
     Safe to call from several threads. Raises ConfigError, one line for the first mistake.
     """
     where = config_path(Path.cwd() if project is None else project)
     root = root_of(config_type)
-    chosen = [] if flow_config is None else [f"flow={flow_config}"]
-    lines = _checked(where, root, chosen, overrides, flow_only=flow_only)
-    composition = _Composition(where, root, lines, overrides)
+    given = [*([] if flow_config is None else [f"flow={flow_config}"]), *overrides]
+    composition = _Composition(where, root, given, _checked(where, root, given, flow_only))
     return document(composition.data(), config_type, composition.origin)
 
 
@@ -85,16 +83,11 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         if not text.partition("=")[0].strip("+~ ") or ("=" not in text and text[0] != "~"):
-            raise ConfigError(f'"{text}" is not an override.', hint="write key=value")
+            raise ConfigError(f'"{mask(text)}" is not an override.', hint="write key=value")
         try:
             parsed += parser.parse_overrides([text])
         except HydraException as error:
-            said = [line for line in str(error).splitlines() if line and "hydra.cc" not in line]
-            reason = "" if said[-1].lstrip().startswith("^") else f": {said[-1]}"
-            raise ConfigError(
-                f'The override "{text}" cannot be read{reason}.',
-                hint="write key=value, and quote special characters: key='a, b'",
-            ) from None
+            raise messages.unreadable_override(text, error) from None
     return parsed
 
 
@@ -109,7 +102,7 @@ def _axis(where: ConfigPath, override: Override) -> list[str]:
             f'The override "{text}" has no end: a sweep needs single values.',
             hint=f"write {override.key_or_group}=range(...) or choice(...)",
         )
-    value = override.value()
+    value: Any = override.value()
     if isinstance(value, Glob):
         values = value.filter(list(where.options(override.key_or_group)))
     else:
@@ -120,39 +113,43 @@ def _axis(where: ConfigPath, override: Override) -> list[str]:
 
 
 def _checked(
-    where: ConfigPath,
-    root: schema.Group,
-    chosen: Sequence[str],
-    overrides: Sequence[str],
-    *,
-    flow_only: bool,
+    where: ConfigPath, root: schema.Group, given: Sequence[str], flow_only: bool
 ) -> list[str]:
     """The overrides as Hydra takes them, each key and choice known to exist."""
     groups = where.groups()
-    lines: dict[str, None] = {}
-    keys = set()
-    for override in _parse(overrides):
-        text, key = str(override.input_line), override.key_or_group
-        keys.add(key)
-        if override.is_sweep_override():
-            raise ConfigError(
-                f'The override "{text}" names several values, and a run takes one.',
-                hint=f"add -m to run them all, or write a list: {key}=[...]",
-            )
-        if flow_only and key.split(".")[0].split("/")[0] in schema.group_of(Settings).fields:
-            raise ConfigError(
-                f"{key} is a setting of the installation; this run may not change it.",
-                hint="set it in conf/config.yaml",
-            )
+    choices: dict[str, str] = {}  # of several choices in a group the last wins, as for values
+    values: list[str] = []
+    for override in _parse(given):
+        _check_allowed(override, flow_only)
         if _is_choice(override, groups):
             _check_choice(where, root, override)
-            lines[text] = None
+            choices[override.get_key_element().lstrip("+~")] = str(override.input_line)
         else:
-            lines[_forced(root, override)] = None
-    for text in chosen:
-        if "flow" not in keys:
-            _check_choice(where, root, *_parse([text]))
-    return [*(c for c in chosen if "flow" not in keys), *lines]
+            values.append(_forced(root, override))
+    return [*choices.values(), *values]
+
+
+def _check_allowed(override: Override, flow_only: bool) -> None:
+    key, text = override.key_or_group, str(override.input_line)
+    if override.is_sweep_override():
+        raise ConfigError(
+            f'The override "{mask(text)}" names several values, and a run takes one.',
+            hint=f"add -m to run them all, or write a list: {key}=[...]",
+        )
+    if key == "project":
+        raise ConfigError(
+            "project is no setting to override.", hint="give the folder with --project"
+        )
+    if not flow_only:
+        return
+    if schema.parse(key)[0] in schema.group_of(Settings).fields or override.package:
+        raise ConfigError(
+            f"{override.get_key_element()} is a setting of the installation; "
+            "a run may not change it.",
+            hint="set it in conf/config.yaml",
+        )
+    if "${" in text:
+        raise ConfigError(f"{key} may not be an interpolation here.", hint="give the value itself")
 
 
 def _is_choice(override: Override, groups: Sequence[str]) -> bool:
@@ -160,9 +157,13 @@ def _is_choice(override: Override, groups: Sequence[str]) -> bool:
     return override.key_or_group in groups and not isinstance(override.value(), dict)
 
 
-def _sets(override: Override, path: schema.Path) -> bool:
+def _place(override: Override) -> str:
+    return f"override {mask(str(override.input_line))}"
+
+
+def _sets(override: Override, path: schema.KeyPath) -> bool:
     """Whether the override gives the key at `path`, or a key below it, its value."""
-    keys = _keys(override.key_or_group.replace("/", "."))
+    keys = schema.parse(override.key_or_group)
     if len(keys) > len(path):
         return keys[: len(path)] == path
     value = override.value()
@@ -173,10 +174,9 @@ def _sets(override: Override, path: schema.Path) -> bool:
 
 def _check_choice(where: ConfigPath, root: schema.Group, override: Override) -> None:
     group, choice = override.key_or_group, override.value()
-    text = f"override {override.input_line}"
     top = group.split("/")[0]
     if top != "flow" and top not in root.fields:
-        raise typed.unknown_key(root, (top,), text)
+        raise typed.unknown_key(root, (top,), _place(override))
     options = where.options(group)
     if override.is_delete() or (isinstance(choice, str) and choice in options):
         return
@@ -184,23 +184,19 @@ def _check_choice(where: ConfigPath, root: schema.Group, override: Override) -> 
         raise ConfigError(f"{group}=null chooses nothing.", hint=f"write ~{group} to leave it out")
     close = schema.close(str(choice), options)
     raise ConfigError(
-        f"There is no {group}={choice}: {f'did you mean {close}? ' if close else ''}"
-        f"The choices are {', '.join(options)}.",
-        hint=f"use {group}={close}" if close else f"or write conf/{group}/{choice}.yaml",
+        f"There is no {group}={choice}{f': did you mean {close}?' if close else '.'}"
+        f" The choices are {', '.join(options)}.",
+        hint=f"use {group}={close or options[0]}",
     )
 
 
 def _forced(root: schema.Group, override: Override) -> str:
     """The override of a value that the schema knows, whether a YAML file writes it or not."""
     text = str(override.input_line)
-    path = _keys(override.key_or_group.replace("/", "."))
+    path = schema.parse(override.key_or_group)
     if schema.at(root, path) is None:
-        raise typed.unknown_key(root, path, f"override {text}")
+        raise typed.unknown_key(root, path, _place(override))
     return text if override.is_delete() else f"++{text.lstrip('+')}"
-
-
-def _keys(dotted: str) -> schema.Path:
-    return tuple(int(k) if k.isdigit() else k for k in dotted.split("."))
 
 
 # Composition
@@ -210,12 +206,12 @@ class _Composition:
     """One composition: its data, and where each value of it came from."""
 
     def __init__(
-        self, where: ConfigPath, root: schema.Group, lines: Sequence[str], given: Sequence[str]
+        self, where: ConfigPath, root: schema.Group, given: Sequence[str], lines: Sequence[str]
     ) -> None:
         self.where = where
         self.root = root
-        self.lines = [_search_path(where), *lines]
-        self.given = given
+        self.given = given  # the overrides as the user wrote them
+        self.lines = [_search_path(where), *lines]  # and as Hydra gets them
 
     def data(self) -> dict[str, Any]:
         """The resolved config; secrets are references, paths are absolute."""
@@ -224,21 +220,20 @@ class _Composition:
 
         with _hydra(self.where), self._one_line():
             config = hydra_compose("main", overrides=self.lines)
+            OmegaConf.update(config, "project", str(self.where.project), force_add=True)
             raw = OmegaConf.to_container(config, resolve=False)
             typed.check_keys(self.root, raw, self.origin)  # before a wrong key confuses the rest
             self._refuse_secrets_from_env(raw)
             _anchor(config, self.where.project)
             return self._resolved(config)
 
-    def origin(self, path: schema.Path) -> str | None:
+    def origin(self, path: schema.KeyPath) -> str | None:
         """The override, or else the file and line, that gave the key at `path` its value."""
+        groups = self.where.groups()
         for override in reversed(_parse(self.given)):
-            if not self._is_choice(override) and _sets(override, path):
-                return f"override {override.input_line}"
+            if not _is_choice(override, groups) and _sets(override, path):
+                return _place(override)
         return self.where.origin(path, self._loaded)
-
-    def _is_choice(self, override: Override) -> bool:
-        return _is_choice(override, self.where.groups())
 
     @cached_property
     def _loaded(self) -> list[tuple[str, str]]:
@@ -252,11 +247,11 @@ class _Composition:
             return [f for f in files if not f[0].startswith(f"{ENTRY}/")]
 
     def _refuse_secrets_from_env(self, raw: Any) -> None:
-        for path, text in _texts(raw):
+        for path, text in schema.texts(raw):
             if found := _SECRET_IN_ENV.search(text):
                 raise ConfigError(
-                    f"{schema.dotted(path)} would store the secret {found[1]} with the run"
-                    f"{self._place(path)}.",
+                    f"{schema.dotted(path)} would store the secret {found[1]} with the run "
+                    f"({self.origin(path)}).",
                     hint=f"write ${{secret:{found[1].upper()}}} instead of ${{oc.env:...}}",
                 )
 
@@ -267,19 +262,10 @@ class _Composition:
         try:
             data = OmegaConf.to_container(config, resolve=True)
         except InterpolationResolutionError as error:
-            path = _keys(str(error.full_key).replace("[", ".").replace("]", ""))
-            if isinstance(error.__cause__, ConfigError):
-                raise error.__cause__ from None
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise ConfigError(
-                f"{schema.dotted(path)} cannot be resolved: {reason}{self._place(path)}.",
-                hint=_interpolation_hint(self.root, reason),
-            ) from None
+            path = schema.parse(str(error.full_key).replace("[", ".").replace("]", ""))
+            raise messages.unresolved(self.root, path, error, self.origin(path)) from None
         assert isinstance(data, dict)
         return {str(k): v for k, v in data.items()}
-
-    def _place(self, path: schema.Path) -> str:
-        return f" ({place})" if (place := self.origin(path)) else ""
 
     @contextmanager
     def _one_line(self) -> Iterator[None]:
@@ -289,55 +275,16 @@ class _Composition:
 
         try:
             yield
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            file = self.where.shown(Path(mark.name)) if mark else "a config file"
-            raise ConfigError(
-                f"{file} is not valid YAML: {yaml_problem(error)}.", hint=f"correct {file}"
-            ) from None
+        except ConfigError:
+            raise
         except yaml.YAMLError as error:
-            raise ConfigError(f"A config file is not valid: {yaml_problem(error)}.") from None
+            raise messages.broken_yaml(self.where, error) from None
         except MissingConfigException as error:
-            raise self._missing_file(error) from None
-        except (HydraException, OmegaConfBaseException) as error:
-            raise _hydra_said(error) from None
-
-    def _missing_file(self, error: Any) -> ConfigError:
-        name = str(error.missing_cfg_file or "")
-        group, _, choice = name.rpartition("/")
-        said = str(error).splitlines()[0]
-        asked = re.match(r"In '([^']+)'", said)
-        file = self.where.file(asked[1]) if asked else None
-        place = f" ({self.where.shown(file)})" if file else ""
-        options = self.where.options(group) if group else ()
-        close = schema.close(choice, options)
-        meant = f": did you mean {close}?" if close else "."
-        listed = f" The choices are {', '.join(options)}." if options else ""
-        return ConfigError(
-            f"There is no config file {name}.yaml{place}{meant}{listed}",
-            hint=f"use {group}={close}" if close else f"write conf/{name}.yaml",
-        )
-
-
-def _hydra_said(error: BaseException) -> ConfigError:
-    text = str(error) or str(error.__cause__ or error.__context__ or type(error).__name__)
-    first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
-    group = re.match(r"Could not override '([^']+)'\. No match in the defaults list", first)
-    if group:
-        return ConfigError(
-            f"{group[1]} is not chosen in any defaults list, so there is nothing to override.",
-            hint=f"write +{group[1]}=..., or add it to the defaults of the flow's config",
-        )
-    return ConfigError(first, hint=rest[0] if rest else None)
-
-
-def _interpolation_hint(root: schema.Group, reason: str) -> str | None:
-    if key := re.match(r"Interpolation key '([^']+)' not found", reason):
-        meant = schema.nearest(root, _keys(key[1]))
-        return f"did you mean ${{{meant}}}?" if meant else "give an existing key"
-    if "Environment variable" in reason:
-        return "set it, or give a default: ${oc.env:NAME,default}"
-    return "known are ${key}, ${oc.env:NAME,default} and ${secret:NAME}"
+            raise messages.missing_file(self.where, error) from None
+        except UnicodeDecodeError:
+            raise messages.not_text(self.where) from None
+        except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+            raise messages.other(self.where, error) from None
 
 
 @contextmanager
@@ -359,8 +306,9 @@ def _hydra(where: ConfigPath) -> Iterator[None]:
             GlobalHydra.instance().hydra = outside
 
 
-def _reference(name: str) -> str:
-    if not _SECRET_NAME.fullmatch(str(name)):
+def _reference(*names: object) -> str:
+    name = ",".join(str(n) for n in names)
+    if not _SECRET_NAME.fullmatch(name):
         raise ConfigError(
             f"${{secret:{name}}} is no name of a secret.",
             hint="name it like an environment variable: ${secret:PG_PASSWORD}",
@@ -373,42 +321,11 @@ def _search_path(where: ConfigPath) -> str:
     return "hydra.searchpath=[" + ",".join(f'"{q}"' for q in quoted) + "]"
 
 
-def _texts(data: Any, path: schema.Path = ()) -> Iterator[tuple[schema.Path, str]]:
-    if isinstance(data, str):
-        yield path, data
-    pairs = data.items() if isinstance(data, Mapping) else ()
-    pairs = enumerate(data) if isinstance(data, list) else pairs
-    for key, value in pairs:
-        yield from _texts(value, (*path, key))
-
-
-# Paths
-
-
 def _anchor(config: DictConfig, project: Path) -> None:
-    """Make relative paths absolute, from the project, before others interpolate them."""
+    """Make relative paths absolute before other keys interpolate them."""
     from omegaconf import OmegaConf
 
-    def change(key: str, anchored: Any) -> None:
+    for key in (*PATHS, *DATABASES):
         value = OmegaConf.select(config, key, throw_on_missing=False)
-        if isinstance(value, str) and not value.startswith("secret:"):
-            OmegaConf.update(config, key, anchored(value, project))
-
-    OmegaConf.update(config, "project", str(project), force_add=True)
-    change("home", _absolute)
-    for key in _PATHS:
-        change(key, _absolute)
-    for key in _DATABASES:
-        change(key, _absolute_sqlite)
-
-
-def _absolute(path: str, project: Path) -> str:
-    if "://" in path:
-        return path
-    return os.path.normpath(project / Path(path).expanduser())
-
-
-def _absolute_sqlite(url: str, project: Path) -> str:
-    scheme, separator, path = url.partition(":///")
-    in_file = scheme.startswith("sqlite") and separator and path and not path.startswith(":")
-    return f"{scheme}:///{_absolute(path, project)}" if in_file else url
+        if isinstance(value, str):
+            OmegaConf.update(config, key, anchored(key, value, project))

@@ -123,18 +123,16 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _refuse_passwords(data: Any, origin: typed.Origin, path: schema.Path = ()) -> None:
+def _refuse_passwords(data: Any, origin: typed.Origin) -> None:
     """A password in plain text would be stored with every run."""
-    if isinstance(data, str) and plain_password(data):
-        raise ConfigError(
-            f"{schema.dotted(path)} holds a password in plain text"
-            f"{f' ({place})' if (place := origin(path)) else ''}.",
-            hint="put ${secret:NAME} in its place, and set the environment variable NAME",
-        )
-    pairs = data.items() if isinstance(data, Mapping) else ()
-    pairs = enumerate(data) if isinstance(data, list | tuple) else pairs
-    for key, value in pairs:
-        _refuse_passwords(value, origin, (*path, key))
+    for path, text in schema.texts(data):
+        if plain_password(text):
+            place = origin(path)
+            raise ConfigError(
+                f"{schema.dotted(path)} holds a password in plain text"
+                f"{f' ({place})' if place else ''}.",
+                hint="put ${secret:NAME} in its place, and set the environment variable NAME",
+            )
 
 
 def _digest(data: Mapping[str, Any]) -> str:

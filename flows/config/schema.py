@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from flows.core.errors import ConfigError
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Keys and list positions from the root of a config to one value."""
 
 _WORDS = {
@@ -119,7 +119,7 @@ def names(annotation: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def at(annotation: Any, path: Path) -> Any:
+def at(annotation: Any, path: KeyPath) -> Any:
     """The annotation at `path`; None when the schema has no such key."""
     for key in path:
         annotation = child(annotation, key)
@@ -128,7 +128,7 @@ def at(annotation: Any, path: Path) -> Any:
     return annotation
 
 
-def leaves(annotation: Any, prefix: Path = ()) -> Iterator[Path]:
+def leaves(annotation: Any, prefix: KeyPath = ()) -> Iterator[KeyPath]:
     """Every key path of the schema, groups before what they hold."""
     for name in names(annotation):
         path = (*prefix, name)
@@ -136,15 +136,18 @@ def leaves(annotation: Any, prefix: Path = ()) -> Iterator[Path]:
         yield from leaves(child(annotation, name), path)
 
 
-def first_unknown(annotation: Any, data: Any, prefix: Path = ()) -> Path | None:
-    """The path of the first key of `data` that the schema does not have."""
-    items: Any = ()
+def items(data: Any) -> Iterator[tuple[Any, Any]]:
+    """What is directly below: keys of a mapping or positions of a list, with their values."""
     if isinstance(data, Mapping):
-        items = data.items()
+        yield from data.items()
     elif isinstance(data, list | tuple):
-        items = enumerate(data)
+        yield from enumerate(data)
+
+
+def first_unknown(annotation: Any, data: Any, prefix: KeyPath = ()) -> KeyPath | None:
+    """The path of the first key of `data` that the schema does not have."""
     known = bool(names(annotation))
-    for key, value in items:
+    for key, value in items(data):
         path = (*prefix, key)
         below = child(annotation, key)
         if below is None:
@@ -156,7 +159,7 @@ def first_unknown(annotation: Any, data: Any, prefix: Path = ()) -> Path | None:
     return None
 
 
-def nearest(annotation: Any, path: Path) -> str | None:
+def nearest(annotation: Any, path: KeyPath) -> str | None:
     """The valid key that was probably meant by the unknown one at the end of `path`."""
     for depth in range(len(path)):
         parent, key = at(annotation, path[:depth]), str(path[depth])
@@ -176,9 +179,22 @@ def nearest(annotation: Any, path: Path) -> str | None:
     return dotted(by_name[close[0]]) if close else None
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """The path as an override writes it: checks.ranges.0.column."""
     return ".".join(str(key) for key in path)
+
+
+def parse(text: str) -> KeyPath:
+    """The path that an override or an interpolation writes; the opposite of `dotted`."""
+    return tuple(int(k) if k.isdigit() else k for k in text.replace("/", ".").split("."))
+
+
+def texts(data: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Every text value in plain data, with its path."""
+    if isinstance(data, str):
+        yield path, data
+    for key, value in items(data):
+        yield from texts(value, (*path, key))
 
 
 def describe(annotation: Any) -> str:

@@ -29,13 +29,12 @@ class ConfigPath:
 
     def groups(self) -> tuple[str, ...]:
         """All config groups: folders below conf/ that hold YAML, such as "trainer"."""
-        found = {
+        parents = {
             file.parent.relative_to(folder).as_posix()
             for folder in self.folders
             for file in folder.rglob("*.yaml")
-            if file.parent != folder
         }
-        return tuple(sorted(found - {ENTRY}))
+        return tuple(sorted(parents - {".", ENTRY}))
 
     def options(self, group: str) -> tuple[str, ...]:
         """The choices in a group: the names of its YAML files."""
@@ -58,7 +57,7 @@ class ConfigPath:
             return f"Ratchet's conf/{file.relative_to(ours).as_posix()}"
         return str(file)
 
-    def origin(self, path: schema.Path, loaded: Iterable[tuple[str, str]]) -> str | None:
+    def origin(self, path: schema.KeyPath, loaded: Iterable[tuple[str, str]]) -> str | None:
         """File and line that set the key at `path`; None when no loaded file has it.
 
         `loaded` holds the config files of the composition as (name, package), weakest first.
@@ -72,6 +71,26 @@ class ConfigPath:
             if line is not None:
                 return f"{self.shown(file)}, line {line}"
         return None
+
+    def containing(self, text: str) -> str | None:
+        """The first file and line that hold `text`."""
+        for file in self._files():
+            for i, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), 1):
+                if text in line:
+                    return f"{self.shown(file)}, line {i}"
+        return None
+
+    def not_text(self) -> str | None:
+        """The first file that is not UTF-8."""
+        for file in self._files():
+            try:
+                file.read_text("utf-8")
+            except UnicodeDecodeError:
+                return self.shown(file)
+        return None
+
+    def _files(self) -> list[Path]:
+        return [file for folder in self.folders for file in sorted(folder.rglob("*.yaml"))]
 
 
 def config_path(project: Path) -> ConfigPath:
@@ -97,7 +116,7 @@ def _ours() -> Path:
     )
 
 
-def _line(file: Path, path: schema.Path) -> int | None:
+def _line(file: Path, path: schema.KeyPath) -> int | None:
     """The line, from 1, on which `file` sets the key at `path`; None when it does not."""
     try:
         node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from enum import Enum
@@ -19,13 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 from flows.config import schema
 from flows.config.duration import format_duration, parse_duration
 from flows.core.errors import ConfigError
+from flows.settings import mask
 
 T = TypeVar("T")
-Origin = Callable[[schema.Path], str | None]
+Origin = Callable[[schema.KeyPath], str | None]
 """Says where the value of a key came from: a file with its line, or an override."""
 
 
-def nowhere(path: schema.Path) -> str | None:
+def nowhere(path: schema.KeyPath) -> str | None:
     """The origin of a value that nobody knows the origin of."""
     return None
 
@@ -42,7 +44,7 @@ def check_keys(root: schema.Group, data: Any, origin: Origin) -> None:
         )
 
 
-def unknown_key(root: schema.Group, path: schema.Path, origin: str | None) -> ConfigError:
+def unknown_key(root: schema.Group, path: schema.KeyPath, origin: str | None) -> ConfigError:
     """The error for a key that does not exist, with the key that was probably meant."""
     meant = schema.nearest(root, path)
     advice = f"did you mean {meant}?" if meant else _valid_keys(root, path)
@@ -52,7 +54,7 @@ def unknown_key(root: schema.Group, path: schema.Path, origin: str | None) -> Co
     )
 
 
-def _valid_keys(root: schema.Group, path: schema.Path) -> str:
+def _valid_keys(root: schema.Group, path: schema.KeyPath) -> str:
     for depth in range(len(path) - 1, -1, -1):
         if valid := schema.names(schema.at(root, path[:depth])):
             where = schema.dotted(path[:depth])
@@ -64,16 +66,16 @@ def _place(origin: str | None) -> str:
     return f" ({origin})" if origin else ""
 
 
-def _first_missing(annotation: Any, data: Any, prefix: schema.Path = ()) -> schema.Path | None:
+def _first_missing(
+    annotation: Any, data: Any, prefix: schema.KeyPath = ()
+) -> schema.KeyPath | None:
     if data == "???":
         return prefix
     if isinstance(data, Mapping):
         for name in _required(annotation):
             if name not in data:
                 return (*prefix, name)
-    pairs = data.items() if isinstance(data, Mapping) else ()
-    pairs = enumerate(data) if isinstance(data, list | tuple) else pairs
-    for key, value in pairs:
+    for key, value in schema.items(data):
         if found := _first_missing(schema.child(annotation, key), value, (*prefix, key)):
             return found
     return None
@@ -90,19 +92,33 @@ def _required(annotation: Any) -> tuple[str, ...]:
 
 def build(kind: type[T], data: Mapping[str, Any], origin: Origin) -> T:
     """`data` as the dataclass `kind`. Raises ConfigError for the first value that does not fit."""
+    _refuse_infinite(data, origin)
+    hashable: Any = kind  # so that mypy takes a type variable for a cache's key
     ready = _with_durations(kind, data)
     try:
-        return _adapter(kind).validate_json(json.dumps(ready), strict=True)
+        built: T = _adapter(hashable).validate_json(json.dumps(ready), strict=True)
     except ValidationError as error:
         raise _wrong_value(kind, data, error, origin) from None
     except (TypeError, ConfigError):
         raise
     except Exception as error:  # a dataclass's own check, with its package's own error
         raise ConfigError(str(error), hint=getattr(error, "hint", None)) from error
+    return built
+
+
+def _refuse_infinite(data: Any, origin: Origin, path: schema.KeyPath = ()) -> None:
+    """No bound is NaN: every comparison with it would be false, and it is no JSON."""
+    if isinstance(data, float) and not math.isfinite(data):
+        raise ConfigError(
+            f"{schema.dotted(path)} must be a finite number, not {data}{_place(origin(path))}.",
+            hint="write null for no bound, where the key allows it",
+        )
+    for key, value in schema.items(data):
+        _refuse_infinite(value, origin, (*path, key))
 
 
 @lru_cache(maxsize=64)
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -147,12 +163,12 @@ def _wrong_value(
 
 
 _BOUNDS = frozenset(
-    "greater_than greater_than_equal less_than less_than_equal multiple_of finite_number "
-    "too_short too_long string_too_short string_too_long string_pattern_mismatch".split()
+    {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of"}
+    | {"too_short", "too_long", "string_too_short", "string_too_long"}
 )
 
 
-def _path_in(data: Any, loc: Sequence[str | int]) -> schema.Path:
+def _path_in(data: Any, loc: Sequence[str | int]) -> schema.KeyPath:
     """The part of pydantic's location that is in the data (it adds names of union members)."""
     path: list[str | int] = []
     for key in loc:
@@ -164,7 +180,7 @@ def _path_in(data: Any, loc: Sequence[str | int]) -> schema.Path:
     return tuple(path)
 
 
-def _value_at(data: Any, path: schema.Path) -> Any:
+def _value_at(data: Any, path: schema.KeyPath) -> Any:
     for key in path:
         data = data[key]
     return data
@@ -172,7 +188,7 @@ def _value_at(data: Any, path: schema.Path) -> Any:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return f'the text "{value}"'
+        return f'the text "{mask(value)}"'
     if isinstance(value, Mapping):
         return "a group of keys"
     if isinstance(value, list | tuple):
@@ -198,17 +214,13 @@ _CODE_KEYS = ("_target_", "estimator", "functions")
 
 
 def _dotted_paths(
-    data: Any, prefix: schema.Path = (), code: bool = False
-) -> list[tuple[schema.Path, str]]:
+    data: Any, prefix: schema.KeyPath = (), code: bool = False
+) -> list[tuple[schema.KeyPath, str]]:
     if isinstance(data, str):
         return [(prefix, data)] if code and data else []
-    found: list[tuple[schema.Path, str]] = []
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            found += _dotted_paths(value, (*prefix, key), code or key in _CODE_KEYS)
-    elif isinstance(data, list | tuple):
-        for i, value in enumerate(data):
-            found += _dotted_paths(value, (*prefix, i), code)
+    found: list[tuple[schema.KeyPath, str]] = []
+    for key, value in schema.items(data):
+        found += _dotted_paths(value, (*prefix, key), code or key in _CODE_KEYS)
     return found
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, ClassVar
 
 
-class TrainerKind(str, Enum):
+class TrainerKind(StrEnum):
     """The family of the estimator: how it is fitted, saved and loaded."""
 
     SKLEARN = "sklearn"
@@ -20,7 +20,7 @@ class TrainerKind(str, Enum):
     """A function that builds a torch module; several workers train it data-parallel."""
 
 
-class Task(str, Enum):
+class Task(StrEnum):
     """What is predicted."""
 
     AUTO = "auto"
@@ -33,7 +33,7 @@ class Task(str, Enum):
     """A number."""
 
 
-class SearchKind(str, Enum):
+class SearchKind(StrEnum):
     """How candidates are drawn from the space."""
 
     RANDOM = "random"

@@ -58,6 +58,9 @@ class _Routed:
     def flush(self) -> None:
         (_current.get() or self.stream).flush()
 
+    def isatty(self) -> bool:
+        return _current.get() is None and bool(self.stream.isatty())
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 

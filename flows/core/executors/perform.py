@@ -117,6 +117,7 @@ def _context(work: Work) -> TaskContext:
         attempt=work.number,
         attempt_id=work.attempt_id,
         config_text=work.config,
+        config_digest=work.config_digest,
     )
 
 

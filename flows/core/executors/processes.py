@@ -69,7 +69,7 @@ class _Pool:
     def __init__(self, slots: int, deliver: Deliver) -> None:
         self._slots = slots
         self._deliver = deliver
-        self._lock = threading.Lock()  # held for every use of the next five
+        self._lock = threading.Lock()  # held to change any of the next five
         self._closing = False
         self._queue: dict[str, bytes] = {}  # attempt id -> framed work, oldest first
         self._running: dict[str, WorkerProcess] = {}

@@ -1,4 +1,4 @@
-"""What runs in a worker process: `python -m flows.core.executors.worker <socket> <lifeline>`.
+"""What runs in a worker process: `main`, with the descriptors of a socket and a lifeline.
 
 The parent sends frames over the socket: first a Greeting, then one Work at a time, each
 answered by its Outcome. Both are JSON text; the process ends at the end of the stream.
@@ -191,7 +191,3 @@ def _write_through(stream: TextIO) -> None:
     stream.reconfigure(  # type: ignore[attr-defined]
         encoding="utf-8", errors="backslashreplace", line_buffering=True
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -13,6 +13,9 @@ from contextlib import suppress
 from flows.core import values
 from flows.core.executors.worker import Frames, Greeting, frame
 
+# Not `-m`: under that, the module would be __main__, and tasks could not catch `Terminated`.
+_START = "from flows.core.executors.worker import main; main()"
+
 
 class WorkerProcess:
     """One warm worker. Creating it starts it; it can be given work at once.
@@ -121,13 +124,15 @@ class WorkerProcess:
             os.killpg(self.pid, number)
 
     def _has_ended(self) -> bool:
+        if self.pidfd is None:
+            return False  # the end of the stream will tell
+        # Without waiting for it: until `bury`, the process keeps its id.
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _popen(channel: int, lifeline: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "flows.core.executors.worker"]
     return subprocess.Popen(
-        [*command, str(channel), str(lifeline)],
+        [sys.executable, "-P", "-c", _START, str(channel), str(lifeline)],
         pass_fds=(channel, lifeline),
         stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},

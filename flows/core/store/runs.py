@@ -15,16 +15,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from flows.core import values
-from flows.core.errors import NotFound, NotStorable, StoreError
+from flows.core.errors import NotStorable, StoreError
 from flows.core.graph import Graph, Node
-from flows.core.progress import Changes, Progress
+from flows.core.progress import Progress
 from flows.core.records import (
     Attempt,
-    AttemptStatus,
     ErrorInfo,
     Event,
     Outcome,
@@ -33,7 +32,7 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
-from flows.core.store import rows, schema
+from flows.core.store import writes
 from flows.core.store.database import Database
 
 CACHED_RUNS = 256
@@ -64,6 +63,7 @@ class Claim:
     flow: str
     arguments: str  # JSON object
     config: str  # JSON
+    config_digest: str
 
 
 @dataclass(kw_only=True)
@@ -78,10 +78,6 @@ class Step:
 
 
 _ENDED = tuple(status for status in RunStatus if status.ended)
-
-
-class _Moved(Exception):
-    """Another process has moved the run since it was read."""
 
 
 T = TypeVar("T")
@@ -114,9 +110,6 @@ class RunStore:
             ended_at=None,
             seq=1,
         )
-        tasks = [
-            TaskRun(run_id=new.id, key=n.key, status=TaskStatus.PENDING) for n in new.graph.nodes
-        ]
         created = Event(
             id=0,
             seq=1,
@@ -128,7 +121,7 @@ class RunStore:
             data=new.trigger,
         )
         try:
-            progress = self._insert(new, run, tasks, created, now)
+            progress = self._insert(new, run, created)
         except StoreError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
@@ -138,34 +131,24 @@ class RunStore:
         self._remember(progress)
         return progress.run
 
-    def _insert(
-        self, new: NewRun, run: Run, tasks: list[TaskRun], created: Event, now: datetime
-    ) -> Progress | None:
+    def _insert(self, new: NewRun, run: Run, created: Event) -> Progress | None:
+        tasks = [
+            TaskRun(run_id=new.id, key=n.key, status=TaskStatus.PENDING) for n in new.graph.nodes
+        ]
         with self._database.write() as connection:
-            existing = connection.execute(_BY_KEY, {"flow": new.flow, "key": new.key}).mappings()
-            if existing.first() is not None:
+            if writes.by_key(connection, new.flow, new.key) is not None:
                 return None
-            connection.execute(_INSERT_RUN, rows.run_row(run))
-            connection.execute(
-                insert(schema.definition),
-                {
-                    "run_id": new.id,
-                    "graph": values.dumps(new.graph),
-                    "config": values.dumps(new.config),
-                    "config_yaml": new.config_yaml,
-                },
-            )
-            connection.execute(_INSERT_TASK, [rows.task_row(task) for task in tasks])
-            connection.execute(_INSERT_EVENT, rows.event_row(created))
             progress = Progress(run, new.graph, new.config, tasks)
-            progress.begin(now)
-            _write(connection, progress)
+            writes.insert_run(connection, progress, created, new.config_yaml)
+            progress.begin(created.at)
+            writes.write(connection, progress)
             return progress
 
     def _by_key(self, flow: str, key: str) -> Run:
         with self._database.read() as connection:
-            found = connection.execute(_BY_KEY, {"flow": flow, "key": key}).mappings()
-            return rows.run_from(found.one())
+            run = writes.by_key(connection, flow, key)
+        assert run is not None
+        return run
 
     def step(
         self,
@@ -202,7 +185,7 @@ class RunStore:
                     self._claim(connection, progress, step, free, worker, default_executor, now)
                 moved.append(progress)
             for progress in moved:
-                step.events += _write(connection, progress)
+                step.events += writes.write(connection, progress)
                 if progress.run.status.ended:
                     step.ended.append(progress.run)
                 elif progress.run.status is RunStatus.CANCELLING:
@@ -258,8 +241,7 @@ class RunStore:
     def live_attempts(self, run_id: str) -> tuple[Attempt, ...]:
         """The attempts of a run that nobody has seen end."""
         with self._database.read() as connection:
-            found = connection.execute(_LIVE_ATTEMPTS, {"run": run_id}).mappings()
-            return tuple(rows.attempt_from(row) for row in found)
+            return writes.live_attempts(connection, run_id)
 
     def refresh(self, run_ids: Iterable[str]) -> None:
         """Notice what other processes did: forget the runs that have moved since they were read."""
@@ -267,8 +249,7 @@ class RunStore:
         if not cached:
             return
         with self._database.read() as connection:
-            found = connection.execute(_SEQS, {"ids": list(cached)})
-            seqs = {row.id: row.seq for row in found}
+            seqs = writes.seqs(connection, list(cached))
         self._forget(key for key, progress in cached.items() if seqs.get(key) != progress.base_seq)
 
     def due(self, run_id: str) -> datetime | None:
@@ -289,7 +270,7 @@ class RunStore:
         def decide(connection: Connection) -> Run:
             progress = self._load(connection, run_id)
             change(progress)
-            _write(connection, progress)
+            writes.write(connection, progress)
             return progress.run
 
         return self._transact((run_id,), decide)
@@ -301,7 +282,7 @@ class RunStore:
                 try:
                     with self._database.write() as connection:
                         return decide(connection)
-                except _Moved:
+                except writes.Moved:
                     self._forget(run_ids)
                 except BaseException:
                     self._forget(run_ids)  # memory is ahead of what was committed
@@ -352,17 +333,16 @@ class RunStore:
             return False
         identity = "\n".join((node.function, node.cache, arguments))
         digest = hashlib.sha256(identity.encode()).hexdigest()
-        row = connection.execute(_REUSABLE, {"cache_key": digest}).first()
         progress.tasks[key] = replace(progress.tasks[key], cache_key=digest)
-        if row is None:
-            return False
-        progress.reuse(key, row.value, row.run_id, now)
-        return True
+        found = writes.reusable(connection, digest)
+        if found is not None:
+            progress.reuse(key, *found, now)
+        return found is not None
 
     def _load(self, connection: Connection, run_id: str) -> Progress:
         progress = self._cache.get(run_id)
         if progress is None:
-            progress = _read(connection, run_id)
+            progress = writes.read(connection, run_id)
             self._remember(progress)
         return progress
 
@@ -395,6 +375,7 @@ def _claim_of(progress: Progress, attempt: Attempt, arguments: str) -> Claim:
         flow=progress.run.flow,
         arguments=arguments,
         config=progress.config_text,
+        config_digest=progress.run.config_digest,
     )
 
 
@@ -409,121 +390,3 @@ def _no_executor(name: str, known: Iterable[str]) -> ErrorInfo:
         hint=f"choose one of {', '.join(known)}",
         permanent=True,
     )
-
-
-def _read(connection: Connection, run_id: str) -> Progress:
-    row = connection.execute(_BY_ID, {"id": run_id}).mappings().first()
-    if row is None:
-        raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
-    definition = connection.execute(_DEFINITION, {"id": run_id}).one()
-    tasks = connection.execute(_TASKS, {"run": run_id}).mappings()
-    attempts = connection.execute(_LIVE_ATTEMPTS, {"run": run_id}).mappings()
-    return Progress(
-        rows.run_from(row),
-        values.loads(definition.graph, Graph),
-        values.loads(definition.config),
-        [rows.task_from(r) for r in tasks],
-        [rows.attempt_from(r) for r in attempts],
-    )
-
-
-def _write(connection: Connection, progress: Progress) -> list[Event]:
-    """Write what changed, if the run still is where it was read. Raises _Moved."""
-    changes = progress.take()
-    if changes.run is not None:
-        guard = {**rows.run_row(changes.run), "run_id": changes.run.id, "base": progress.base_seq}
-        if connection.execute(_UPDATE_RUN, guard).rowcount != 1:
-            raise _Moved
-        progress.base_seq = changes.run.seq
-    _write_rows(connection, changes)
-    return changes.events
-
-
-def _write_rows(connection: Connection, changes: Changes) -> None:
-    if changes.new_tasks:
-        connection.execute(_INSERT_TASK, [rows.task_row(t) for t in changes.new_tasks.values()])
-    if changes.tasks:
-        connection.execute(_UPDATE_TASK, [_keyed(t) for t in changes.tasks.values()])
-    if changes.attempts:
-        connection.execute(_UPDATE_ATTEMPT, [_ended(a) for a in changes.attempts.values()])
-    if changes.new_attempts:
-        connection.execute(
-            _INSERT_ATTEMPT, [rows.attempt_row(a) for a in changes.new_attempts.values()]
-        )
-    if changes.events:
-        connection.execute(_INSERT_EVENT, [rows.event_row(e) for e in changes.events])
-
-
-def _keyed(task: TaskRun) -> dict[str, Any]:
-    row = rows.task_row(task)
-    return {**row, "of_run": row.pop("run_id"), "of_key": row.pop("key")}
-
-
-def _ended(attempt: Attempt) -> dict[str, Any]:
-    row = rows.attempt_row(attempt)
-    return {name: row[name] for name in ("status", "worker", "ended_at", "stopping", "error")} | {
-        "of_id": attempt.id
-    }
-
-
-def _binds(table: Any, *names: str) -> dict[str, Any]:
-    return {name: bindparam(name, type_=table.c[name].type) for name in names}
-
-
-_run, _task, _attempt = schema.run, schema.task_run, schema.attempt
-_BY_ID = select(_run).where(_run.c.id == bindparam("id"))
-_BY_KEY = select(_run).where(and_(_run.c.flow == bindparam("flow"), _run.c.key == bindparam("key")))
-_SEQS = select(_run.c.id, _run.c.seq).where(_run.c.id.in_(bindparam("ids", expanding=True)))
-_DEFINITION = select(schema.definition).where(schema.definition.c.run_id == bindparam("id"))
-_TASKS = select(_task).where(_task.c.run_id == bindparam("run"))
-_LIVE_ATTEMPTS = select(_attempt).where(
-    and_(
-        _attempt.c.run_id == bindparam("run"),
-        _attempt.c.status == AttemptStatus.RUNNING.value,
-    )
-)
-_REUSABLE = (
-    select(_task.c.value, _task.c.run_id)
-    .where(
-        and_(
-            _task.c.cache_key == bindparam("cache_key"),
-            _task.c.status == TaskStatus.SUCCEEDED.value,
-        )
-    )
-    .order_by(_task.c.ended_at.desc())
-    .limit(1)
-)
-_INSERT_RUN = insert(_run)
-_INSERT_TASK = insert(_task)
-_INSERT_ATTEMPT = insert(_attempt)
-_INSERT_EVENT = insert(schema.event)
-_UPDATE_RUN = (
-    update(_run)
-    .where(and_(_run.c.id == bindparam("run_id"), _run.c.seq == bindparam("base")))
-    .values(_binds(_run, "status", "reason", "started_at", "ended_at", "seq"))
-)
-_UPDATE_TASK = (
-    update(_task)
-    .where(and_(_task.c.run_id == bindparam("of_run"), _task.c.key == bindparam("of_key")))
-    .values(
-        _binds(
-            _task,
-            "status",
-            "attempt",
-            "failures",
-            "losses",
-            "ready_at",
-            "started_at",
-            "ended_at",
-            "reason",
-            "value",
-            "error",
-            "cache_key",
-        )
-    )
-)
-_UPDATE_ATTEMPT = (
-    update(_attempt)
-    .where(_attempt.c.id == bindparam("of_id"))
-    .values(_binds(_attempt, "status", "worker", "ended_at", "stopping", "error"))
-)

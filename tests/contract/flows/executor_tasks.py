@@ -1,9 +1,12 @@
 """Tasks for the executor contract; a module of its own, since workers import tasks by name."""
 
+# ruff: noqa: T201  (printing is what is tested)
+
 from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ from pathlib import Path
 
 from flows.core.context import current
 from flows.core.errors import GiveUp, Halt, Skip
+from flows.core.executors.worker import Terminated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +117,9 @@ def waits(start: str, go: str) -> str:
 def cleans_up(fifo: str, marker: str) -> None:
     try:
         blocks(fifo)
-    finally:
+    except Terminated:
         Path(marker).write_text("cleaned up")
+        raise
 
 
 def ignores_sigterm(fifo: str) -> None:
@@ -150,5 +155,10 @@ signal.pause()
 
 
 def _announce(fifo: str) -> None:
-    with open(fifo, "w") as file:
-        file.write(str(os.getpid()))
+    Path(fifo).write_text(str(os.getpid()))
+
+
+def holds_the_gil(fifo: str) -> None:
+    """Run C code for ever that lets no other thread of Python run."""
+    _announce(fifo)
+    re.match("(a+)+$", "a" * 60 + "b")

@@ -1,4 +1,4 @@
-"""Composing a config: from YAML and overrides to typed dataclasses, and every mistake in one line."""
+"""Composing a config: from YAML and overrides to typed dataclasses, and mistakes in one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from subprocess import run
 from textwrap import dedent
@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from flows.config import Composed, compose, diff, expand, load
+from flows.config import Composed, compose, diff, expand, load, sources
 from flows.core.errors import ConfigError
 from flows.settings import ExecutorName
 
 
-class Metric(str, Enum):
+class Metric(StrEnum):
     ACCURACY = "accuracy"
     LOG_LOSS = "log_loss"
 
@@ -218,6 +218,11 @@ def test_a_setting_can_be_chosen_by_name(project: Path) -> None:
     )
 
 
+def test_of_several_overrides_of_a_key_the_last_wins(project: Path) -> None:
+    assert flow_of(project, "gate.rounds=1", "gate.rounds=2", "gate.rounds=1").gate.rounds == 1
+    assert flow_of(project, "gate=strict", "gate=default").gate.min_effect == 0.0
+
+
 # A project of one's own
 
 
@@ -266,7 +271,7 @@ def test_a_flows_variant_builds_on_another_and_may_change_settings(project: Path
 
 
 def test_the_folder_of_a_project_may_have_any_name(tmp_path: Path) -> None:
-    odd = tmp_path / "it's, a \"folder\" = #1"
+    odd = tmp_path / 'it\'s, a "folder" = #1'
     odd.mkdir()
     write(odd, **CONF)
     assert flow_of(odd).model == "elec"
@@ -275,6 +280,27 @@ def test_the_folder_of_a_project_may_have_any_name(tmp_path: Path) -> None:
 def test_a_missing_project_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere does not exist\.$"):
         compose(project=tmp_path / "nowhere")
+
+
+def test_ratchets_own_files_are_found_inside_an_installed_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "flows", **{"hydra/main": "defaults: [config, _self_, flow: null]"})
+    write(tmp_path / "flows", config="home: .ratchet", **{"flow/empty": "{}"})
+    monkeypatch.setattr(sources, "_FLOWS", tmp_path / "flows")
+    project = tmp_path / "project"
+    project.mkdir()
+    assert sources.config_path(project).folders == (tmp_path / "flows" / "conf",)
+    assert sources.config_path(project).groups() == ("flow",)
+
+
+@pytest.mark.parametrize("group", ["store", "feature_store", "registry", "ray", "alerts"])
+def test_every_choice_that_ratchet_ships_is_valid(tmp_path: Path, group: str) -> None:
+    options = sources.config_path(tmp_path).options(group)
+    assert options
+    for option in options:
+        composed = compose(overrides=[f"{group}={option}"], project=tmp_path)
+        assert load(composed.yaml).settings == composed.settings
 
 
 # Mistakes
@@ -402,9 +428,53 @@ def test_a_file_that_is_a_list_is_refused(project: Path) -> None:
     assert refusal(project).startswith("gate must be a group of keys (")
 
 
-def test_an_unfinished_interpolation_is_refused(project: Path) -> None:
-    write(project, **{"gate/default": "min_effect: ${model"})
-    assert "|" in refusal(project)
+def test_an_unfinished_interpolation_names_file_and_line(project: Path) -> None:
+    write(project, **{"gate/default": "rounds: 3\nmin_effect: ${model"})
+    assert refusal(project).startswith(
+        "The interpolation ${model cannot be read (conf/gate/default.yaml, line 2)."
+    )
+
+
+def test_a_file_that_is_not_text_is_named(project: Path) -> None:
+    (project / "conf" / "gate" / "default.yaml").write_bytes(b"\xff\xfe")
+    assert refusal(project).startswith("conf/gate/default.yaml is not UTF-8 text.")
+
+
+def test_a_defaults_list_that_is_no_list_is_refused(project: Path) -> None:
+    write(project, **{"gate/default": "defaults: 3"})
+    assert "Invalid defaults list in 'gate/default'" in refusal(project)
+
+
+def test_a_number_that_is_not_finite_is_refused(project: Path) -> None:
+    assert refusal(project, "gate.min_effect=nan").startswith(
+        "gate.min_effect must be a finite number, not nan (override gate.min_effect=nan)."
+    )
+
+
+def test_choosing_nothing_in_a_group_says_how_to_leave_it_out(project: Path) -> None:
+    assert "gate=null chooses nothing. | write ~gate" in refusal(project, "gate=null")
+    assert flow_of(project, "~gate").gate == Gate()
+
+
+def test_the_project_folder_is_no_override(project: Path) -> None:
+    assert "project is no setting to override" in refusal(project, "project=elsewhere")
+
+
+def test_a_wrong_value_is_blamed_where_it_was_given_not_where_it_was_copied(
+    project: Path,
+) -> None:
+    assert refusal(project, "features.view=7").startswith("features.view must be text, not 7")
+
+
+def test_an_unset_environment_variable_is_named(project: Path) -> None:
+    line = refusal(project, "model=${oc.env:RATCHET_TEST_UNSET}")
+    assert "Environment variable 'RATCHET_TEST_UNSET' not found" in line
+    assert "${oc.env:NAME,default}" in line
+
+
+def test_a_password_in_a_refused_override_is_masked(project: Path) -> None:
+    line = refusal(project, "store.url=['postgresql://me:hunter2@db/x']")
+    assert "hunter2" not in line
 
 
 @pytest.mark.parametrize("override", ["gate.min_effect=a:b:{", "gate.slices=[a", "=3", "gate"])
@@ -480,10 +550,21 @@ def test_modules_that_the_project_declares_are_allowed(project: Path) -> None:
 
 
 def test_an_override_of_a_run_may_be_kept_from_the_settings(project: Path) -> None:
-    for override in ("allowed_modules=[os]", "registry.ledger_url=x", "++flows=[evil]", "ray=x"):
+    for override in (
+        "allowed_modules=[os]",
+        "registry.ledger_url=x",
+        "++flows=[evil]",
+        "ray=x",
+        "+gate@registry=strict",
+    ):
         with pytest.raises(ConfigError, match="is a setting of the installation"):
             compose("nightly", Nightly, [override], project, flow_only=True)
     assert compose("nightly", Nightly, ["gate=strict"], project, flow_only=True).flow
+
+
+def test_an_override_of_a_run_may_be_kept_from_reading_the_environment(project: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^model may not be an interpolation here\.$"):
+        compose("nightly", Nightly, ["model='${oc.env:HOME}'"], project, flow_only=True)
 
 
 # Secrets
@@ -636,7 +717,7 @@ def test_an_applications_own_hydra_is_left_alone(project: Path) -> None:
 
 
 def test_importing_the_config_is_light() -> None:
-    heavy = "ray mlflow sklearn pandas hydra torch deltalake duckdb polars".split()
-    code = f"import sys, flows.config; print([m for m in {heavy} if m in sys.modules])"
+    heavy = ("ray", "mlflow", "sklearn", "pandas", "hydra", "omegaconf", "torch", "deltalake")
+    code = f"import sys, flows.config; print([m for m in {heavy!r} if m in sys.modules])"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

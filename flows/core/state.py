@@ -1,0 +1,224 @@
+"""One run in memory: where everything of it stands, and what has changed since it was stored.
+
+Nothing is decided here. `Progress` decides, and moves the state through `move_task`,
+`move_attempt` and `move_run`, each of which looks the transition up in `lifecycle` and
+appends its event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from flows.core import values
+from flows.core.graph import (
+    CONFIG,
+    Const,
+    Graph,
+    Input,
+    Many,
+    Ref,
+    child_index,
+    child_key,
+    node_key,
+)
+from flows.core.lifecycle import (
+    AttemptEvent,
+    RunEvent,
+    TaskEvent,
+    attempt_after,
+    run_after,
+    task_after,
+)
+from flows.core.records import (
+    Attempt,
+    AttemptStatus,
+    ErrorInfo,
+    Event,
+    Run,
+    RunStatus,
+    TaskRun,
+    TaskStatus,
+)
+
+
+@dataclass(kw_only=True)
+class Changes:
+    """What one stimulus changed: rows to write and events to append, in one transaction."""
+
+    run: Run | None = None
+    new_tasks: dict[str, TaskRun] = field(default_factory=dict)
+    tasks: dict[str, TaskRun] = field(default_factory=dict)
+    new_attempts: dict[str, Attempt] = field(default_factory=dict)
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+
+class RunState:
+    """A run, its tasks and its live attempts; a mutable working copy of what is stored."""
+
+    def __init__(
+        self,
+        run: Run,
+        graph: Graph,
+        config: Any,
+        tasks: Iterable[TaskRun],
+        attempts: Iterable[Attempt] = (),
+    ) -> None:
+        self.run = run
+        self.graph = graph
+        self.config = config
+        self.tasks = {task.key: task for task in tasks}
+        self.attempts = {a.key: a for a in attempts if a.status is AttemptStatus.RUNNING}
+        self.base_seq = run.seq  # what the store must still hold for the changes to be valid
+        self._changes = Changes()
+        self._parsed: dict[str, Any] = {}
+        self.recount()
+
+    # ------------------------------------------------------------------ questions
+
+    @cached_property
+    def config_text(self) -> str:
+        """The resolved config as JSON text, as each attempt is given it."""
+        return values.dumps(self.config)
+
+    def claimable(self, now: datetime) -> list[str]:
+        """Keys of the tasks that may be started now, in the order in which they became so."""
+        if self.run.status is RunStatus.CANCELLING:
+            return []
+        return [key for key in self.ready if _due(self.tasks[key], now)]
+
+    def next_ready(self) -> datetime | None:
+        """When the next waiting retry may be claimed, if there is one."""
+        times = [t for key in self.ready if (t := self.tasks[key].ready_at)]
+        return min(times, default=None)
+
+    def arguments(self, key: str) -> dict[str, Any]:
+        """Parameter -> JSON data for a task run whose upstream has ended."""
+        node, index = self.graph.node(key), child_index(key)
+        found = {name: self.read(source) for name, source in node.inputs.items()}
+        if node.over is not None and index is not None:
+            found[node.over] = found[node.over][index]
+        return found
+
+    def take(self) -> Changes:
+        """Hand over what changed since the last call."""
+        changes, self._changes = self._changes, Changes()
+        return changes
+
+    def live(self, attempt_id: str) -> Attempt | None:
+        """The attempt, if it is this run's and still alive."""
+        key = attempt_id[len(self.run.id) + 1 :].rpartition(".")[0]
+        attempt = self.attempts.get(key)
+        return attempt if attempt and attempt.id == attempt_id else None
+
+    # ------------------------------------------------------------------ bookkeeping
+
+    def recount(self) -> None:
+        """Derive the counters from the tasks; they are never stored."""
+        self.ready = {key: None for key, task in self.tasks.items() if task.status.claimable}
+        nodes = self.graph.nodes
+        self.open_nodes = sum(not self.tasks[n.key].status.ended for n in nodes)
+        self.waiting = {
+            n.key: sum(not self.tasks[key].status.ended for key in n.upstream) for n in nodes
+        }
+        self.open_children: dict[str, int] = {n.key: 0 for n in nodes if n.over}
+        for key, task in self.tasks.items():
+            if (parent := node_key(key)) != key and not task.status.ended:
+                self.open_children[parent] += 1
+
+    def is_decidable(self, key: str) -> bool:
+        return self.tasks[key].status is TaskStatus.PENDING and not self.waiting[key]
+
+    def children(self, key: str) -> Sequence[TaskRun]:
+        found: list[TaskRun] = []
+        while (child := self.tasks.get(child_key(key, len(found)))) is not None:
+            found.append(child)
+        return found
+
+    def read(self, source: Input) -> Any:
+        if isinstance(source, Const):
+            return source.const
+        if isinstance(source, Many):
+            return [self.read(item) for item in source.items]
+        return _follow(source, self.config if source.node == CONFIG else self._value(source.node))
+
+    def _value(self, key: str) -> Any:
+        if key not in self._parsed:
+            text = self.tasks[key].value
+            if text is None:
+                return None
+            self._parsed[key] = values.loads(text)
+        return self._parsed[key]
+
+    def keep(self, attempt: Attempt) -> None:
+        self.attempts[attempt.key] = attempt
+        new = attempt.id in self._changes.new_attempts
+        (self._changes.new_attempts if new else self._changes.attempts)[attempt.id] = attempt
+
+    def move_attempt(
+        self,
+        attempt: Attempt,
+        event: AttemptEvent,
+        now: datetime,
+        error: ErrorInfo | None = None,
+    ) -> None:
+        ended = replace(
+            attempt, status=attempt_after(attempt.status, event), ended_at=now, error=error
+        )
+        self.keep(ended)
+        del self.attempts[attempt.key]
+
+    def move_task(
+        self,
+        key: str,
+        event: TaskEvent,
+        now: datetime,
+        data: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
+        task = self.tasks[key]
+        changed = replace(task, status=task_after(task.status, event), **fields)
+        self.tasks[key] = changed
+        new = key in self._changes.new_tasks
+        (self._changes.new_tasks if new else self._changes.tasks)[key] = changed
+        if not changed.status.claimable:
+            self.ready.pop(key, None)
+        self._append(event, now, key, changed.attempt or None, data or {})
+
+    def move_run(self, event: RunEvent, now: datetime, **fields: Any) -> None:
+        self.run = replace(self.run, status=run_after(self.run.status, event), **fields)
+        reason = fields.get("reason")
+        self._append(event, now, None, None, {"reason": reason} if reason else {})
+
+    def _append(
+        self, kind: str, now: datetime, task: str | None, attempt: int | None, data: dict[str, Any]
+    ) -> None:
+        self.run = self._changes.run = replace(self.run, seq=self.run.seq + 1)
+        self._changes.events.append(
+            Event(
+                id=0,
+                seq=self.run.seq,
+                at=now,
+                kind=str(kind),
+                run_id=self.run.id,
+                task=task,
+                attempt=attempt,
+                data=data,
+            )
+        )
+
+
+def _due(task: TaskRun, now: datetime) -> bool:
+    return task.ready_at is None or task.ready_at <= now
+
+
+def _follow(ref: Ref, value: Any) -> Any:
+    for part in ref.path:
+        if value is None:
+            return None
+        value = value[part]
+    return value

@@ -1,0 +1,165 @@
+"""The training loop: poll, check, extract, train, evaluate, then promote or halt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import yaml
+
+import feature_store
+import ray_jobs
+import registry
+from feature_store import CheckReport, ChecksConfig, Snapshot, Watermarks
+from flows.core.clock import SystemClock
+from flows.core.context import current
+from flows.core.errors import Halt, Skip
+from flows.core.flow import flow, task, when
+from flows.core.retry import Backoff, Retry
+from flows.settings import Settings
+from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, UnfitData
+from registry import GateConfig, Verdict
+
+FLAKY = Retry(attempts=3, delay=2, backoff=Backoff.EXPONENTIAL, cap=60, jitter=0.5)
+"""For what talks to storage and servers: three tries, a few seconds apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig:
+    """conf/flow/retrain.yaml, typed."""
+
+    model: str  # name of the registered model
+    features: FeaturesConfig  # which data, which features, what is held out
+    checks: ChecksConfig  # what the data must be like to be trained on
+    trainer: TrainerConfig  # which estimator, with which parameters and resources
+    gate: GateConfig  # what the challenger must prove
+
+
+@task(retry=FLAKY, timeout=timedelta(minutes=10))
+def poll(features: FeaturesConfig, model: str) -> Snapshot:
+    """The view as it is now; skips the run, with the reason, when there is nothing new."""
+    settings = Settings.of(current().config)
+    seen = Watermarks(settings.feature_store).get(features.view, model)
+    snapshot = feature_store.connect(settings.feature_store).snapshot(
+        features.view,
+        since=seen.version if seen else None,
+        exclude=seen.quarantine if seen else (),
+    )
+    if not snapshot.new_rows:
+        since = f"since version {seen.version}" if seen else "in it"
+        raise Skip(f"no new data in {features.view}: nothing {since}")
+    return snapshot
+
+
+@task(retry=FLAKY, timeout=timedelta(hours=1))
+def check(snapshot: Snapshot, checks: ChecksConfig, model: str) -> CheckReport:
+    """Whether the new data is fit to train on; halts the run, and quarantines it, if not."""
+    settings = Settings.of(current().config)
+    store = feature_store.connect(settings.feature_store)
+    report = feature_store.run_checks(store, snapshot, checks, now=SystemClock().now())
+    if not report.passed:
+        bad = tuple(range((snapshot.since or 0) + 1, snapshot.version + 1))
+        _seen(settings, snapshot.view, model, snapshot.version, quarantine=bad)
+        raise Halt(report.reason)
+    return report
+
+
+@task(executor="ray", retry=FLAKY, timeout=timedelta(hours=12))
+def extract(snapshot: Snapshot, features: FeaturesConfig) -> Dataset:
+    """Training rows with their features, made by Ray from what is new."""
+    settings = Settings.of(current().config)
+    return ray_jobs.extract(
+        snapshot,
+        features,
+        feature_store=settings.feature_store,
+        artifacts_uri=settings.artifacts,
+        allowed_modules=settings.allowed_modules,
+    )
+
+
+@task(executor="ray", retry=FLAKY, timeout=timedelta(hours=48))
+def train(
+    dataset: Dataset, trainer: TrainerConfig, features: FeaturesConfig, model: str
+) -> Challenger:
+    """A challenger, trained by Ray on everything before the holdout, and registered."""
+    settings = Settings.of(current().config)
+    try:
+        return ray_jobs.train(
+            dataset,
+            trainer,
+            features,
+            model=model,
+            registry=settings.registry,
+            run=_run_info(),
+            now=SystemClock().now(),
+            allowed_modules=settings.allowed_modules,
+        )
+    except UnfitData as unfit:
+        _seen(settings, dataset.view, model, dataset.version)
+        raise Halt(str(unfit)) from unfit
+
+
+@task(executor="ray", retry=FLAKY, timeout=timedelta(hours=12))
+def evaluate(
+    challenger: Challenger, dataset: Dataset, features: FeaturesConfig, gate: GateConfig
+) -> Verdict:
+    """The gate's verdict on champion and challenger, scored on the same held-out rows."""
+    settings = Settings.of(current().config)
+    return ray_jobs.evaluate(
+        challenger,
+        dataset,
+        gate,
+        features,
+        registry=settings.registry,
+        feature_store=settings.feature_store,
+        run=_run_info(),
+        now=SystemClock().now(),
+        allowed_modules=settings.allowed_modules,
+    )
+
+
+@task(retry=FLAKY, timeout=timedelta(hours=1))
+def promote(verdict: Verdict, dataset: Dataset) -> registry.Promotion:
+    """Make the challenger champion, if the champion still is the one it was compared with."""
+    settings = Settings.of(current().config)
+    promotion = registry.connect(settings.registry).promote(
+        verdict, actor=f"flow {current().flow}", now=SystemClock().now()
+    )
+    _seen(settings, dataset.view, verdict.model, dataset.version)
+    return promotion
+
+
+@task(retry=FLAKY, timeout=timedelta(minutes=10))
+def halt(verdict: Verdict, dataset: Dataset) -> None:
+    """Keep the champion, and end the run halted with the verdict's reason."""
+    _seen(Settings.of(current().config), dataset.view, verdict.model, dataset.version)
+    raise Halt(verdict.reason)
+
+
+@flow(config="retrain")
+def retrain(cfg: RetrainConfig) -> None:
+    """Train on new data, and promote the model only when it is proven better."""
+    snapshot = poll(cfg.features, cfg.model)
+    report = check(snapshot, cfg.checks, cfg.model)
+    dataset = extract(snapshot, cfg.features, after=report)
+    challenger = train(dataset, cfg.trainer, cfg.features, cfg.model)
+    verdict = evaluate(challenger, dataset, cfg.features, cfg.gate)
+    when(verdict.promote).then(promote(verdict, dataset))
+    when(~verdict.promote).then(halt(verdict, dataset))
+
+
+def _seen(
+    settings: Settings, view: str, model: str, version: int, quarantine: tuple[int, ...] = ()
+) -> None:
+    """Remember that this model's loop has decided on the view up to `version`."""
+    Watermarks(settings.feature_store).advance(view, model, version, quarantine=quarantine)
+
+
+def _run_info() -> RunInfo:
+    context = current()
+    return RunInfo(
+        run_id=context.run_id,
+        flow=context.flow,
+        config_yaml=yaml.safe_dump(context.config, sort_keys=False),
+        config_digest=context.config_digest,
+    )

@@ -1,0 +1,173 @@
+"""Hyper-parameter search: plain Ray tasks, one a trial, scored on folds by time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ray_jobs.tasks import cluster_cpus, cluster_gpus, run_all, submit
+from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind
+from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
+from ray_jobs.trainers.trainer import Trainer, TrainingSet
+from ray_jobs.training_errors import TrainingFailed, UnfitData
+from registry.metrics import find_metric
+
+Rows = npt.NDArray[np.int64]
+Times = npt.NDArray[np.datetime64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One candidate, and how it did."""
+
+    params: dict[str, Any]
+    score: float
+    """Mean over the folds."""
+    scores: tuple[float, ...]
+    """Of each fold, oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """Every trial in the order of the candidates, and the winner."""
+
+    metric: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The best mean score; the first of equals."""
+        better = max if find_metric(self.metric).greater_is_better else min
+        scored = [trial for trial in self.trials if math.isfinite(trial.score)]
+        if not scored:
+            raise TrainingFailed(f"no trial of the search has a {self.metric}")
+        return better(scored, key=lambda trial: trial.score)
+
+
+def search(
+    trainer: Trainer, rows: TrainingSet, times: Times, *, device: str, name: str
+) -> SearchResult:
+    """Try the candidates of `trainer.config.search`; `times` are the rows' event times, ascending.
+
+    Raises what the first failing trial raised.
+    """
+    import ray
+
+    config = trainer.config
+    assert config.search is not None
+    metric = config.search.metric or DEFAULT_METRIC[rows.task]
+    find_metric(metric)
+    tried = [{**config.params, **found} for found in candidates(config.search, config.seed)]
+    windows = folds(times, config.search.folds)
+    shared, cuts = ray.put(rows), ray.put(windows)
+    gpus = config.num_gpus if device == "cuda" else 0
+    calls = [
+        partial(
+            submit,
+            run_trial,
+            trainer,
+            shared,
+            cuts,
+            params,
+            metric,
+            device,
+            name=f"{name} · trial {number}/{len(tried)}",
+            num_cpus=config.num_cpus,
+            num_gpus=gpus,
+        )
+        for number, params in enumerate(tried, start=1)
+    ]
+    fitting = cluster_cpus() / max(config.num_cpus, 0.01)
+    if gpus:
+        fitting = min(fitting, cluster_gpus() / gpus)
+    parallel = config.search.parallel or max(int(fitting), 1)
+    scores: dict[int, tuple[float, ...]] = dict(run_all(calls, parallel=parallel))
+    trials = tuple(
+        Trial(params=params, score=float(np.mean(scores[i])), scores=scores[i])
+        for i, params in enumerate(tried)
+    )
+    return SearchResult(metric=metric, trials=trials)
+
+
+def run_trial(
+    trainer: Trainer,
+    rows: TrainingSet,
+    windows: list[tuple[Rows, Rows]],
+    params: Mapping[str, Any],
+    metric: str,
+    device: str,
+) -> tuple[float, ...]:
+    """The score of one candidate on every fold (runs on the cluster)."""
+    scores = []
+    for before, after in windows:
+        fit = trainer.fit(rows.take(before), params, device=device)
+        judged = rows.take(after)
+        model = usable(fit.model, rows.task)
+        scores.append(model_score(model, judged.inputs, judged.labels, metric))
+    return tuple(scores)
+
+
+def candidates(config: SearchConfig, seed: int) -> list[dict[str, Any]]:
+    """The parameters to try, from the seed alone; none twice."""
+    for name, values in config.space.items():
+        if not isinstance(values, Interval) and not values:
+            raise TrainingFailed(f"trainer.search.space.{name} lists no value")
+    if SearchKind(config.kind) is SearchKind.GRID:
+        return list(itertools.islice(_grid(config), config.trials))
+    rng = np.random.default_rng(seed)
+    found: list[dict[str, Any]] = []
+    # A small space is exhausted before the trials are: a bounded number of draws ends it.
+    for _ in range(20 * config.trials):
+        drawn = {name: _draw(values, rng) for name, values in config.space.items()}
+        if drawn not in found:
+            found.append(drawn)
+        if len(found) == config.trials:
+            break
+    return found
+
+
+def folds(times: Times, count: int) -> list[tuple[Rows, Rows]]:
+    """Row numbers (to train on, to judge by) of each fold; rows of one time stay together.
+
+    The rows are cut into `count + 1` blocks by time; each fold is judged by one block and trained
+    on all the blocks before it.
+    """
+    marks = [len(times) * i // (count + 1) for i in range(1, count + 1)]
+    starts = sorted({int(np.searchsorted(times, times[mark], side="left")) for mark in marks})
+    if len(starts) < count or starts[0] == 0:
+        raise UnfitData(
+            f"{len(times):,} training rows have too few event times for {count} folds",
+            hint="lower trainer.search.folds",
+        )
+    ends = [*starts[1:], len(times)]
+    return [(np.arange(s), np.arange(s, e)) for s, e in zip(starts, ends, strict=True)]
+
+
+def _grid(config: SearchConfig) -> Iterator[dict[str, Any]]:
+    for name, values in config.space.items():
+        if isinstance(values, Interval):
+            raise TrainingFailed(
+                f"trainer.search.space.{name} is an interval, which a grid cannot walk",
+                hint="list its values, or set trainer.search.kind=random",
+            )
+    lists = [list(v) for v in config.space.values() if not isinstance(v, Interval)]
+    for combination in itertools.product(*lists):
+        yield dict(zip(config.space, combination, strict=True))
+
+
+def _draw(values: tuple[Any, ...] | Interval, rng: np.random.Generator) -> Any:
+    if not isinstance(values, Interval):
+        return values[int(rng.integers(len(values)))]
+    low, high = values.low, values.high
+    if values.log:
+        drawn = math.exp(rng.uniform(math.log(low), math.log(high)))
+    else:
+        drawn = float(rng.uniform(low, high + 1 if values.integer else high))
+    return min(int(drawn), int(high)) if values.integer else min(max(drawn, low), high)

@@ -1,0 +1,136 @@
+"""The champion's files in a folder or an object store, whole or not at all.
+
+Layout: `<uri>/<model>/v<version>/` holds the files and, written last, `MANIFEST.json` with each
+file's size and SHA-256: a version without it is not there. `<uri>/<model>/CURRENT.json` names the
+champion and is replaced in one go. Locally the version is written beside its place and renamed;
+object stores have no rename, but show an object only when it is complete.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from registry.errors import ExportFailed
+from registry.ledger import LedgerEntry
+from registry.manifest import Manifest, manifest_of
+
+MANIFEST_FILE = "MANIFEST.json"
+CURRENT_FILE = "CURRENT.json"
+
+
+def export_champion(uri: str, entry: LedgerEntry, files: Path) -> str:
+    """Copy `files` to `<uri>/<model>/v<version>/` and point CURRENT.json to it; the new URI.
+
+    Repeated, it changes nothing; an older epoch never replaces a newer CURRENT.json.
+    """
+    manifest = manifest_of(files)
+    text = _json({"model": entry.model, "version": entry.version, **_listed(manifest)})
+    current = {
+        "model": entry.model,
+        "version": entry.version,
+        "epoch": entry.epoch,
+        "path": f"v{entry.version}",
+        "digest": manifest.digest,
+        "at": entry.at.isoformat(),
+    }
+    folder = _local(uri)
+    try:
+        if folder is not None:
+            _to_folder(folder / entry.model, entry.version, files, text, current)
+        else:
+            _to_store(f"{uri.rstrip('/')}/{entry.model}", entry.version, files, text, current)
+    except (OSError, ValueError, ImportError) as error:
+        raise ExportFailed(
+            f"Version {entry.version} of {entry.model} cannot be exported to {uri}: {error}.",
+            hint="check registry.export_uri and its credentials; the promotion itself stands",
+        ) from error
+    return f"{uri.rstrip('/')}/{entry.model}/v{entry.version}"
+
+
+def _local(uri: str) -> Path | None:
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        return Path(unquote(parsed.path))
+    return None if "://" in uri else Path(uri)
+
+
+def _to_folder(
+    home: Path, version: str, files: Path, manifest: str, current: dict[str, Any]
+) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    place = home / f"v{version}"
+    if not _same(place / MANIFEST_FILE, manifest):
+        # A folder of its own for each writer: two at once both succeed, one is thrown away.
+        with tempfile.TemporaryDirectory(prefix=f".v{version}-", dir=home) as temporary:
+            fresh = Path(temporary, "files")
+            shutil.copytree(files, fresh)
+            Path(fresh, MANIFEST_FILE).write_text(manifest, encoding="utf-8")
+            for path in fresh.rglob("*"):
+                _sync(path)
+            if place.exists() and not _same(place / MANIFEST_FILE, manifest):
+                place.rename(Path(temporary, "replaced"))
+            if not place.exists():
+                fresh.rename(place)
+            _sync(home)
+    pointer = home / CURRENT_FILE
+    if pointer.exists() and _newer(pointer.read_text(encoding="utf-8"), current["epoch"]):
+        return
+    with tempfile.NamedTemporaryFile("w", dir=home, prefix=".current-", delete=False) as file:
+        file.write(_json(current))
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(pointer)
+    _sync(home)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _same(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+def _to_store(home: str, version: str, files: Path, manifest: str, current: dict[str, Any]) -> None:
+    import fsspec  # type: ignore[import-untyped]
+
+    filesystem, root = fsspec.core.url_to_fs(home)
+    place = f"{root}/v{version}"
+    if _text(filesystem, f"{place}/{MANIFEST_FILE}") != manifest:
+        for path in sorted(files.rglob("*")):
+            if path.is_file():
+                filesystem.pipe_file(
+                    f"{place}/{path.relative_to(files).as_posix()}", path.read_bytes()
+                )
+        filesystem.pipe_file(f"{place}/{MANIFEST_FILE}", manifest.encode())
+    there = _text(filesystem, f"{root}/{CURRENT_FILE}")
+    if there is None or not _newer(there, current["epoch"]):
+        filesystem.pipe_file(f"{root}/{CURRENT_FILE}", _json(current).encode())
+
+
+def _text(filesystem: Any, path: str) -> str | None:
+    try:
+        return bytes(filesystem.cat_file(path)).decode()
+    except FileNotFoundError:
+        return None
+
+
+def _newer(there: str, epoch: int) -> bool:
+    return int(json.loads(there)["epoch"]) > epoch
+
+
+def _listed(manifest: Manifest) -> dict[str, Any]:
+    return {"digest": manifest.digest, "files": [asdict(file) for file in manifest.files]}
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,213 @@
+"""The registry as flows and Ray jobs see it: one object over MLflow, the ledger and the export."""
+
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from registry.champion import Alias, ChampionStatus
+from registry.comparison import Comparison
+from registry.config import RegistryConfig
+from registry.database import open_database
+from registry.errors import ChampionUnloadable, ModelUnloadable, UnknownModel, UnsupportedModel
+from registry.export import export_champion
+from registry.fitted import FittedModel
+from registry.ledger import Ledger, LedgerBreak, LedgerEntry
+from registry.loaded import LoadedModel
+from registry.mlflow_seam import MlflowSeam
+from registry.models import Models, ModelVersion
+from registry.promotion import Promotions
+from registry.report import figures
+from registry.tracking import Tracking
+from registry.verdict import Verdict
+
+
+def connect(config: RegistryConfig) -> "Registry":
+    """A registry that opens MLflow and the ledger when they are first needed."""
+    return Registry(config)
+
+
+class Registry:
+    """Which model is live, why, and everything that led there."""
+
+    def __init__(self, config: RegistryConfig) -> None:
+        self.config = config
+        seam = MlflowSeam(config)
+        self.tracking = Tracking(seam)
+        """Runs in MLflow: `open_run`, `log_metrics`, `log_params`, ..., `end_run`."""
+        self.models = Models(seam)
+        """Registered versions: `register`, `version`, `versions`, `load`."""
+        self._alias = Alias(seam)
+        self._opening = threading.RLock()
+
+    def champion(self, model: str) -> ChampionStatus:
+        """Who is live, by ledger and alias; changes nothing."""
+        return self._promotions.champion(model)
+
+    def load_champion(self, model: str, *, modules: tuple[str, ...] = ()) -> LoadedModel | None:
+        """The live model in memory; None before the first promotion.
+
+        Raises ChampionUnloadable when its files are missing, altered, or of other versions.
+        """
+        version = self.champion(model).version
+        if version is None:
+            return None
+        try:
+            return self.models.load(model, version, modules=modules)
+        except (ModelUnloadable, UnknownModel, UnsupportedModel) as error:
+            raise ChampionUnloadable(
+                f"The champion of {model} cannot be loaded, so nothing can be compared with it. "
+                f"{error}",
+                hint=error.hint,
+            ) from error
+
+    def record_verdict(self, verdict: Verdict, comparison: Comparison | None = None) -> None:
+        """Write a verdict where reviewers look: the version's tags, the run's figures and plots."""
+        tags = verdict_tags(verdict)
+        self.models.set_tags(verdict.model, verdict.challenger, tags)
+        if verdict.mlflow_run_id:
+            self.tracking.log_tags(verdict.mlflow_run_id, tags)
+            self.tracking.log_dict(verdict.mlflow_run_id, asdict(verdict), "verdict.json")
+            self.tracking.log_figures(verdict.mlflow_run_id, figures(verdict, comparison))
+
+    def promote(self, verdict: Verdict, *, actor: str, now: datetime) -> LedgerEntry:
+        """Make the verdict's challenger champion if the epoch is still the verdict's; export it.
+
+        Repeated by the same run, it converges to the same entry. Raises StaleEpoch,
+        OutsiderChange, PromotionRefused, LedgerBroken, UnknownModel, ExportFailed.
+        """
+        entry = self._promotions.promote(verdict, actor=actor, now=now)
+        self.models.set_tags(verdict.model, verdict.challenger, verdict_tags(verdict))
+        self.export(verdict.model)
+        return entry
+
+    def rollback(
+        self,
+        model: str,
+        to_version: str | None = None,
+        *,
+        actor: str,
+        reason: str,
+        now: datetime,
+        expected_epoch: int | None = None,
+        run_id: str | None = None,
+    ) -> LedgerEntry:
+        """Make the champion before, or `to_version`, live again: one more entry; export it."""
+        entry = self._promotions.rollback(
+            model,
+            to_version,
+            actor=actor,
+            reason=reason,
+            now=now,
+            expected_epoch=expected_epoch,
+            run_id=run_id,
+        )
+        self.export(model)
+        return entry
+
+    def adopt(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
+        """Acknowledge a champion that an outsider set."""
+        entry = self._promotions.adopt(model, actor=actor, reason=reason, now=now)
+        self.export(model)
+        return entry
+
+    def restore(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
+        """Undo an outsider's change of the champion."""
+        return self._promotions.restore(model, actor=actor, reason=reason, now=now)
+
+    def reconcile(self, models: Iterable[str] = (), *, now: datetime) -> tuple[ChampionStatus, ...]:
+        """Complete what a crash left pending, for these models or all; outsiders are reported."""
+        return self._promotions.reconcile(models, now=now)
+
+    def entries(self, model: str) -> tuple[LedgerEntry, ...]:
+        """The model's history, oldest first."""
+        return self._ledger.entries(model)
+
+    def ledger_models(self) -> tuple[str, ...]:
+        """The names of all models that have a history."""
+        return self._ledger.models()
+
+    def verify(self, model: str) -> LedgerBreak | None:
+        """The first entry that was altered or removed; None: the history fits together."""
+        return self._promotions.verify(model)
+
+    def export(self, model: str) -> str | None:
+        """Copy the champion's files to `export_uri`; the version's URI, None without an export."""
+        entries = self._ledger.entries(model)
+        if self.config.export_uri is None or not entries:
+            return None
+        with tempfile.TemporaryDirectory(prefix="ratchet-export-") as folder:
+            files = self.models.download(model, entries[-1].version, Path(folder))
+            return export_champion(self.config.export_uri, entries[-1], files)
+
+    def register(
+        self,
+        name: str,
+        fitted: FittedModel,
+        *,
+        mlflow_run_id: str,
+        key: str,
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
+        """Store a fitted model as the next version of `name`; idempotent by `key`."""
+        return self.models.register(name, fitted, mlflow_run_id=mlflow_run_id, key=key, tags=tags)
+
+    def load(self, name: str, version: str, *, modules: tuple[str, ...] = ()) -> LoadedModel:
+        """One version in memory."""
+        return self.models.load(name, version, modules=modules)
+
+    def close(self) -> None:
+        """Let go of the ledger's database."""
+        with self._opening:
+            if "_engine" in vars(self):
+                self._engine.dispose()
+                for name in ("_engine", "_ledger", "_promotions"):
+                    vars(self).pop(name, None)
+
+    def __enter__(self) -> "Registry":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def _engine(self) -> Engine:
+        with self._opening:
+            return open_database(self.config.ledger_url)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._engine)
+
+    @cached_property
+    def _promotions(self) -> Promotions:
+        return Promotions(self._ledger, self._alias, self.models, self.config.ledger_url)
+
+
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
+    """What a model version shows about its verdict."""
+    figures: dict[str, Any] = {
+        "score": verdict.challenger_score,
+        "baseline": verdict.baseline,
+        "difference": verdict.difference,
+        "low": verdict.low,
+        "high": verdict.high,
+    }
+    return {
+        "ratchet.verdict": verdict.decision.value,
+        "ratchet.reason": verdict.reason,
+        "ratchet.run": verdict.run_id,
+        "ratchet.metric": verdict.metric,
+        "ratchet.rows": str(verdict.rows),
+        **{
+            f"ratchet.{name}": f"{value:.6g}"
+            for name, value in figures.items()
+            if value is not None
+        },
+    }
