@@ -6,6 +6,7 @@ from feature_store.checks.run import run_checks
 from feature_store.config import FeatureStoreConfig
 from feature_store.errors import (
     AppendConflict,
+    DamagedFile,
     ExclusionLost,
     FeatureStoreError,
     InvalidConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "CheckReport",
     "CheckResult",
     "ChecksConfig",
+    "DamagedFile",
     "ExclusionLost",
     "ExtraColumns",
     "FeatureStore",

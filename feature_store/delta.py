@@ -202,7 +202,7 @@ class DeltaTables:
         try:
             table = DeltaTable(self.uri(name), version=version)
         except DeltaError as error:
-            if version is None:
+            if version is None or version == self.latest(name):
                 raise _unavailable(self.uri(name), error) from error
             raise VersionGone(
                 f"version {version} of view {name} can no longer be opened: {first_line(error)}",

@@ -12,6 +12,7 @@ FeatureStoreError
 ├── VersionGone          a version that existed, and whose log or files have disappeared
 ├── ExclusionLost        an excluded version whose rows were rewritten into other files
 ├── UnsupportedTable     a table feature that cannot be read file by file
+├── DamagedFile          a file of the store that is not what was written there
 ├── AppendConflict       too many writers at once (retry)
 └── StoreUnavailable     a store that cannot be reached, read or written (retry)
 
@@ -82,6 +83,10 @@ class ExclusionLost(FeatureStoreError):
 
 class UnsupportedTable(FeatureStoreError):
     """A table that uses a feature which cannot be read file by file."""
+
+
+class DamagedFile(FeatureStoreError):
+    """A file of the store that is not what was written there."""
 
 
 class AppendConflict(FeatureStoreError):

@@ -71,33 +71,33 @@ def _hits(
     import duckdb
 
     keys = [f"e{i}" for i in range(entities)]
-    equal = " AND ".join(f"spine.{key} = known.{key}" for key in keys)
-    same = " AND ".join(f"known.{key} = matched.{key}" for key in keys)
-    listed = ", ".join(keys)
+    equal = [f"spine.{key} = known.{key}" for key in keys]
+    same = [f"known.{key} = matched.{key}" for key in keys]
+    group = ", ".join([*keys, "t"])
+    hit = ["known.n AS hit", "known.t AS hit_t", *(f"known.{key}" for key in keys)]
     match = f"""
         CREATE OR REPLACE TEMP TABLE matched AS
-        SELECT spine.n AS row, spine.t AS t, known.n AS hit, known.t AS at,
-               {", ".join(f"known.{key}" for key in keys)}
-        FROM spine ASOF LEFT JOIN %s AS known ON {equal} AND spine.t >= known.t"""
+        SELECT spine.n AS asked, spine.t AS asked_t, {", ".join(hit)}
+        FROM spine ASOF LEFT JOIN %s AS known
+        ON {" AND ".join([*equal, "spine.t >= known.t"])}"""
+    tie = f"""
+        SELECT 1 FROM matched JOIN known
+        ON {" AND ".join([*same, "known.t = matched.hit_t", "known.n > matched.hit"])}
+        LIMIT 1"""
     with duckdb.connect(config={} if threads is None else {"threads": threads}) as connection:
         connection.register("spine", spine)
         connection.register("known", known)
         connection.execute(match % "known")
         # ASOF takes any of several rows with the same key. Ties are rare and costly to rule out
         # beforehand, so look whether a later one was passed over, and only then join again.
-        tie = connection.execute(
-            f"SELECT 1 FROM matched JOIN known ON {same} AND known.t = matched.at"
-            " AND known.n > matched.hit LIMIT 1"
-        ).fetchone()
-        if tie is not None:
-            last = f"(SELECT {listed}, t, max(n) AS n FROM known GROUP BY {listed}, t)"
-            connection.execute(match % last)
-        fresh = "true" if ttl is None else f"t - at <= {ttl}"
+        if connection.execute(tie).fetchone() is not None:
+            connection.execute(match % f"(SELECT {group}, max(n) AS n FROM known GROUP BY {group})")
+        fresh = "true" if ttl is None else f"asked_t - hit_t <= {ttl}"
         answer = connection.sql(
-            f"SELECT row, CASE WHEN {fresh} THEN hit END AS hit FROM matched"
+            f"SELECT asked, CASE WHEN {fresh} THEN hit END AS hit FROM matched"
         ).to_arrow_table()
     order = np.empty(spine.num_rows, dtype=np.int64)
-    order[answer.column("row").to_numpy()] = np.arange(spine.num_rows)
+    order[answer.column("asked").to_numpy()] = np.arange(spine.num_rows)
     return answer.column("hit").combine_chunks().take(pa.array(order))
 
 

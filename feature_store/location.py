@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from feature_store.errors import InvalidConfig, StoreUnavailable
+from feature_store.errors import DamagedFile, InvalidConfig, StoreUnavailable
 
 _PARALLEL_READS = 16
 
@@ -84,7 +84,7 @@ class Documents:
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise StoreUnavailable(
+            raise DamagedFile(
                 f"{self.root}/{path} is not JSON: {error}", hint="restore the file from a backup"
             ) from error
         return dict(document)

@@ -115,11 +115,20 @@ class Settings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
-        """The settings inside a run's config, secrets revealed: for use in a task, at once."""
+        """The settings inside a run's config, for use in a task, at once.
+
+        Secrets of the feature store and the registry are revealed. Those of the state store
+        and of alerts stay references: no task needs them, and a worker may not have them.
+        Raises ConfigError for a missing secret, NotStorable when the config does not fit.
+        """
         names = {f.name for f in fields(cls)}
         data = {name: value for name, value in config.items() if name in names}
         settings: Settings = values.from_json(data, cls)
-        return revealed(settings)
+        return replace(
+            settings,
+            feature_store=revealed(settings.feature_store),
+            registry=revealed(settings.registry),
+        )
 
     def reveal(self, value: str) -> str:
         """``value`` with each reference ``secret:NAME`` replaced by the secret (see ``reveal``)."""

@@ -1,1 +1,40 @@
-""""""
+"""What runs on the cluster: the client of Ray, and the jobs."""
+
+from ray_jobs.artifacts import ArtifactStore
+from ray_jobs.client import RayClient, RayConfig
+from ray_jobs.cluster import ClusterRay
+from ray_jobs.connection import connect
+from ray_jobs.embedded import EmbeddedRay
+from ray_jobs.errors import (
+    ArtifactError,
+    BadEntrypoint,
+    JobNotKnown,
+    NotEnoughResources,
+    RayJobError,
+    RayUnreachable,
+)
+from ray_jobs.resources import ClusterResources, NodeResources, ensure_feasible
+from ray_jobs.spec import JobError, JobSpec, JobState, JobStatus, LogChunk
+
+__all__ = [
+    "ArtifactError",
+    "ArtifactStore",
+    "BadEntrypoint",
+    "ClusterRay",
+    "ClusterResources",
+    "EmbeddedRay",
+    "JobError",
+    "JobNotKnown",
+    "JobSpec",
+    "JobState",
+    "JobStatus",
+    "LogChunk",
+    "NodeResources",
+    "NotEnoughResources",
+    "RayClient",
+    "RayConfig",
+    "RayJobError",
+    "RayUnreachable",
+    "connect",
+    "ensure_feasible",
+]

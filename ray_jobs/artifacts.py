@@ -65,6 +65,11 @@ class ArtifactStore:
         return filesystem, path.rstrip("/")
 
     @property
+    def location(self) -> str:
+        """The URI as it reads from any working directory."""
+        return self.uri if self.folder is None else str(self.folder)
+
+    @property
     def is_local(self) -> bool:
         """Whether the store is a folder of this machine (or one mounted on it)."""
         return self.folder is not None

@@ -63,6 +63,8 @@ class RayClient(Protocol):
       on a cluster go on.
     """
 
+    config: RayConfig
+
     @property
     def survives(self) -> bool:
         """Whether jobs go on when this process dies, and can be adopted by their id."""
@@ -70,6 +72,9 @@ class RayClient(Protocol):
     @property
     def dashboard_url(self) -> str | None:
         """Where people watch this Ray; None when it has no dashboard or has not started."""
+
+    def warm(self) -> None:
+        """Begins to start what a first job would wait for, and returns at once."""
 
     def submit(self, spec: JobSpec) -> None:
         """Runs the job, or adopts it."""

@@ -75,7 +75,7 @@ def fit_together(
         return _fit_torch(trainer, rows, params, device, checkpoints, started)
     if isinstance(trainer, XgboostTrainer):
         return _fit_xgboost(trainer, rows, params, device, checkpoints, started)
-    raise TrainingFailed(f"{trainer.config.kind.value} cannot train with several workers")
+    raise TrainingFailed(f"{trainer.config.kind} cannot train with several workers")
 
 
 def _fit_torch(
@@ -288,4 +288,3 @@ def _reason(error: Any) -> Exception:
     first = next(iter(causes), error)
     line = (str(first).splitlines() or [""])[0]
     return WorkerLost(f"{len(failures)} training workers failed: {type(first).__name__}: {line}")
-

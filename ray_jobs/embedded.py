@@ -6,10 +6,12 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,13 @@ class EmbeddedRay(MarkedClient):
 
     def resources(self) -> ClusterResources:
         """What this Ray has; starts it."""
-        self._ensure_ray(())
+        with self._submitting:
+            self._ensure_ray(self._paths)
         return ClusterResources(nodes=connected_nodes())
+
+    def warm(self) -> None:
+        """Begins to start Ray, so that a first job does not wait for it."""
+        threading.Thread(target=self._warm, name="ray-warm", daemon=True).start()
 
     def close(self) -> None:
         """Ends the Ray that was started here with all its jobs."""
@@ -65,6 +72,10 @@ class EmbeddedRay(MarkedClient):
             if self._keeper is not None:
                 self._keeper.stop()
                 self._keeper = None
+
+    def _warm(self) -> None:
+        with self._submitting, suppress(RayJobError):  # the first job will say so
+            self._ensure_ray(self._paths)
 
     def _submit_to_ray(self, spec: JobSpec) -> None:
         if spec.id in self._tasks:
@@ -83,7 +94,7 @@ class EmbeddedRay(MarkedClient):
             max_retries=0,
             runtime_env=self._runtime_env(spec),
         )
-        ref = task.remote(spec.artifacts_uri, spec.id)
+        ref = task.remote(self._artifacts.location, spec.id)
         future = ref.future()
         self._tasks[spec.id] = _Task(ref=ref, future=future)
         future.add_done_callback(lambda _: self._note_change())
@@ -117,11 +128,12 @@ class EmbeddedRay(MarkedClient):
             ray.cancel(task.ref)
 
     def _ensure_ray(self, import_paths: tuple[str, ...]) -> None:
+        set_ray_environment(self.config, self._home)
         import ray
 
         if not ray.is_initialized():
             self._paths = import_paths
-            self._keeper = _Keeper(self.config, self._home, import_paths)
+            self._keeper = _Keeper(self.config, import_paths)
             self._keeper.start()
 
     def _runtime_env(self, spec: JobSpec) -> dict[str, Any] | None:
@@ -139,9 +151,8 @@ class _Keeper:
     parent to be the thread that started them: a Ray started in a passing thread dies with it.
     """
 
-    def __init__(self, config: RayConfig, home: Path, import_paths: tuple[str, ...]) -> None:
+    def __init__(self, config: RayConfig, import_paths: tuple[str, ...]) -> None:
         self._config = config
-        self._home = home
         self._import_paths = import_paths
         self._started: Future[Any] = Future()
         self._stopping = threading.Event()
@@ -177,7 +188,8 @@ class _Keeper:
         self._stopping.wait()
         import ray
 
-        session = Path(ray.get_runtime_context().get_session_dir())
+        context = ray.get_runtime_context()
+        session = Path(context.get_temp_dir()) / context.get_session_name()
         ray.shutdown()
         shutil.rmtree(session, ignore_errors=True)
 
@@ -185,7 +197,6 @@ class _Keeper:
         import ray
 
         store_mb = self._config.object_store_mb
-        set_ray_environment(self._config, self._home)
         path = os.environ.get("PYTHONPATH")
         if self._import_paths:
             os.environ["PYTHONPATH"] = _joined(self._import_paths)
@@ -216,22 +227,28 @@ def set_ray_environment(config: RayConfig, home: Path) -> None:
     environment.setdefault("RAY_task_oom_retries", "0")
     # When this process is killed, Ray's agents look for their dead head no longer than this.
     environment.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
-    if "RAY_AUTH_MODE" not in environment:
+    if not environment.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         token = Path(config.token_path) if config.token_path else home / "ray-token"
         _ensure_token(token)
-        environment["RAY_AUTH_MODE"] = "token"
         environment["RAY_AUTH_TOKEN_PATH"] = str(token.absolute())
+        if "ray" not in sys.modules:
+            # Ray reads this once, when it is imported. Later, ray.init turns tokens on itself.
+            environment["RAY_AUTH_MODE"] = "token"
 
 
 def _ensure_token(path: Path) -> None:
     """Ray listens on all interfaces: without a token anybody who reaches them runs code."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
+    if path.exists():
         return
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # for this user alone
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        Path(temporary).unlink()
 
 
 def _temp_dir() -> str:

@@ -14,9 +14,7 @@ from ray_jobs.markers import JobMarkers, StopReason, StopRequest
 from ray_jobs.spec import JobSpec, JobStatus, LogChunk
 from ray_jobs.witnesses import Pulse, Pulses, RayAnswer, RayState, combine, from_done
 
-_DONE_WITH_IT = frozenset(
-    {RayState.UNKNOWN, RayState.SUCCEEDED, RayState.FAILED, RayState.STOPPED}
-)
+_DONE_WITH_IT = frozenset({RayState.UNKNOWN, RayState.SUCCEEDED, RayState.FAILED, RayState.STOPPED})
 
 
 class MarkedClient(ABC):
@@ -50,10 +48,10 @@ class MarkedClient(ABC):
         """Asks Ray to end the job; does nothing when Ray does not know it."""
 
     def submit(self, spec: JobSpec) -> None:
-        """Runs the job, or adopts it: intent first, then Ray."""
+        """Runs the job, or adopts it: intent first, then Ray. A stopped one is left alone."""
         markers = self._markers(spec.id)
         with self._submitting:
-            if markers.done() is not None or markers.heartbeat() is not None:
+            if markers.done() or markers.heartbeat() or markers.stop_request():
                 return
             markers.intend(spec)
             self._submit_to_ray(spec)

@@ -68,7 +68,7 @@ def times_us(column: pa.ChunkedArray) -> np.ndarray:
     """
     utc = pc.cast(column, pa.timestamp("us", tz="UTC"), safe=False)
     numbers = pc.fill_null(pc.cast(utc, pa.int64()), np.iinfo(np.int64).min)
-    return numbers.to_numpy().view("datetime64[us]")
+    return np.asarray(numbers.to_numpy()).view("datetime64[us]")
 
 
 def row_groups(file: pq.ParquetFile, pieces: int) -> list[tuple[int, int, int, int]]:

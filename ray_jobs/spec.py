@@ -30,7 +30,6 @@ class JobSpec:
     name: str  # for people, in the dashboard: retrain · train · run 7f3
     entrypoint: str  # module:function, taking the payload and returning the result
     payload: str  # handed to the function as it is
-    artifacts_uri: str  # artifact store that holds the job's markers
     metadata: Pairs = ()  # shown by Ray: flow, task, run, attempt
     num_cpus: float = 0  # CPUs held by the job itself; most jobs only start Ray tasks
     num_gpus: float = 0  # GPUs held by the job itself

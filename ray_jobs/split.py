@@ -97,9 +97,7 @@ def group_codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return np.asarray(pc.fill_null(pc.cast(encoded.indices, pa.int64()), -1).to_numpy())
 
 
-def without_groups_of(
-    groups: npt.NDArray[np.int64], before: Mask, rows: Mask
-) -> Mask:
+def without_groups_of(groups: npt.NDArray[np.int64], before: Mask, rows: Mask) -> Mask:
     """Those of `rows` whose group has no row in `before`."""
     seen = np.unique(groups[before])
     return np.asarray(rows & ~((groups >= 0) & np.isin(groups, seen)), dtype=np.bool_)

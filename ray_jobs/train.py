@@ -186,9 +186,7 @@ def train(
     return replace(challenger, version=version.version, model_uri=uri)
 
 
-def run_fit(
-    trainer: Trainer, rows: TrainingSet, params: Mapping[str, Any], device: str
-) -> Fit:
+def run_fit(trainer: Trainer, rows: TrainingSet, params: Mapping[str, Any], device: str) -> Fit:
     """Fit in this process (runs on the cluster)."""
     return trainer.fit(rows, params, device=device)
 
@@ -204,7 +202,7 @@ def _device(trainer: TrainerConfig) -> tuple[str, tuple[str, ...]]:
         gpus = f"{trainer.num_gpus:g} GPU{'' if trainer.num_gpus == 1 else 's'}"
         return "cpu", (f"{gpus} asked for, {cluster_gpus():g} in the cluster: trained on CPU",)
     ensure_feasible(num_cpus=trainer.num_cpus, num_gpus=trainer.num_gpus, what=what)
-    if trainer.kind is TrainerKind.SKLEARN:
+    if TrainerKind(trainer.kind) is TrainerKind.SKLEARN:
         return "cpu", ("scikit-learn's estimators do not use the GPUs asked for",)
     return "cuda", ()
 
@@ -323,7 +321,7 @@ def _log(
     """Everything that a reviewer wants to compare between runs, in the run's MLflow page."""
     tracking, run = registered.tracking, challenger.mlflow_run_id
     params = {
-        "trainer": trainer.kind.value,
+        "trainer": TrainerKind(trainer.kind).value,
         "estimator": trainer.estimator,
         "task": challenger.task,
         "seed": trainer.seed,

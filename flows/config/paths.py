@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-PATHS = ("home", "artifacts", "feature_store.uri", "registry.export_uri", "registry.artifact_uri")
+PATHS = (
+    "home",
+    "artifacts",
+    "feature_store.uri",
+    "registry.export_uri",
+    "registry.artifact_uri",
+    "ray.token_path",
+)
 DATABASES = ("store.url", "registry.tracking_uri", "registry.ledger_url")
 
 

@@ -13,14 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from enum import Enum
 from functools import lru_cache
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows.config import schema
 from flows.config.duration import format_duration, parse_duration
 from flows.core.errors import ConfigError
 from flows.settings import mask
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 Origin = Callable[[schema.KeyPath], str | None]
@@ -92,6 +93,8 @@ def _required(annotation: Any) -> tuple[str, ...]:
 
 def build(kind: type[T], data: Mapping[str, Any], origin: Origin) -> T:
     """`data` as the dataclass `kind`. Raises ConfigError for the first value that does not fit."""
+    from pydantic import ValidationError
+
     _refuse_infinite(data, origin)
     hashable: Any = kind  # so that mypy takes a type variable for a cache's key
     ready = _with_durations(kind, data)
@@ -119,6 +122,8 @@ def _refuse_infinite(data: Any, origin: Origin, path: schema.KeyPath = ()) -> No
 
 @lru_cache(maxsize=64)
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(kind)
 
 
@@ -148,7 +153,9 @@ def _wrong_value(
 ) -> ConfigError:
     errors = [(_path_in(data, e["loc"]), e) for e in error.errors(include_url=False)]
     # An override that others interpolate is wrong where it was given, not where it was copied.
-    path, first = min(errors, key=lambda e: not (origin(e[0]) or "").startswith("override"))
+    path, _ = min(errors, key=lambda e: not (origin(e[0]) or "").startswith("override"))
+    # Of the alternatives of a union, the one that the value got furthest into was meant.
+    path, first = max((e for e in errors if e[0][: len(path)] == path), key=lambda e: len(e[0]))
     key = schema.dotted(path) or kind.__name__
     value, annotation = _value_at(data, path), schema.at(kind, path)
     place = _place(origin(path))
@@ -224,18 +231,24 @@ def _dotted_paths(
     return found
 
 
-def plain(value: Any) -> Any:
-    """A config dataclass as data that YAML and JSON can hold; `build` reads it back."""
+def plain(value: Any, annotation: Any = Any) -> Any:
+    """A config dataclass as data that YAML and JSON can hold; `build` reads it back.
+
+    The same value is always written in the same way: 1 in a field of floats is 1.0.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        fields = schema.group_of(type(value)).fields
+        return {name: plain(getattr(value, name), kind) for name, kind in fields.items()}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, schema.child(annotation, k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, timedelta):
-        return format_duration(value)
+        return [plain(v, schema.child(annotation, i)) for i, v in enumerate(value)]
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, timedelta):
+        return format_duration(value)
     if isinstance(value, date):
         return value.isoformat()
+    if type(value) is int and float in (branches := schema.branches(annotation)):
+        return value if int in branches else float(value)
     return value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -67,6 +68,7 @@ class Engine:
         self._lease = LeaseKeeper(store, clock, Identity.mine())
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         self._live: dict[str, _Live] = {}
+        self._claimed: deque[Claim] = deque()
         self._unrecorded: list[Outcome] = []
         self._looked = clock.now()
 
@@ -150,10 +152,11 @@ class Engine:
                 self.on_event(event)
         for attempt in step.to_stop:
             self._tell_to_end(attempt.id)
-        for claim in step.claims:
-            self._start(claim, now)
+        self._claimed.extend(step.claims)
+        while self._claimed:  # kept over a Ctrl-C in the middle of inline work
+            self._start(self._claimed.popleft())
 
-    def _start(self, claim: Claim, now: datetime) -> None:
+    def _start(self, claim: Claim) -> None:
         attempt, node = claim.attempt, claim.node
         executor = self.executors[attempt.executor]
         deadline = attempt.started_at + timedelta(seconds=node.timeout) if node.timeout else None
@@ -232,7 +235,10 @@ class Engine:
 
     def _tell_to_end(self, attempt_id: str) -> None:
         live = self._live.get(attempt_id)
-        if live is not None and not live.told:
+        if live is None:  # claimed, but never given to its executor
+            self._claimed = deque(c for c in self._claimed if c.attempt.id != attempt_id)
+            self._outcomes.put(Outcome(attempt_id=attempt_id, kind=OutcomeKind.STOPPED))
+        elif not live.told:
             live.told = True
             live.executor.stop(attempt_id, self.grace)
 
@@ -247,4 +253,4 @@ class Engine:
             run_id, dead, worker=self._lease.name, survivors=survivors, now=now
         )
         for claim in adopted:
-            self._start(claim, now)
+            self._start(claim)

@@ -103,12 +103,12 @@ class Progress(RunState):
             self._signal(attempt, TaskEvent.HALTED, outcome.reason or "", now)
         elif kind is OutcomeKind.SKIPPED:
             self._signal(attempt, TaskEvent.SKIPPED, outcome.reason or "", now)
-        elif kind is OutcomeKind.LOST:
-            self.lose(attempt, outcome.reason or "its worker died", now)
         elif kind is OutcomeKind.STOPPED and attempt.stopping == "cancel":
             self._drop(attempt, now)
-        elif kind is OutcomeKind.STOPPED:
+        elif kind is OutcomeKind.STOPPED and attempt.stopping == "timeout":
             self._fail(attempt, _timeout(self.graph.node(attempt.key)), now, timed_out=True)
+        elif kind in (OutcomeKind.LOST, OutcomeKind.STOPPED):  # stopped: with its worker
+            self.lose(attempt, outcome.reason or "its worker died", now)
         else:
             unknown = ErrorInfo(type="Unknown", message="it failed without an error")
             self._fail(attempt, outcome.error or unknown, now)

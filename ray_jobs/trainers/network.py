@@ -25,7 +25,7 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
-class Standardised(nn.Module):
+class Standardised(nn.Module):  # type: ignore[misc]  # torch is an extra: no types
     """A network between raw inputs and raw outputs: the scales are a part of the model.
 
     A missing input (NaN) becomes the mean of its column.

@@ -20,6 +20,9 @@ from flows.core.records import ErrorInfo
 
 _WORK_FIELDS = tuple(name for name in Work.__dataclass_fields__ if name != "call")
 
+LONGEST_MESSAGE, LONGEST_TRACE = 10_000, 50_000
+"""Characters kept of an exception; the whole of it is in the attempt's log."""
+
 
 def perform(work: Work) -> Outcome:
     """Run `work` here and say how it ended; raises nothing but what ends the process."""
@@ -77,13 +80,13 @@ def describe(error: BaseException) -> ErrorInfo:
     hint = getattr(error, "hint", None)
     return ErrorInfo(
         type=type(error).__name__,
-        message=error.reason if isinstance(error, GiveUp) else str(error),
+        message=(error.reason if isinstance(error, GiveUp) else str(error))[:LONGEST_MESSAGE],
         kinds=tuple(
             f"{c.__module__}.{c.__qualname__}"
             for c in type(error).__mro__
             if c not in (object, BaseException)
         ),
-        trace="".join(traceback.format_exception(error)),
+        trace="".join(traceback.format_exception(error))[-LONGEST_TRACE:],
         hint=hint if isinstance(hint, str) else None,
         permanent=getattr(error, "permanent", False) is True,
     )

@@ -40,7 +40,9 @@ def test_threads_each_get_their_own_version(
     assert sorted(versions) == list(range(1, 21))
     assert store.latest_version("meter") == 20
     table = store.read(store.snapshot("meter"))
-    assert sorted(table.column("id").to_pylist()) == [10 * w + i for w in range(4) for i in range(5)]
+    assert sorted(table.column("id").to_pylist()) == [
+        10 * w + i for w in range(4) for i in range(5)
+    ]
 
 
 def test_the_version_returned_holds_the_rows_appended(

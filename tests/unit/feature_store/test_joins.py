@@ -40,7 +40,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(spine=rows, right=rows, seconds=st.none() | st.integers(0, 5))
 def test_it_agrees_with_looking_at_every_row(
     spine: list[tuple[Any, ...]], right: list[tuple[Any, ...]], seconds: int | None
@@ -125,6 +125,15 @@ def test_integers_are_times_too_but_have_no_ttl() -> None:
     assert point_in_time_join(spine, right, **join).column("value").to_pylist() == [None, 1.5]
     with pytest.raises(SchemaMismatch, match="ttl"):
         point_in_time_join(spine, right, ttl=timedelta(1), **join)
+
+
+def test_without_entities_only_time_counts() -> None:
+    spine = table([1, 2], [START, START + timedelta(days=2)])
+    right = table([9, 9], [START + timedelta(days=1)] * 2, value=[1, 2])
+    joined = point_in_time_join(
+        spine, right, entities=[], spine_time="at", right_time="at", columns=["value"]
+    )
+    assert joined.column("value").to_pylist() == [None, 2]
 
 
 def test_an_empty_right_table_gives_nulls_of_its_types() -> None:

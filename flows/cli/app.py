@@ -1,0 +1,93 @@
+"""The command line: its global options, and the table of its commands.
+
+A command's module is imported when the command is called, so that `ratchet --help` needs
+this table and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.lazy_group import Entry, LazyGroup
+from flows.cli.place import Place
+
+RUNS, MODELS, DATA, HERE = "Runs", "Models", "Data", "This installation"
+
+COMMANDS = (
+    Entry("demo", HERE, "flows.demo:main", "Five nights of a real training loop, in a minute."),
+    Entry("run", RUNS, "flows.cli.run:run", "Start a run of a flow and drive it to its end."),
+    Entry("runs", RUNS, "flows.cli.runs:runs", "List the newest runs."),
+    Entry("show", RUNS, "flows.cli.show:show", "Show a run: tasks, attempts, errors, config."),
+    Entry("logs", RUNS, "flows.cli.logs:logs", "Print what the tasks of a run printed."),
+    Entry("retry", RUNS, "flows.cli.run:retry", "Make a run go on from where it was."),
+    Entry("cancel", RUNS, "flows.cli.cancel:cancel", "End a run, and wait until it is gone."),
+    Entry("champion", MODELS, "flows.cli.models:champion", "Show which version of a model is live."),
+    Entry("ledger", MODELS, "flows.cli.models:ledger", "Show every change of a model's champion."),
+    Entry("rollback", MODELS, "flows.cli.models:rollback", "Make an earlier version live again."),
+    Entry("features", DATA, "flows.cli.features:features", "The views of the feature store."),
+    Entry("check", HERE, "flows.cli.check:check", "Validate flows and configs without a run."),
+    Entry("doctor", HERE, "flows.cli.doctor:doctor", "Look for what is missing or broken here."),
+    Entry("alerts", HERE, "flows.cli.alerts:alerts", "Who is told when a run ends badly."),
+)
+
+
+class RatchetCommands(LazyGroup):
+    """The commands of `ratchet`."""
+
+    entries = COMMANDS
+
+
+app = typer.Typer(
+    cls=RatchetCommands,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback(invoke_without_command=True)
+def ratchet(
+    context: typer.Context,
+    project: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of conf/ and your modules. Default: here."),
+    ] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder that Ratchet may write. Default: $RATCHET_HOME, or .ratchet there.",
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Models in production get better or stay, never worse by accident."""
+    if show_version:
+        typer.echo(f"ratchet {_version()}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+    if home is not None:  # what every config and every worker process reads
+        os.environ["RATCHET_HOME"] = str(home.expanduser().absolute())
+    context.obj = Place(project=project, home=home)
+
+
+def _version() -> str:
+    try:
+        return version("ratchet-ml")
+    except PackageNotFoundError:
+        return "(not installed: run from a checkout)"
+
+
+def main() -> None:
+    """Run the command line on `sys.argv` and exit with its code."""
+    app(prog_name="ratchet")

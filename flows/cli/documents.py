@@ -1,0 +1,156 @@
+"""What `--json` prints; the keys are stable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from flows.cli.wording import between, iso
+from flows.config import Change
+from flows.core import values
+from flows.core.records import Attempt, ErrorInfo, Run, TaskRun
+from flows.core.store import RunDetail
+from registry import ChampionStatus, LedgerEntry, Verdict
+
+Json = dict[str, Any]
+
+_VERDICT_KEYS = frozenset(Verdict.__dataclass_fields__)
+
+
+def run_json(run: Run) -> Json:
+    """A run."""
+    return {
+        "id": run.id,
+        "flow": run.flow,
+        "key": run.key,
+        "status": run.status.value,
+        "reason": run.reason,
+        "trigger": run.trigger,
+        "config_digest": run.config_digest,
+        "created": iso(run.created_at),
+        "started": iso(run.started_at),
+        "ended": iso(run.ended_at),
+        "duration_s": between(run.started_at, run.ended_at),
+    }
+
+
+def detail_json(detail: RunDetail, previous: Run | None, changes: Sequence[Change]) -> Json:
+    """A run with everything about it."""
+    return run_json(detail.run) | {
+        "tasks": [task_json(task) for task in detail.tasks],
+        "attempts": [attempt_json(attempt) for attempt in detail.attempts],
+        "verdict": verdict_json(detail),
+        "mlflow_run_id": mlflow_run(detail),
+        "config": yaml.safe_load(detail.config_yaml),
+        "previous": previous.id if previous else None,
+        "config_changes": [change._asdict() for change in changes],
+    }
+
+
+def task_json(task: TaskRun) -> Json:
+    """A task of a run, with what it returned."""
+    return {
+        "key": task.key,
+        "status": task.status.value,
+        "attempt": task.attempt,
+        "failures": task.failures,
+        "losses": task.losses,
+        "started": iso(task.started_at),
+        "ended": iso(task.ended_at),
+        "duration_s": between(task.started_at, task.ended_at),
+        "reason": task.reason,
+        "value": None if task.value is None else json.loads(task.value),
+        "error": error_json(task.error),
+    }
+
+
+def attempt_json(attempt: Attempt) -> Json:
+    """One try of a task."""
+    return {
+        "id": attempt.id,
+        "task": attempt.key,
+        "number": attempt.number,
+        "status": attempt.status.value,
+        "executor": attempt.executor,
+        "worker": attempt.worker,
+        "started": iso(attempt.started_at),
+        "ended": iso(attempt.ended_at),
+        "duration_s": between(attempt.started_at, attempt.ended_at),
+        "stopping": attempt.stopping,
+        "error": error_json(attempt.error),
+    }
+
+
+def error_json(error: ErrorInfo | None) -> Json | None:
+    """An error as it was recorded."""
+    if error is None:
+        return None
+    return {
+        "type": error.type,
+        "message": error.message,
+        "hint": error.hint,
+        "permanent": error.permanent,
+        "trace": error.trace,
+    }
+
+
+def verdict_json(detail: RunDetail) -> Json | None:
+    """The verdict of the run's gate, with every figure; None when it has none."""
+    found: Any = None
+    for task in detail.tasks:
+        value = None if task.value is None else json.loads(task.value)
+        if isinstance(value, dict) and value.keys() == _VERDICT_KEYS:
+            found = value
+    return found
+
+
+def verdict_of(detail: RunDetail) -> Verdict | None:
+    """The same, typed."""
+    found = verdict_json(detail)
+    return None if found is None else values.from_json(found, Verdict)  # type: ignore[no-any-return]
+
+
+def mlflow_run(detail: RunDetail) -> str | None:
+    """The id of the run in MLflow, from what its tasks returned."""
+    for task in detail.tasks:
+        value = None if task.value is None else json.loads(task.value)
+        if isinstance(value, dict) and isinstance(value.get("mlflow_run_id"), str):
+            return value["mlflow_run_id"] or None
+    return None
+
+
+def champion_json(status: ChampionStatus) -> Json:
+    """Who is live."""
+    return {
+        "model": status.model,
+        "version": status.version,
+        "epoch": status.epoch,
+        "run": status.run_id,
+        "since": iso(status.at),
+        "settled": status.settled,
+        "outsider": status.outsider,
+        "action": status.action,
+        "reason": status.reason,
+    }
+
+
+def entry_json(entry: LedgerEntry) -> Json:
+    """One change of a champion."""
+    return {
+        "model": entry.model,
+        "epoch": entry.epoch,
+        "version": entry.version,
+        "previous_version": entry.previous_version,
+        "action": entry.action.value,
+        "verdict": None if entry.verdict is None else json.loads(entry.verdict),
+        "run": entry.run_id,
+        "actor": entry.actor,
+        "reason": entry.reason,
+        "at": iso(entry.at),
+        "previous_hash": entry.prev_hash,
+        "hash": entry.hash,
+        "settled": entry.settled_at is not None,
+    }

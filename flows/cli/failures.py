@@ -1,0 +1,44 @@
+"""Every error as one line, and the next thing to type."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+USAGE = 2
+"""What was typed, or what a config says, cannot be done as it stands."""
+
+_USAGE_ERRORS = frozenset({"ConfigError", "GraphError", "NotFound", "Refused"})
+
+
+def report(error: BaseException, *, debug: bool) -> int:
+    """Print an error on stderr and return the exit code that it stands for."""
+    if debug:
+        traceback.print_exception(error)
+    sentence, hint, code = _explained(error)
+    print(f"error: {sentence}", file=sys.stderr)  # noqa: T201
+    if hint:
+        print(f"  next: {hint}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def one_line(text: object) -> str:
+    """A text with its line ends as single spaces."""
+    return " ".join(str(text).split())
+
+
+def _explained(error: BaseException) -> tuple[str, str | None, int]:
+    if hasattr(error, "format_message"):  # what Typer raises for wrong options and arguments
+        return one_line(error.format_message()), _help_of(error), USAGE
+    if hasattr(error, "hint"):
+        names = {kind.__name__ for kind in type(error).__mro__}
+        code = USAGE if names & _USAGE_ERRORS else 1
+        return one_line(error), error.hint, int(getattr(error, "exit_code", code))
+    sentence = f"{type(error).__name__}: {one_line(error)}".rstrip(": ")
+    return sentence, "run again with --debug to see where: ratchet --debug ...", 1
+
+
+def _help_of(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'ratchet'} --help"

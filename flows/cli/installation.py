@@ -1,0 +1,107 @@
+"""The Ratchet that a command works with: opened for it, and closed after it."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+import registry
+from flows.bootstrap import Ratchet, bootstrap, open_project
+from flows.cli.place import Place
+from flows.config import load
+from flows.core.errors import ConfigError, NotFound
+from flows.core.flow import Flow
+from flows.core.store import RunDetail
+from flows.settings import Settings, revealed
+
+
+@contextmanager
+def opened(context: typer.Context) -> Iterator[Ratchet]:
+    """The Ratchet of the global options. Raises ConfigError, StoreError."""
+    place: Place = context.find_root().obj
+    ratchet = open_project(place.project)
+    try:
+        refuse_other_home(place, ratchet.settings)
+        yield ratchet
+    finally:
+        ratchet.close()
+
+
+def refuse_other_home(place: Place, settings: Settings) -> None:
+    """Raise ConfigError when the project's config does not follow `--home`."""
+    if place.home is None:
+        return
+    wanted = place.home.expanduser().absolute()
+    if Path(settings.home).resolve() != wanted.resolve():
+        raise ConfigError(
+            f"this project's config sets home to {settings.home}, whatever --home says",
+            hint="write home: ${oc.env:RATCHET_HOME,.ratchet} in conf/config.yaml",
+        )
+
+
+@contextmanager
+def for_overrides(ratchet: Ratchet, flow: Flow, overrides: Sequence[str]) -> Iterator[Ratchet]:
+    """The Ratchet for runs with these overrides, which may change settings (`ray=cluster`)."""
+    settings = ratchet.compose(flow, overrides).settings
+    if settings == ratchet.settings:
+        yield ratchet
+        return
+    other = bootstrap(settings)
+    try:
+        yield other
+    finally:
+        other.close()
+
+
+def for_recorded(ratchet: Ratchet, detail: RunDetail) -> Ratchet:
+    """The Ratchet for a run that exists: its own Ray, executor and alerts, in this place."""
+    recorded = _settings_of(detail)
+    here = ratchet.settings
+    merged = replace(recorded, project=here.project, home=here.home, store=here.store)
+    return replace(ratchet, settings=merged)
+
+
+def recorded_artifacts(detail: RunDetail) -> str:
+    """The artifact store that a run was started with."""
+    return _settings_of(detail).artifacts
+
+
+def flow_named(ratchet: Ratchet, name: str) -> Flow:
+    """A flow by its name or dotted path. Raises NotFound, naming the nearest."""
+    try:
+        return ratchet.flow(name)
+    except NotFound as error:
+        close = get_close_matches(name, ratchet.flows.names(), n=1)
+        if not close or ":" in name:
+            raise
+        raise NotFound(str(error), hint=f"did you mean {close[0]}? ratchet run {close[0]}") from None
+
+
+@contextmanager
+def connected_registry(ratchet: Ratchet) -> Iterator[registry.Registry]:
+    """The registry of this installation."""
+    with registry.connect(revealed(ratchet.settings.registry)) as connected:
+        yield connected
+
+
+def whoami() -> str:
+    """The user who types, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under an id without a name
+        return "somebody"
+
+
+def _settings_of(detail: RunDetail) -> Settings:
+    data: Any = yaml.safe_load(detail.config_yaml)
+    own = {field.name for field in fields(Settings)}
+    text = yaml.safe_dump({name: value for name, value in data.items() if name in own})
+    return load(text).settings

@@ -1,0 +1,278 @@
+"""What every state store promises."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from flows.core.errors import LeaseLost, NotFound, Refused, StoreError
+from flows.core.graph import Const, Node, Ref, validated
+from flows.core.records import Outcome, OutcomeKind, RunStatus, TaskStatus
+from flows.core.retry import Retry
+from flows.core.store import NewRun, Store
+
+NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=5)
+CHAIN = validated(
+    (
+        Node(key="a", function="m:a", inputs={"x": Const(const=1)}),
+        Node(key="b", function="m:b", inputs={"x": Ref(node="a")}),
+    )
+)
+
+
+def new(run_id="r1", key="k1", graph=CHAIN, flow="f"):
+    return NewRun(
+        id=run_id, flow=flow, key=key, source="m:f", graph=graph, config={"depth": 3},
+        config_yaml="depth: 3\n", config_digest="d" * 64, trigger={"kind": "test"},
+    )  # fmt: skip
+
+
+def step(store, *outcomes, worker="w1", slots=8, runs=("r1",), now=NOW):
+    return store.runs.step(
+        outcomes, worker=worker, slots={"inline": slots}, default_executor="inline", runs=runs, now=now
+    )  # fmt: skip
+
+
+def done(attempt_id, value="1"):
+    return Outcome(attempt_id=attempt_id, kind=OutcomeKind.SUCCEEDED, value=value)
+
+
+def test_a_run_goes_from_start_to_end_and_all_of_it_is_stored(store):
+    assert store.runs.create(new(), NOW).status is RunStatus.QUEUED
+    (claim,) = step(store).claims
+    assert (claim.attempt.id, claim.arguments, claim.config) == ("r1.a.1", '{"x":1}', '{"depth":3}')
+    (claim,) = step(store, done("r1.a.1", "41")).claims
+    assert claim.arguments == '{"x":41}'
+    (ended,) = step(store, done("r1.b.1", "42"), now=LATER).ended
+    assert ended.status is RunStatus.SUCCEEDED
+    detail = store.reads.detail("r1")
+    assert detail.run == ended
+    assert [(t.key, t.status, t.value) for t in detail.tasks] == [
+        ("a", TaskStatus.SUCCEEDED, "41"),
+        ("b", TaskStatus.SUCCEEDED, "42"),
+    ]
+    assert detail.graph == CHAIN
+    assert detail.config_yaml == "depth: 3\n"
+    assert [a.id for a in detail.attempts] == ["r1.a.1", "r1.b.1"]
+
+
+def test_what_is_stored_is_the_same_for_another_process(store, store_url):
+    store.runs.create(new(), NOW)
+    step(store)
+    other = Store.open(store_url)
+    (claim,) = step(other, done("r1.a.1", "41"), worker="w2").claims
+    other.close()
+    assert claim.attempt.id == "r1.b.1"
+
+
+def test_creating_under_one_key_twice_gives_the_first_run(store):
+    first = store.runs.create(new("r1"), NOW)
+    assert store.runs.create(new("r2"), LATER) == first
+    assert store.runs.create(new("r3", flow="other"), LATER).id == "r3"
+
+
+def test_many_creating_under_one_key_at_once_make_one_run(store, store_url):
+    stores = [Store.open(store_url) for _ in range(4)]
+    made, barrier = [], threading.Barrier(4)
+
+    def create(index):
+        barrier.wait()
+        made.append(stores[index].runs.create(new(f"r{index}"), NOW).id)
+
+    threads = [threading.Thread(target=create, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 1
+    assert len(store.reads.runs()) == 1
+    for opened in stores:
+        opened.close()
+
+
+def test_several_workers_on_one_run_claim_each_task_once(store, store_url):
+    wide = validated(tuple(Node(key=f"t{i}", function="m:t", inputs={}) for i in range(60)))
+    store.runs.create(new(graph=wide), NOW)
+    claimed, barrier = [], threading.Barrier(3)
+
+    def work(name):
+        mine = Store.open(store_url)
+        barrier.wait()
+        outcomes = []
+        while True:
+            done_now = step(mine, *outcomes, worker=name, slots=2)
+            claimed.extend(c.attempt.id for c in done_now.claims)
+            outcomes = [done(c.attempt.id) for c in done_now.claims]
+            if not outcomes:
+                mine.runs.refresh(["r1"])
+                if mine.reads.find("r1").status.ended:
+                    break
+        mine.close()
+
+    threads = [threading.Thread(target=work, args=(f"w{i}",)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == sorted(f"r1.t{i}.1" for i in range(60))
+    assert store.reads.find("r1").status is RunStatus.SUCCEEDED
+
+
+def test_no_more_is_claimed_than_there_are_slots(store):
+    wide = validated(tuple(Node(key=f"t{i}", function="m:t", inputs={}) for i in range(5)))
+    store.runs.create(new(graph=wide), NOW)
+    assert len(step(store, slots=2).claims) == 2
+    assert len(step(store, slots=0).claims) == 0
+
+
+def test_a_task_for_an_executor_that_is_not_there_fails_and_says_which_are(store):
+    graph = validated((Node(key="a", function="m:a", inputs={}, executor="gpu"),))
+    store.runs.create(new(graph=graph), NOW)
+    (ended,) = step(store).ended
+    assert ended.reason == "a: NoExecutor: there is no executor 'gpu'"
+
+
+def test_the_end_of_a_lost_attempt_is_reported_late_and_not_recorded(store):
+    store.runs.create(new(), NOW)
+    step(store, worker="w1")
+    store.runs.recover("r1", ["w1"], worker="w2", survivors=set(), now=LATER)
+    again = step(store, worker="w2", now=LATER)
+    assert [c.attempt.id for c in again.claims] == ["r1.a.2"]
+    late = step(store, done("r1.a.1", "666"), worker="w1", now=LATER)
+    assert [o.attempt_id for o in late.late] == ["r1.a.1"]
+    assert store.reads.detail("r1").tasks[0].value is None
+
+
+def test_an_attempt_that_outlives_its_worker_is_handed_over_under_its_own_id(store):
+    store.runs.create(new(), NOW)
+    step(store, worker="w1")
+    (adopted,) = store.runs.recover("r1", ["w1"], worker="w2", survivors={"inline"}, now=LATER)
+    assert (adopted.attempt.id, adopted.attempt.worker) == ("r1.a.1", "w2")
+    assert step(store, done("r1.a.1", "41"), worker="w2", now=LATER).claims
+
+
+def test_a_recovery_leaves_the_work_of_living_workers_alone(store):
+    store.runs.create(new(), NOW)
+    step(store, worker="w1")
+    assert store.runs.recover("r1", ["w9"], worker="w2", survivors=set(), now=LATER) == []
+    assert store.runs.live_attempts("r1")[0].worker == "w1"
+
+
+def test_a_cancelled_run_tells_the_worker_what_to_end_also_from_another_process(store, store_url):
+    store.runs.create(new(), NOW)
+    step(store)
+    other = Store.open(store_url)
+    other.runs.cancel("r1", "cancelled by ada", LATER)
+    other.close()
+    store.runs.refresh(["r1"])
+    assert [a.id for a in step(store, now=LATER).to_stop] == ["r1.a.1"]
+    stopped = Outcome(attempt_id="r1.a.1", kind=OutcomeKind.STOPPED)
+    (ended,) = step(store, stopped, now=LATER).ended
+    assert (ended.status, ended.reason) == (RunStatus.CANCELLED, "cancelled by ada")
+
+
+def test_a_task_with_equal_code_and_inputs_is_reused_where_it_asks_for_that(store):
+    graph = validated((Node(key="a", function="m:a", inputs={"x": Const(const=1)}, cache="v1"),))
+    store.runs.create(new(graph=graph), NOW)
+    step(store)
+    step(store, done("r1.a.1", "41"))
+    store.runs.create(new("r2", key="k2", graph=graph), LATER)
+    (ended,) = step(store, runs=("r2",), now=LATER).ended
+    task = store.reads.detail("r2").tasks[0]
+    assert (ended.status, task.value, task.reason) == (
+        RunStatus.SUCCEEDED,
+        "41",
+        "reused from run r1",
+    )
+    changed = replace(graph.nodes[0], cache="v2")
+    store.runs.create(new("r3", key="k3", graph=validated((changed,))), LATER)
+    assert step(store, runs=("r3",), now=LATER).claims
+
+
+def test_events_are_numbered_without_gap_and_cannot_be_changed(store):
+    store.runs.create(new(), NOW)
+    step(store)
+    step(store, done("r1.a.1"))
+    events = store.reads.events(run_id="r1")
+    assert [e.seq for e in events] == list(range(1, len(events) + 1))
+    assert events[0].kind == "run.created"
+    for statement in ("UPDATE event SET kind = 'x'", "DELETE FROM event"):
+        with pytest.raises(StoreError, match="append-only"), store.database.write() as connection:
+            connection.execute(text(statement))
+
+
+def test_a_second_live_attempt_of_one_task_is_refused_by_the_database(store):
+    store.runs.create(new(), NOW)
+    step(store)
+    copy = (
+        "INSERT INTO attempt (id, run_id, key, number, status, executor, worker, started_at) "
+        "SELECT 'r1.a.9', run_id, key, 9, status, executor, worker, started_at FROM attempt"
+    )
+    with pytest.raises(StoreError), store.database.write() as connection:
+        connection.execute(text(copy))
+
+
+def test_runs_are_listed_newest_first_and_found_by_the_end_of_their_id(store):
+    for index in range(3):
+        moment = NOW + timedelta(minutes=index)
+        store.runs.create(new(f"260301-0{index}-ab{index}", key=str(index)), moment)
+    assert [r.id[-3:] for r in store.reads.runs(limit=2)] == ["ab2", "ab1"]
+    assert store.reads.find("ab1").id == "260301-01-ab1"
+    assert store.reads.find("last").id == "260301-02-ab2"
+    with pytest.raises(NotFound, match="there is no run zzz"):
+        store.reads.find("zzz")
+    with pytest.raises(NotFound):  # a pattern is not an id
+        store.reads.find("%")
+    store.runs.create(new("260301-09-9ab1", key="9"), NOW)
+    with pytest.raises(Refused, match="several"):
+        store.reads.find("ab1")
+
+
+def test_retries_wait_in_the_store_and_are_claimed_when_due(store, store_url):
+    graph = validated((Node(key="a", function="m:a", inputs={}, retry=Retry(attempts=2, delay=5)),))
+    store.runs.create(new(graph=graph), NOW)
+    step(store)
+    failed = Outcome(attempt_id="r1.a.1", kind=OutcomeKind.FAILED)
+    assert step(store, failed).claims == []
+    other = Store.open(store_url)
+    assert step(other, now=LATER - timedelta(seconds=1)).claims == []
+    assert [c.attempt.id for c in step(other, now=LATER).claims] == ["r1.a.2"]
+    other.close()
+
+
+def test_a_lease_is_renewed_by_its_holder_and_taken_by_others_only_when_it_has_expired(store):
+    ttl = timedelta(seconds=10)
+    mine = store.leases.acquire("worker:a", "host:1:1:a", ttl, NOW)
+    with pytest.raises(LeaseLost, match="held by host:1:1:a"):
+        store.leases.acquire("worker:a", "host:2:2:b", ttl, LATER)
+    renewed = store.leases.renew(mine, ttl, LATER)
+    assert [h.holder for h in store.leases.holders(NOW + timedelta(seconds=12))] == ["host:1:1:a"]
+    expired = NOW + timedelta(seconds=20)
+    assert store.leases.holders(expired) == ()
+    taken = store.leases.acquire("worker:a", "host:2:2:b", ttl, expired)
+    assert taken.token == mine.token + 1
+    with pytest.raises(LeaseLost):
+        store.leases.renew(renewed, ttl, expired)
+
+
+def test_processes_that_open_a_new_store_at_once_all_find_it_ready(store_url):
+    stores, barrier = [], threading.Barrier(4)
+
+    def open_it():
+        barrier.wait()
+        stores.append(Store.open(store_url))
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stores) == 4
+    for opened in stores:
+        assert opened.reads.runs() == ()
+        opened.close()

@@ -1,0 +1,323 @@
+"""The engine drives runs to their end, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from flows.core.clock import ManualClock, SystemClock
+from flows.core.context import current
+from flows.core.engine import Engine
+from flows.core.errors import GiveUp, Halt, LeaseLost, Skip, StoreError
+from flows.core.executors.inline import InlineExecutor
+from flows.core.executors.protocol import Outcome, OutcomeKind
+from flows.core.executors.threads import ThreadExecutor
+from flows.core.flow import flow, task
+from flows.core.records import RunStatus
+from flows.core.retry import Retry
+from flows.core.service import Service
+from flows.core.store import Store
+from flows.core.worker import LEASE
+
+
+class Held:
+    """An executor whose work ends when the test says so."""
+
+    name, slots, kills, survives = "held", 4, True, False
+
+    def __init__(self):
+        self.started, self.stopped, self.deliver = [], [], None
+
+    def open(self, deliver):
+        self.deliver = deliver
+
+    def start(self, work):
+        self.started.append(work)
+
+    def stop(self, attempt_id, grace):
+        self.stopped.append(attempt_id)
+
+    def close(self): ...
+
+    def end(self, index=-1, kind=OutcomeKind.SUCCEEDED, **fields):
+        self.deliver(Outcome(attempt_id=self.started[index].attempt_id, kind=kind, **fields))
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store.open(f"sqlite:///{tmp_path}/ratchet.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+def begin(store, clock, which, config=None):
+    return Service(store, clock).start(
+        which, config=config or {}, config_yaml="", config_digest="d", trigger={"kind": "test"}
+    )
+
+
+def engine(store, clock, executor, *flows, **options):
+    tasks = {f.name: f.tasks for f in flows}
+    return Engine(
+        store, {executor.name: executor}, clock=clock, default_executor=executor.name,
+        calls=lambda name, key: tasks[name][key].function, **options,
+    )  # fmt: skip
+
+
+def run(store, which, executor=None, config=None):
+    with engine(store, SystemClock(), executor or InlineExecutor(), which) as driver:
+        made = begin(store, SystemClock(), which, config)
+        driver.run_until_ended([made.id])
+    return store.reads.detail(made.id)
+
+
+@task
+def one() -> int:
+    return 1
+
+
+@task
+def add(x: int, y: int = 1) -> int:
+    return x + y
+
+
+@task
+def numbers(upto: int) -> list[int]:
+    return list(range(upto))
+
+
+@task
+def total(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@flow
+def chain() -> None:
+    add(add(one()), y=5)
+
+
+@flow
+def wide() -> None:
+    total(add.map(numbers(20), y=100))
+
+
+@pytest.mark.parametrize("executor", [InlineExecutor, lambda: ThreadExecutor(4)])
+def test_values_flow_from_task_to_task(store, executor):
+    detail = run(store, chain, executor())
+    assert detail.run.status is RunStatus.SUCCEEDED
+    assert [t.value for t in detail.tasks] == ["1", "2", "7"]
+
+
+@pytest.mark.parametrize("executor", [InlineExecutor, lambda: ThreadExecutor(4)])
+def test_a_task_fans_out_over_a_list_known_only_at_run_time(store, executor):
+    detail = run(store, wide, executor())
+    assert {t.key: t.value for t in detail.tasks}["total"] == str(sum(range(20)) + 20 * 100)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (Halt("the data is bad"), RunStatus.HALTED, "the data is bad"),
+        (Skip("no new data"), RunStatus.SKIPPED, "no new data"),
+        (GiveUp("hopeless"), RunStatus.FAILED, "act: GiveUp: hopeless"),
+        (KeyError("x"), RunStatus.FAILED, "act: KeyError: 'x'"),
+    ],
+)
+def test_what_a_task_raises_decides_how_the_run_ends(store, error, status, reason):
+    @task
+    def act() -> int:
+        raise error
+
+    @flow
+    def acting() -> None:
+        act()
+
+    detail = run(store, acting)
+    assert (detail.run.status, detail.run.reason) == (status, reason)
+
+
+def test_a_task_knows_its_run_and_its_config(store):
+    @task
+    def look() -> str:
+        here = current()
+        return f"{here.flow}/{here.task}/{here.attempt}/{here.config['depth']}"
+
+    @flow
+    def looking() -> None:
+        look()
+
+    assert run(store, looking, config={"depth": 3}).tasks[0].value == '"looking/look/1/3"'
+
+
+def test_a_failed_task_is_tried_again_when_its_wait_is_over(store, clock):
+    tries = []
+
+    @task(retry=Retry(attempts=3, delay=30))
+    def flaky() -> int:
+        tries.append(clock.now())
+        if len(tries) < 3:
+            raise OSError("not yet")
+        return len(tries)
+
+    @flow
+    def trying() -> None:
+        flaky()
+
+    with engine(store, clock, InlineExecutor(), trying) as driver:
+        made = begin(store, clock, trying)
+        driver.drive(made.id)
+        for _ in range(20):
+            driver.tick(clock.now())
+            if store.reads.find(made.id).status.ended:
+                break
+            clock.advance(5)
+            driver._lease._lease = store.leases.renew(driver._lease._lease, LEASE, clock.now())
+    assert [t - tries[0] for t in tries] == [
+        timedelta(0),
+        timedelta(seconds=30),
+        timedelta(seconds=60),
+    ]
+
+
+def test_work_past_its_timeout_is_told_to_end_once_and_recorded_when_it_is_gone(store, clock):
+    @task(timeout=8, executor="held")
+    def slow() -> int: ...
+
+    @flow
+    def slowly() -> None:
+        slow()
+
+    held = Held()
+    with engine(store, clock, held) as driver:
+        driver.calls = None
+        made = begin(store, clock, slowly)
+        driver.drive(made.id)
+        driver.tick(clock.now())
+        clock.advance(7)
+        driver.tick(clock.now())
+        assert held.stopped == []
+        clock.advance(1)
+        driver.tick(clock.now())
+        driver.tick(clock.now())
+        assert held.stopped == [f"{made.id}.slow.1"]
+        assert store.reads.find(made.id).status is RunStatus.RUNNING  # it is not gone yet
+        held.end(kind=OutcomeKind.STOPPED)
+        (ended,) = driver.tick(clock.now())
+    assert ended.reason == "slow: TimedOut: slow was ended after its timeout of 8 s"
+
+
+def test_a_cancelled_run_is_cancelled_only_when_its_work_is_gone(store, clock):
+    held = Held()
+    with engine(store, clock, held, chain) as driver:
+        made = begin(store, clock, chain)
+        driver.drive(made.id)
+        driver.tick(clock.now())
+        Service(store, clock).cancel(made.id, by="ada")
+        driver.tick(clock.now())
+        assert held.stopped == [f"{made.id}.one.1"]
+        assert store.reads.find(made.id).status is RunStatus.CANCELLING
+        held.end(kind=OutcomeKind.STOPPED)
+        (ended,) = driver.tick(clock.now())
+    assert (ended.status, ended.reason) == (RunStatus.CANCELLED, "cancelled by ada")
+
+
+def test_a_full_disk_loses_no_outcome(store, clock, monkeypatch):
+    held = Held()
+    with engine(store, clock, held, chain) as driver:
+        made = begin(store, clock, chain)
+        driver.drive(made.id)
+        driver.tick(clock.now())
+        held.end(value="1")
+        whole = store.runs.step
+
+        def full(*_, **__):
+            raise StoreError("the disk is full")
+
+        monkeypatch.setattr(store.runs, "step", full)
+        with pytest.raises(StoreError):
+            driver.tick(clock.now())
+        monkeypatch.setattr(store.runs, "step", whole)
+        driver.tick(clock.now())
+    assert store.reads.detail(made.id).tasks[0].value == "1"
+    assert len(held.started) == 2
+
+
+def test_a_worker_whose_lease_ran_out_records_nothing_more(store, clock):
+    held = Held()
+    with engine(store, clock, held, chain) as driver:
+        made = begin(store, clock, chain)
+        driver.drive(made.id)
+        driver.tick(clock.now())
+        held.end(value="1")
+        clock.advance(LEASE.total_seconds() + 1)
+        with pytest.raises(LeaseLost):
+            driver.tick(clock.now())
+    assert store.reads.detail(made.id).tasks[0].value is None
+
+
+def test_another_worker_takes_over_what_a_dead_one_left(store, clock):
+    lost, taken = Held(), Held()
+    first = engine(store, clock, lost, chain)
+    first.open()
+    made = begin(store, clock, chain)
+    first.drive(made.id)
+    first.tick(clock.now())
+    first._lease._stop.set()  # it dies: nothing renews its lease any more
+    clock.advance(LEASE.total_seconds() + 1)
+    with engine(store, clock, taken, chain) as second:
+        second.drive(made.id)
+        second.tick(clock.now())
+        assert [w.attempt_id for w in taken.started] == [f"{made.id}.one.2"]
+
+
+def test_an_executor_that_outlives_its_worker_is_given_the_same_attempt_again(store, clock):
+    lost, taken = Held(), Held()
+    lost.survives = taken.survives = True
+    first = engine(store, clock, lost, chain)
+    first.open()
+    made = begin(store, clock, chain)
+    first.drive(made.id)
+    first.tick(clock.now())
+    first._lease._stop.set()
+    clock.advance(LEASE.total_seconds() + 1)
+    with engine(store, clock, taken, chain) as second:
+        second.drive(made.id)
+        assert [w.attempt_id for w in taken.started] == [f"{made.id}.one.1"]
+
+
+def test_ctrl_c_in_inline_work_leaves_a_run_that_can_be_cancelled_cleanly(store):
+    presses = iter([KeyboardInterrupt])
+
+    @task
+    def pressed() -> int:
+        for press in presses:
+            raise press
+        return 1
+
+    @flow
+    def pressing() -> None:
+        pressed()
+
+    with engine(store, SystemClock(), InlineExecutor(), pressing) as driver:
+        made = begin(store, SystemClock(), pressing)
+        with pytest.raises(KeyboardInterrupt):
+            driver.run_until_ended([made.id])
+        Service(store, SystemClock()).cancel(made.id, by="ctrl-c")
+        driver.run_until_ended([made.id])
+    assert store.reads.find(made.id).status is RunStatus.CANCELLED
+
+
+def test_a_loop_that_is_told_to_stop_leaves_the_run_as_it_is(store, clock):
+    stop = threading.Event()
+    stop.set()
+    with engine(store, clock, Held(), chain) as driver:
+        made = begin(store, clock, chain)
+        driver.run_until_ended([made.id], stop)
+    assert store.reads.find(made.id).status is RunStatus.QUEUED
