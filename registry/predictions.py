@@ -93,10 +93,6 @@ def all_classes(*groups: Sequence[Any] | AnyArray | None) -> tuple[Any, ...]:
 
 def encode_classes(labels: AnyArray, classes: tuple[Any, ...], what: str) -> Codes:
     """The number of each label's class; a label outside `classes` is a GateError."""
-    known = np.asarray(classes)
-    kinds = {"U": "text", "S": "text"}
-    if kinds.get(known.dtype.kind) != kinds.get(labels.dtype.kind) and labels.dtype.kind != "O":
-        raise GateError(f"{what} hold other types than the classes {_some(classes)}.")
     codes = {item: number for number, item in enumerate(classes)}
     distinct, inverse = np.unique(labels, return_inverse=True)
     unknown = [item for item in distinct.tolist() if item not in codes]

@@ -17,7 +17,8 @@ from registry import ChampionStatus, LedgerEntry, Verdict
 
 Json = dict[str, Any]
 
-_VERDICT_KEYS = frozenset(Verdict.__dataclass_fields__)
+_OF_A_VERDICT = frozenset({"decision", "promote", "challenger", "rules"})
+"""Keys that only a verdict has among what tasks return."""
 
 
 def run_json(run: Run) -> Json:
@@ -102,7 +103,7 @@ def verdict_json(detail: RunDetail) -> Json | None:
     found: Any = None
     for task in detail.tasks:
         value = None if task.value is None else json.loads(task.value)
-        if isinstance(value, dict) and value.keys() == _VERDICT_KEYS:
+        if isinstance(value, dict) and value.keys() >= _OF_A_VERDICT:
             found = value
     return found
 

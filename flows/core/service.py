@@ -14,7 +14,7 @@ from typing import Any
 from flows.core.clock import Clock
 from flows.core.errors import NotFound, Refused
 from flows.core.flow import Flow
-from flows.core.records import Event, Run, RunStatus
+from flows.core.records import Event, Lease, Run, RunStatus
 from flows.core.store import NewRun, RunDetail, Store
 from flows.core.worker import dead_among
 
@@ -78,6 +78,10 @@ class Service:
         """Everything about one run. Raises NotFound, Refused."""
         return self.store.reads.detail(self.find(reference).id)
 
+    def previous(self, run: Run) -> Run | None:
+        """The run of the same flow before this one; None for the first."""
+        return self.store.reads.previous(run)
+
     def events(self, *, run_id: str | None = None, after: int = 0) -> tuple[Event, ...]:
         """Events in order, from the one after `after` on."""
         return self.store.reads.events(run_id=run_id, after=after)
@@ -112,6 +116,16 @@ class Service:
         """The workers that have claimed something of the run and are not known to be dead."""
         claimed = {attempt.worker for attempt in self.store.runs.live_attempts(run_id)}
         return claimed - dead_among(claimed, self.store.leases.holders(self.clock.now()))
+
+    def workers(self) -> tuple[Lease, ...]:
+        """The workers that are not known to be dead."""
+        alive = self.store.leases.holders(self.clock.now())
+        dead = dead_among([lease.holder for lease in alive], alive)
+        return tuple(lease for lease in alive if lease.holder not in dead)
+
+    def durability(self) -> str:
+        """How the state store keeps what is committed, in a few words. Raises StoreError."""
+        return self.store.reads.durability()
 
 
 class Flows:

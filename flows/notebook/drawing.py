@@ -69,12 +69,15 @@ def draw(graph: Graph, statuses: Mapping[str, TaskStatus | str] | None = None) -
 
 def _size(node: Node) -> Size:
     words = max(_text_width(node.key, 13), _text_width(_subtitle(node), 10.5))
-    return Size(width=words + 44, height=_HEIGHT)
+    return Size(width=words + 50, height=_HEIGHT)
 
 
 def _text_width(text: str, size: float) -> float:
     """Pixels, about: wide letters count more, narrow ones less."""
-    return sum(0.87 if c in "mwMW@—" else 0.32 if c in "ijlft.,:;|'[]()" else 0.58 for c in text) * size
+    return (
+        sum(0.87 if c in "mwMW@—" else 0.32 if c in "ijlft.,:;|'[]()" else 0.58 for c in text)
+        * size
+    )
 
 
 def _subtitle(node: Node) -> str:
@@ -189,7 +192,9 @@ def _dashes(line: Line, target: Node) -> str:
 def _label(line: Line, laid: Layout) -> str:
     start, end = _ends(line, laid)
     before = line.bends[-1][1] if line.bends else start
-    x, y = (before[0] + end[0] - _HEAD) / 2, (before[1] + end[1]) / 2
+    # A point of the curve a little after its middle, where branches have parted.
+    x = before[0] + 0.58 * (end[0] - _HEAD - before[0])
+    y = before[1] + 0.65 * (end[1] - before[1])
     label = line.label or ""
     width = _text_width(label, 11) + 10
     return (

@@ -16,7 +16,9 @@ from flows.core.graph import Graph, Node
 SWEEPS = 8
 ROW_GAP = 18.0
 COLUMN_GAP = 46.0
-BEND_HEIGHT = 8.0
+BEND_GAP = 8.0
+LIGHT = 0.05
+"""What a line that others imply weighs: it goes round what the flow mainly does."""
 
 Point = tuple[float, float]
 
@@ -66,6 +68,8 @@ class _Item:
 
     layer: int
     size: Size
+    gap: float = ROW_GAP  # to what is above and below
+    weight: float = 1.0  # how much it insists on its place
     y: float = 0.0
 
 
@@ -76,6 +80,7 @@ class _Way:
     source: str
     target: str
     items: tuple[_Item, ...]
+    weight: float
 
 
 def place(
@@ -84,10 +89,14 @@ def place(
     """The layout of a graph; the same graph gives the same layout."""
     layers = _layers(graph)
     tasks = {n.key: _Item(layer=layers[n.key], size=size(n)) for n in graph.nodes}
-    ways = [_way(up, n.key, tasks) for n in graph.nodes for up in n.upstream]
+    implied = _implied(graph)
+    ways = [
+        _way(up, n.key, tasks, LIGHT if (up, n.key) in implied else 1.0)
+        for n in graph.nodes
+        for up in n.upstream
+    ]
     columns = _columns([*tasks.values(), *(item for way in ways for item in way.items[1:-1])])
-    steps = [pair for way in ways for pair in zip(way.items, way.items[1:], strict=False)]
-    before, after = _neighbours(steps)
+    before, after = _neighbours(ways)
     columns = _with_few_crossings(columns, before, after)
     _straighten(columns, before, after)
     labels = {(w.source, w.target): label_of(graph.by_key[w.target], w.source) for w in ways}
@@ -97,7 +106,6 @@ def place(
             column = tasks[way.target].layer
             room[column] = max(room[column], label_width(label))
     lefts, width = _across(columns, room)
-    implied = _implied(graph)
     return Layout(
         boxes=tuple(
             Box(key=key, x=lefts[item.layer], y=item.y, size=item.size)
@@ -149,10 +157,12 @@ def _implied(graph: Graph) -> set[tuple[str, str]]:
     return found
 
 
-def _way(source: str, target: str, tasks: dict[str, _Item]) -> _Way:
+def _way(source: str, target: str, tasks: dict[str, _Item], weight: float) -> _Way:
+    size = Size(width=0, height=0)
     between = range(tasks[source].layer + 1, tasks[target].layer)
-    bends = [_Item(layer=i, size=Size(width=0, height=BEND_HEIGHT)) for i in between]
-    return _Way(source=source, target=target, items=(tasks[source], *bends, tasks[target]))
+    bends = [_Item(layer=i, size=size, gap=BEND_GAP, weight=weight) for i in between]
+    items = (tasks[source], *bends, tasks[target])
+    return _Way(source=source, target=target, items=items, weight=weight)
 
 
 def _columns(items: Iterable[_Item]) -> list[list[_Item]]:
@@ -163,15 +173,17 @@ def _columns(items: Iterable[_Item]) -> list[list[_Item]]:
     return columns
 
 
-Neighbours = dict[_Item, list[_Item]]
+Neighbours = dict[_Item, list[tuple[_Item, float]]]
+"""For each item what it is joined to on one side, and the weight of the line."""
 
 
-def _neighbours(steps: Iterable[tuple[_Item, _Item]]) -> tuple[Neighbours, Neighbours]:
+def _neighbours(ways: Iterable[_Way]) -> tuple[Neighbours, Neighbours]:
     before: Neighbours = {}
     after: Neighbours = {}
-    for left, right in steps:
-        after.setdefault(left, []).append(right)
-        before.setdefault(right, []).append(left)
+    for way in ways:
+        for left, right in zip(way.items, way.items[1:], strict=False):
+            after.setdefault(left, []).append((right, way.weight))
+            before.setdefault(right, []).append((left, way.weight))
     return before, after
 
 
@@ -197,8 +209,10 @@ def _swept(columns: list[list[_Item]], towards: Neighbours, backward: bool) -> l
     place: dict[_Item, float] = {}
     found = []
     for column in reversed(columns) if backward else columns:
-        now = {item: float(index) for index, item in enumerate(column)}
-        wanted = {item: _mean([place[n] for n in towards.get(item, ())], now[item]) for item in now}
+        wanted = {
+            item: _mean([(place[n], 1.0) for n, _ in towards.get(item, ())], float(index))
+            for index, item in enumerate(column)
+        }
         ordered = sorted(column, key=lambda item, wanted=wanted: wanted[item])  # type: ignore[misc]
         place = {item: float(index) for index, item in enumerate(ordered)}
         found.append(ordered)
@@ -209,14 +223,15 @@ def _crossings(columns: list[list[_Item]], after: Neighbours) -> int:
     count = 0
     for left, right in zip(columns, columns[1:], strict=False):
         place = {item: index for index, item in enumerate(right)}
-        ends = [sorted(place[n] for n in after.get(item, ())) for item in left]
+        ends = [sorted(place[n] for n, _ in after.get(item, ())) for item in left]
         flat = [end for found in ends for end in found]
         count += sum(a > b for i, a in enumerate(flat) for b in flat[i + 1 :])
     return count
 
 
-def _mean(numbers: Sequence[float], default: float) -> float:
-    return sum(numbers) / len(numbers) if numbers else default
+def _mean(weighted: Sequence[tuple[float, float]], default: float) -> float:
+    total = sum(weight for _, weight in weighted)
+    return sum(number * weight for number, weight in weighted) / total if total else default
 
 
 # ---------------------------------------------------------------------- coordinates
@@ -224,37 +239,38 @@ def _mean(numbers: Sequence[float], default: float) -> float:
 
 def _straighten(columns: list[list[_Item]], before: Neighbours, after: Neighbours) -> None:
     """Move items towards their neighbours, in turn from the left and from the right."""
+    both: Neighbours = {
+        item: [*before.get(item, ()), *after.get(item, ())] for column in columns for item in column
+    }
     for column in columns:
-        _spread(column, [0.0] * len(column))
+        _spread(column, {})
     for _ in range(SWEEPS):
         for column in columns:
-            _spread(column, [_mean([n.y for n in before.get(i, ())], i.y) for i in column])
+            _spread(column, before)
         for column in reversed(columns):
-            _spread(column, [_mean([n.y for n in after.get(i, ())], i.y) for i in column])
+            _spread(column, after)
     for column in columns:
-        near = [[n.y for n in (*before.get(i, ()), *after.get(i, ()))] for i in column]
-        _spread(column, [_mean(ys, i.y) for i, ys in zip(column, near, strict=True)])
+        _spread(column, both)
     top = min(item.y - item.size.height / 2 for column in columns for item in column)
     for column in columns:
         for item in column:
             item.y -= top
 
 
-def _spread(column: list[_Item], wanted: list[float]) -> None:
-    """Put the items as near to `wanted` as can be, in their order and clear of each other."""
-    offsets, offset = [], 0.0
-    for above, item in zip([None, *column], column, strict=False):
-        if above is not None:
-            offset += (above.size.height + item.size.height) / 2 + ROW_GAP
-        offsets.append(offset)
-    blocks: list[list[float]] = []  # [sum, count], of items that stand against each other
-    for y, offset in zip(wanted, offsets, strict=True):
-        blocks.append([y - offset, 1])
+def _spread(column: list[_Item], towards: Neighbours) -> None:
+    """Put items as near to their neighbours' mean as can be, in their order and apart."""
+    wanted = [_mean([(n.y, weight) for n, weight in towards.get(i, ())], i.y) for i in column]
+    offsets = [0.0]
+    for above, item in zip(column, column[1:], strict=False):
+        apart = (above.size.height + item.size.height + above.gap + item.gap) / 2
+        offsets.append(offsets[-1] + apart)
+    blocks: list[tuple[float, float, int]] = []  # (sum, weight, count) of items side by side
+    for item, y, offset in zip(column, wanted, offsets, strict=True):
+        blocks.append(((y - offset) * item.weight, item.weight, 1))
         while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, count = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += count
-    levels = [total / count for total, count in blocks for _ in range(int(count))]
+            (above_sum, above_weight, above_count), (total, weight, count) = blocks[-2:]
+            blocks[-2:] = [(above_sum + total, above_weight + weight, above_count + count)]
+    levels = [total / weight for total, weight, count in blocks for _ in range(count)]
     for item, level, offset in zip(column, levels, offsets, strict=True):
         item.y = level + offset
 

@@ -66,6 +66,18 @@ class ReadStore:
             )
         return found[0]
 
+    def previous(self, run: Run) -> Run | None:
+        """The run of the same flow before this one; None for the first."""
+        query = (
+            select(_run)
+            .where(_run.c.flow == run.flow, _run.c.created_at <= run.created_at, _run.c.id != run.id)
+            .order_by(_run.c.created_at.desc(), _run.c.id.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+            return None if row is None else rows.run_from(row)
+
     def detail(self, run_id: str) -> RunDetail:
         """One run with its graph, config, tasks and attempts. Raises NotFound."""
         with self._database.read() as connection:
@@ -94,6 +106,14 @@ class ReadStore:
         if found is None:
             raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
         return str(found.config)
+
+    def durability(self) -> str:
+        """How the database keeps what is committed: `sqlite, journal wal`, `postgresql`."""
+        with self._database.read() as connection:
+            if connection.dialect.name != "sqlite":
+                return connection.dialect.name
+            mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            return f"sqlite, journal {mode}"
 
     def events(
         self, *, run_id: str | None = None, after: int = 0, limit: int = 1000

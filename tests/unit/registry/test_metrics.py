@@ -129,7 +129,7 @@ def test_columns_in_another_order_than_the_alphabet_are_understood() -> None:
         (np.array([[0.5, 0.6], [0.5, 0.5]]), "add up to 1.1"),
         (np.array([[2.0, -1.0], [0.5, 0.5]]), "must lie between 0 and 1"),
         (np.array([[1.0], [1.0]]), r"shape \(2, 1\)"),
-        (np.array(["a", "b"]), "other types"),
+        (np.array(["a", "b"]), "different types"),
     ],
 )
 def test_what_are_no_probabilities_is_said(predictions: np.ndarray, message: str) -> None:

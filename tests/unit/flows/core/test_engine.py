@@ -174,7 +174,8 @@ def test_a_failed_task_is_tried_again_when_its_wait_is_over(store, clock):
         made = begin(store, clock, trying)
         driver.drive(made.id)
         for _ in range(20):
-            driver.tick(clock.now())
+            driver.tick(clock.now())  # starts
+            driver.tick(clock.now())  # records
             if store.reads.find(made.id).status.ended:
                 break
             clock.advance(5)

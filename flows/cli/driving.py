@@ -1,0 +1,146 @@
+"""Drives runs from a terminal: the engine in a thread, the progress and Ctrl-C in front of it.
+
+Ctrl-C once cancels the run that is being driven and waits until nothing of it is alive.
+Twice leaves it as it is, to be taken up again by `ratchet retry`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Protocol
+
+from flows.adapters.alerts import Alerts, undelivered
+from flows.bootstrap import Ratchet
+from flows.core.engine import Engine
+from flows.core.errors import Refused
+from flows.core.records import Run, RunStatus
+
+INTERRUPTED = 130
+EXIT_CODES = {
+    RunStatus.SUCCEEDED: 0,
+    RunStatus.SKIPPED: 0,
+    RunStatus.HALTED: 3,
+    RunStatus.FAILED: 1,
+    RunStatus.CANCELLED: INTERRUPTED,
+}
+REDRAW = 0.1
+"""Seconds between two looks at the run."""
+LEAVING = 5.0
+"""Seconds that running work gets to end when the run is left."""
+
+
+class View(Protocol):
+    """Shows how a run goes on."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def refresh(self) -> None:
+        """Show the run as it is now."""
+
+    def note(self, text: str) -> None:
+        """Say something about the run."""
+
+
+class Driver:
+    """One worker of this process, and the keyboard's power over it."""
+
+    def __init__(self, ratchet: Ratchet, engine: Engine) -> None:
+        self._ratchet = ratchet
+        self._engine = engine
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._interrupts = 0
+
+    def drive(self, run: Run, view: View) -> Run:
+        """Drive the run to its end, and return it as it ended; tells whom it concerns.
+
+        Raises whatever stopped the engine. Leaves the process with 130 after a second Ctrl-C.
+        """
+        failures: list[BaseException] = []
+        worker = threading.Thread(
+            target=self._work, args=(run.id, failures), name="ratchet-engine", daemon=True
+        )
+        self._interrupts = 0
+        with view, self._interruptible():
+            worker.start()
+            handled = 0
+            while worker.is_alive():
+                self._wake.wait(REDRAW)
+                self._wake.clear()
+                if self._interrupts > handled:
+                    handled += 1
+                    self._interrupted(handled, run, view)
+                view.refresh()
+            view.refresh()
+        if failures:
+            raise failures[0]
+        ended = self._ratchet.service.find(run.id)
+        self._alert(ended)
+        return ended
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C was pressed during the last run."""
+        return self._interrupts > 0
+
+    def _work(self, run_id: str, failures: list[BaseException]) -> None:
+        try:
+            self._engine.run_until_ended([run_id], self._stop)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            self._wake.set()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        def count(_signal: int, _frame: FrameType | None) -> None:
+            self._interrupts += 1
+            self._wake.set()
+
+        before = signal.signal(signal.SIGINT, count)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupted(self, times: int, run: Run, view: View) -> None:
+        if times == 1:
+            view.note("cancelling, until everything is gone; Ctrl-C again leaves the run as it is")
+            with suppress(Refused):  # it has ended meanwhile
+                self._ratchet.service.cancel(run.id, by="Ctrl-C")
+            self._engine.wake()
+            return
+        view.note(f"left as it is; go on with it: ratchet retry {run.id}")
+        view.__exit__(None, None, None)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._stop.set()
+        self._engine.wake()
+        closing = threading.Thread(target=self._engine.close, daemon=True)
+        closing.start()
+        closing.join(LEAVING)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # threads that run a task cannot be ended in any other way
+
+    def _alert(self, run: Run) -> None:
+        settings = self._ratchet.settings
+        deliveries = Alerts(settings.alerts, self._ratchet.home).notify(run)
+        if warning := undelivered(deliveries):
+            print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def driver(ratchet: Ratchet, executor: str | None = None) -> Iterator[Driver]:
+    """A worker of this process, for as long as the block runs."""
+    with ratchet.engine(executor=executor) as engine:
+        yield Driver(ratchet, engine)

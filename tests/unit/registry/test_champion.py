@@ -1,0 +1,66 @@
+"""What ledger and alias say together, for every case."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from registry.champion import refuse_outsider, status_of
+from registry.errors import OutsiderChange
+from registry.ledger import Action, LedgerEntry
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def head(settled: bool, previous: str | None = "6") -> LedgerEntry:
+    return LedgerEntry(
+        model="digits",
+        version="7",
+        previous_version=previous,
+        action=Action.PROMOTE,
+        verdict=None,
+        run_id="r",
+        actor="me",
+        reason="better",
+        at=NOW,
+        epoch=12,
+        prev_hash="",
+        hash="",
+        settled_at=NOW if settled else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "alias", "outsider"),
+    [
+        (None, None, None),
+        (None, "3", "3"),
+        (head(settled=True), "7", None),
+        (head(settled=True), "6", "6"),
+        (head(settled=True), "9", "9"),
+        (head(settled=True), None, "none"),
+        (head(settled=False), "7", None),
+        (head(settled=False), "6", None),
+        (head(settled=False), "9", "9"),
+        (head(settled=False), None, "none"),
+        (head(settled=False, previous=None), None, None),
+    ],
+)
+def test_an_outsider_is_whoever_set_what_the_ledger_does_not_explain(
+    entry: LedgerEntry | None, alias: str | None, outsider: str | None
+) -> None:
+    status = status_of("digits", entry, alias)
+    assert status.outsider == outsider
+    assert status.version == (None if entry is None else "7")
+    if outsider is None:
+        refuse_outsider(status)
+    else:
+        with pytest.raises(OutsiderChange, match="somebody else") as caught:
+            refuse_outsider(status)
+        assert "--adopt" in str(caught.value.hint)
+
+
+def test_json_has_the_stable_keys() -> None:
+    shown = status_of("digits", head(settled=True), "7").to_json()
+    assert shown["version"] == "7"
+    assert shown["at"] == "2026-05-01T00:00:00+00:00"
+    assert {"model", "epoch", "settled", "outsider"} <= shown.keys()
