@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_store.location import filesystem
+from feature_store.location import filesystem, filesystem_of
 from feature_store.snapshot import Part
 from feature_store.tables import DataFile
 
@@ -20,12 +20,10 @@ def open_dataset(parts: Sequence[Part], schema: pa.Schema) -> Any:
     if not parts:
         return ds.dataset(pa.table({f.name: pa.array([], f.type) for f in schema}, schema=schema))
     reads = ds.ParquetFileFormat(read_options={"coerce_int96_timestamp_unit": "us"})
-    files, _ = filesystem(parts[0].uri)
+    files, paths = filesystem_of([part.uri for part in parts])
     fragments = [
-        reads.make_fragment(
-            filesystem(part.uri)[1], files, partition_expression=_partition(part, schema)
-        )
-        for part in parts
+        reads.make_fragment(path, files, partition_expression=_partition(part, schema))
+        for part, path in zip(parts, paths, strict=True)
     ]
     return ds.FileSystemDataset(fragments, schema, reads, files)
 

@@ -51,6 +51,7 @@ class DeltaTables:
 
     def __init__(self, uri: str) -> None:
         self.root = resolve(uri)
+        self._documents = Documents(self.root)
 
     def uri(self, name: str) -> str:
         """Location of a table."""
@@ -111,8 +112,8 @@ class DeltaTables:
     ) -> tuple[Commit, ...]:
         """Commits in `(after, upto]`, ascending."""
         numbers = list(range(after + 1, upto + 1))
-        texts = Documents(self.uri(name)).read_texts(
-            [f"_delta_log/{number:020}.json" for number in numbers]
+        texts = self._documents.read_texts(
+            [f"{name}/_delta_log/{number:020}.json" for number in numbers]
         )
         commits = []
         for number, text in zip(numbers, texts, strict=True):
@@ -192,7 +193,7 @@ class DeltaTables:
         )
 
     def _versions(self, name: str) -> list[int]:
-        names = Documents(self.uri(name)).names("_delta_log", ".json")
+        names = self._documents.names(f"{name}/_delta_log", ".json")
         return [int(found[:20]) for found in names if _COMMIT.fullmatch(found)]
 
     def _open(self, name: str, version: int | None) -> Any:

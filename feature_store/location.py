@@ -7,7 +7,9 @@ Delta both understand; credentials come from the environment (AWS_*, GOOGLE_*, A
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -39,16 +41,24 @@ def is_local(uri: str) -> bool:
 
 def filesystem(uri: str) -> tuple[Any, str]:
     """Open the pyarrow file system of a resolved location, and its path there."""
-    if is_local(uri):
-        return pafs.LocalFileSystem(), uri
+    files, paths = filesystem_of([uri])
+    return files, paths[0]
+
+
+def filesystem_of(uris: Sequence[str]) -> tuple[Any, list[str]]:
+    """Open the one pyarrow file system of some locations, and their paths there."""
+    if is_local(uris[0]):
+        return pafs.LocalFileSystem(), list(uris)
+    split = [urlsplit(uri) for uri in uris]
+    place = f"{split[0].scheme.replace('s3a', 's3')}://{split[0].netloc}"
     try:
-        opened: tuple[Any, str] = pafs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))
+        files, base = pafs.FileSystem.from_uri(place)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreUnavailable(
-            f"{uri} cannot be opened: {first_line(error)}",
+            f"{uris[0]} cannot be opened: {first_line(error)}",
             hint="use s3://, gs:// or abfss://, and check the credentials in the environment",
         ) from error
-    return opened
+    return files, [f"{base.rstrip('/')}{unquote(part.path)}" for part in split]
 
 
 def first_line(error: BaseException) -> str:
@@ -56,14 +66,13 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
-def missing(uris: list[str]) -> list[str]:
+def missing(uris: Sequence[str]) -> list[str]:
     """Return those of some files (all in one store) that do not exist."""
     if not uris:
         return []
     if is_local(uris[0]):
         return [uri for uri in uris if not os.path.exists(uri)]  # noqa: PTH110 (ten times faster)
-    files, _ = filesystem(uris[0])
-    paths = [filesystem(uri)[1] for uri in uris]
+    files, paths = filesystem_of(uris)
     found = files.get_file_info(paths)
     return [
         uri for uri, info in zip(uris, found, strict=True) if info.type == pafs.FileType.NotFound
@@ -75,6 +84,10 @@ class Documents:
 
     def __init__(self, root: str) -> None:
         self.root = root
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        return filesystem(self.root)
 
     def read(self, path: str) -> dict[str, Any] | None:
         """Return a document, or None when there is none."""
@@ -94,7 +107,7 @@ class Documents:
         try:
             if is_local(self.root):
                 return Path(self.root, path).read_text(encoding="utf-8")
-            files, base = filesystem(self.root)
+            files, base = self._place
             with files.open_input_stream(f"{base}/{path}") as stream:
                 return bytes(stream.read()).decode()
         except (FileNotFoundError, NotADirectoryError):
@@ -119,7 +132,7 @@ class Documents:
                 temporary.replace(target)
                 sync_folder(target.parent)
                 return
-            files, base = filesystem(self.root)
+            files, base = self._place
             with files.open_output_stream(f"{base}/{path}") as stream:
                 stream.write(text.encode())
         except OSError as error:
@@ -131,7 +144,7 @@ class Documents:
             if is_local(self.root):
                 found = [entry.name for entry in Path(self.root, folder).iterdir()]
             else:
-                files, base = filesystem(self.root)
+                files, base = self._place
                 place = "/".join(part for part in (base, folder) if part)
                 selector = pafs.FileSelector(place, allow_not_found=True)
                 found = [info.base_name for info in files.get_file_info(selector)]
@@ -147,7 +160,7 @@ class Documents:
             if is_local(self.root):
                 Path(self.root, path).unlink(missing_ok=True)
             else:
-                files, base = filesystem(self.root)
+                files, base = self._place
                 files.delete_file(f"{base}/{path}")
         except FileNotFoundError:
             return

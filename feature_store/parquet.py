@@ -52,6 +52,7 @@ class ParquetTables:
                 f"feature store format parquet needs a local folder, not {self.root}",
                 hint="use feature_store.format=delta for an object store",
             )
+        self._documents = Documents(self.root)
 
     def uri(self, name: str) -> str:
         """Location of a table."""
@@ -59,7 +60,7 @@ class ParquetTables:
 
     def exists(self, name: str) -> bool:
         """Whether there is a table."""
-        return bool(Documents(self.uri(name)).names(_VERSIONS, ".json"))
+        return bool(self._documents.names(f"{name}/{_VERSIONS}", ".json"))
 
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table (version 0), unless there is one."""
@@ -68,14 +69,13 @@ class ParquetTables:
 
     def latest(self, name: str) -> int:
         """The newest version; 0 when there is no table yet."""
-        names = Documents(self.uri(name)).names(_VERSIONS, ".json")
+        names = self._documents.names(f"{name}/{_VERSIONS}", ".json")
         return int(names[-1].removesuffix(".json")) if names else 0
 
     def schema(self, name: str, version: int) -> pa.Schema:
         """Schema at a version."""
-        documents = Documents(self.uri(name))
         for number in range(version, -1, -1):
-            manifest = documents.read(_manifest(number))
+            manifest = self._documents.read(f"{name}/{_manifest(number)}")
             if manifest is None:
                 break
             if "arrow_schema" in manifest:
@@ -91,13 +91,12 @@ class ParquetTables:
         self, name: str, after: int, upto: int, *, whole: bool = True
     ) -> tuple[Commit, ...]:
         """Commits in `(after, upto]`, ascending."""
-        documents = Documents(self.uri(name))
         commits = []
         for number in range(after + 1, upto + 1):
-            manifest = documents.read(_manifest(number))
+            manifest = self._documents.read(f"{name}/{_manifest(number)}")
             if manifest is not None:
                 commits.append(self._commit(name, number, manifest))
-            elif whole and (number > 0 or upto > 0):
+            elif whole:
                 raise _gone(name, number)
         return tuple(commits)
 

@@ -273,10 +273,10 @@ class ViewStore:
         if not files:
             return None
         column = view.event_time
-        known = [file.newest[column] for file in files if column in file.newest]
+        known = max((file.newest[column] for file in files if column in file.newest), default=None)
         # Delta cuts statistics to the millisecond, so equals and unknowns are read.
         candidates = [
-            file for file in files if column not in file.newest or file.newest[column] == max(known)
+            file for file in files if column not in file.newest or file.newest[column] == known
         ]
         schema = self._schema(view.name, version)
         require(view.name, [column], schema.names)

@@ -8,7 +8,7 @@ changes nothing, and any object store will do. A file that the newest one covers
 import hashlib
 import json
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from feature_store.config import FeatureStoreConfig
 from feature_store.errors import InvalidConfig
@@ -49,6 +49,11 @@ class Watermarks:
         """Return a consumer's watermark, or None when it never advanced."""
         state, _ = self._load(view, consumer)
         return state
+
+    def consumers(self, view: str) -> tuple[str, ...]:
+        """Who has a watermark in the view, sorted."""
+        folder = f"{_FOLDER}/{quote(view, safe='')}"
+        return tuple(sorted(unquote(name) for name in self._documents().names(folder, "")))
 
     def advance(
         self, view: str, consumer: str, version: int, *, quarantine: tuple[int, ...] = ()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-import yaml
-
 import feature_store
 import ray_jobs
 import registry
@@ -160,6 +158,6 @@ def _run_info() -> RunInfo:
     return RunInfo(
         run_id=context.run_id,
         flow=context.flow,
-        config_yaml=yaml.safe_dump(context.config, sort_keys=False),
+        config_yaml=context.config_yaml,
         config_digest=context.config_digest,
     )

@@ -53,8 +53,13 @@ class MarkedClient(ABC):
         with self._submitting:
             if markers.done() or markers.heartbeat() or markers.stop_request():
                 return
-            markers.intend(spec)
-            self._submit_to_ray(spec)
+            is_new = markers.intend(spec)
+            try:
+                self._submit_to_ray(spec)
+            except RayUnreachable:
+                # A job submitted earlier may be in that Ray all the same: it is not failed.
+                if is_new:
+                    raise
 
     def status(self, job_id: str) -> JobStatus:
         """What is known of the job now. Raises RayUnreachable when nobody can tell."""

@@ -70,9 +70,9 @@ class JobMarkers:
         self.job_id = job_id
         self.store = artifacts.child(f"jobs/{job_id}")
 
-    def intend(self, spec: JobSpec) -> None:
-        """Writes the intent; a first one stays as it is."""
-        self.store.create_text("spec.json", spec.to_json())
+    def intend(self, spec: JobSpec) -> bool:
+        """Writes the intent; says whether it is new, for a first one stays as it is."""
+        return self.store.create_text("spec.json", spec.to_json())
 
     def spec(self) -> JobSpec:
         """The intent; `JobNotKnown` when there is none."""

@@ -11,7 +11,8 @@ _NAME = rf"[\w.-]*(?:{_WORDS})[\w.-]*"
 _IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/@\s'\"]+@", re.IGNORECASE)
 # `name: value` and `name=value`, as in YAML, JSON and .env files.
 _BY_NAME = re.compile(
-    rf"(?P<name>(?P<quote>['\"]?){_NAME}(?P=quote)\s*[:=]\s*)(?!\s*$)[^\n,}}]+",
+    rf"(?P<name>(?P<quote>['\"]?){_NAME}(?P=quote)[ \t]*[:=][ \t]*)"
+    r"(?:\"[^\"\n]*\"|'[^'\n]*'|\S[^\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _IS_NAME = re.compile(rf"^{_NAME}$", re.IGNORECASE)

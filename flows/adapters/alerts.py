@@ -8,6 +8,7 @@ raises: what could not be delivered is in the deliveries that come back, without
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -154,7 +155,7 @@ def _deliver(alert: Alert, url: str) -> Delivery:
         problem = f"{type(error).__name__}: {error}"
     if problem is None:
         return Delivery(channel=channel, delivered=True)
-    return Delivery(channel=channel, delivered=False, problem=_without(revealed, problem))
+    return Delivery(channel=channel, delivered=False, problem=_without(revealed, problem, channel))
 
 
 def _send(alert: Alert, url: str) -> str | None:
@@ -166,7 +167,7 @@ def _send(alert: Alert, url: str) -> str | None:
         "halted": apprise.NotifyType.WARNING,
     }
     service = apprise.Apprise()
-    with apprise.LogCapture(level=apprise.logging.WARNING) as said:
+    with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as said:
         if not service.add(url):
             return "this is no URL of a service that Apprise knows"
         done = service.notify(
@@ -189,9 +190,10 @@ def _channel(url: str) -> str:
     return f"{parts.scheme}://{host}"
 
 
-def _without(url: str, text: str) -> str:
-    """`text` in one line, without any part of `url` that may be secret."""
-    parts = {part for part in re.split(r"[/:@?&=#,;+]+", url) if len(part) >= _SECRET_LENGTH}
+def _without(url: str, text: str, shown: str) -> str:
+    """`text` in one line, without any part of `url` that may be secret and is not in `shown`."""
+    parts = set(re.split(r"[/:@?&=#,;+]+", url)) - set(re.split(r"[/:]+", shown))
+    parts = {part for part in parts if len(part) >= _SECRET_LENGTH}
     for part in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
         text = text.replace(part, "***")
     return mask(" ".join(text.split()))

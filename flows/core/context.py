@@ -21,7 +21,8 @@ class TaskContext:
     attempt: int  # 1 for the first try
     attempt_id: str  # unique over all runs; what the attempt writes carries it
     config_text: str  # the run's resolved config, JSON
-    config_digest: str = ""  # of the config, as it is shown and compared
+    config_yaml: str = ""  # the same, as it is shown and compared
+    config_digest: str = ""  # sha256 of what of it the result depends on
 
     @cached_property
     def config(self) -> dict[str, Any]:

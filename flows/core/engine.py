@@ -170,6 +170,7 @@ class Engine:
             function=node.function,
             arguments=claim.arguments,
             config=claim.config,
+            config_yaml=claim.config_yaml,
             config_digest=claim.config_digest,
             log=self._log(attempt),
             call=self.calls(claim.flow, node.key) if self.calls else None,

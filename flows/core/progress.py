@@ -42,8 +42,9 @@ class Progress(RunState):
         config: Any,
         tasks: Iterable[TaskRun],
         attempts: Iterable[Attempt] = (),
+        config_yaml: str = "",
     ) -> None:
-        super().__init__(run, graph, config, tasks, attempts)
+        super().__init__(run, graph, config, tasks, attempts, config_yaml)
         self._undecided: deque[str] = deque()
 
     # ------------------------------------------------------------------ stimuli

@@ -67,10 +67,12 @@ class RunState:
         config: Any,
         tasks: Iterable[TaskRun],
         attempts: Iterable[Attempt] = (),
+        config_yaml: str = "",
     ) -> None:
         self.run = run
         self.graph = graph
         self.config = config
+        self.config_yaml = config_yaml
         self.tasks = {task.key: task for task in tasks}
         self.attempts = {a.key: a for a in attempts if a.status is AttemptStatus.RUNNING}
         self.base_seq = run.seq  # what the store must still hold for the changes to be valid

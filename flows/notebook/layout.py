@@ -17,7 +17,7 @@ SWEEPS = 8
 ROW_GAP = 18.0
 COLUMN_GAP = 46.0
 BEND_GAP = 8.0
-LIGHT = 0.05
+LIGHT = 0.01
 """What a line that others imply weighs: it goes round what the flow mainly does."""
 
 Point = tuple[float, float]

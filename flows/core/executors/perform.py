@@ -120,6 +120,7 @@ def _context(work: Work) -> TaskContext:
         attempt=work.number,
         attempt_id=work.attempt_id,
         config_text=work.config,
+        config_yaml=work.config_yaml,
         config_digest=work.config_digest,
     )
 

@@ -22,7 +22,8 @@ class Work:
     function: str  # dotted path of the task, `flows.retrain:train`
     arguments: str  # JSON object: parameter -> value
     config: str = "{}"  # the run's resolved config, JSON
-    config_digest: str = ""  # of the config, as it is shown and compared
+    config_yaml: str = ""  # the same, as it is shown and compared
+    config_digest: str = ""  # sha256 of what of it the result depends on
     log: str | None = None  # file that takes what the task prints and logs; appended to
     # The function itself, for executors in this process (notebooks define tasks in __main__).
     call: Callable[..., Any] | None = field(default=None, compare=False, repr=False)

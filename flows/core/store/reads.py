@@ -70,7 +70,9 @@ class ReadStore:
         """The run of the same flow before this one; None for the first."""
         query = (
             select(_run)
-            .where(_run.c.flow == run.flow, _run.c.created_at <= run.created_at, _run.c.id != run.id)
+            .where(
+                _run.c.flow == run.flow, _run.c.created_at <= run.created_at, _run.c.id != run.id
+            )
             .order_by(_run.c.created_at.desc(), _run.c.id.desc())
             .limit(1)
         )

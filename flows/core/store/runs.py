@@ -63,6 +63,7 @@ class Claim:
     flow: str
     arguments: str  # JSON object
     config: str  # JSON
+    config_yaml: str
     config_digest: str
 
 
@@ -138,8 +139,8 @@ class RunStore:
         with self._database.write() as connection:
             if writes.by_key(connection, new.flow, new.key) is not None:
                 return None
-            progress = Progress(run, new.graph, new.config, tasks)
-            writes.insert_run(connection, progress, created, new.config_yaml)
+            progress = Progress(run, new.graph, new.config, tasks, config_yaml=new.config_yaml)
+            writes.insert_run(connection, progress, created)
             progress.begin(created.at)
             writes.write(connection, progress)
             return progress
@@ -375,6 +376,7 @@ def _claim_of(progress: Progress, attempt: Attempt, arguments: str) -> Claim:
         flow=progress.run.flow,
         arguments=arguments,
         config=progress.config_text,
+        config_yaml=progress.config_yaml,
         config_digest=progress.run.config_digest,
     )
 

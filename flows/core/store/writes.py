@@ -33,6 +33,7 @@ def read(connection: Connection, run_id: str) -> Progress:
         values.loads(definition.config),
         [rows.task_from(r) for r in tasks],
         live_attempts(connection, run_id),
+        definition.config_yaml,
     )
 
 
@@ -63,9 +64,7 @@ def _write_rows(connection: Connection, changes: Changes) -> None:
         connection.execute(_INSERT_EVENT, [rows.event_row(e) for e in changes.events])
 
 
-def insert_run(
-    connection: Connection, progress: Progress, created: Event, config_yaml: str
-) -> None:
+def insert_run(connection: Connection, progress: Progress, created: Event) -> None:
     """A new run with its definition, its tasks and its first event."""
     run = progress.run
     connection.execute(_INSERT_RUN, rows.run_row(run))
@@ -75,7 +74,7 @@ def insert_run(
             "run_id": run.id,
             "graph": values.dumps(progress.graph),
             "config": progress.config_text,
-            "config_yaml": config_yaml,
+            "config_yaml": progress.config_yaml,
         },
     )
     connection.execute(_INSERT_TASK, [rows.task_row(task) for task in progress.tasks.values()])

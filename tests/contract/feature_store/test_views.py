@@ -82,7 +82,7 @@ def test_without_a_schema_the_first_append_decides(
 
 def test_an_unknown_view_names_the_nearest(store: FeatureStore, rows: Rows) -> None:
     for action in (store.view, store.latest_version, store.snapshot, store.history):
-        with pytest.raises(UnknownView, match="'metre'.*did you mean 'meter'") as caught:
+        with pytest.raises(UnknownView, match=r"'metre'.*did you mean 'meter'") as caught:
             action("metre")
         assert caught.value.permanent
     with pytest.raises(UnknownView):
@@ -109,7 +109,7 @@ def test_a_view_over_columns_that_the_table_lacks_is_refused(
     config: FeatureStoreConfig, view: FeatureView, rows: Rows
 ) -> None:
     store = connect(config)
-    with pytest.raises(UnknownColumn, match="'lod'.*did you mean 'load'"):
+    with pytest.raises(UnknownColumn, match=r"'lod'.*did you mean 'load'"):
         store.create(replace(view, features=("lod",)), rows(1).schema)
     with pytest.raises(InvalidView, match="event time load is double, not a timestamp"):
         store.create(replace(view, event_time="load", features=()), rows(1).schema)

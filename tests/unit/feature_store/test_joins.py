@@ -148,11 +148,11 @@ def test_an_empty_right_table_gives_nulls_of_its_types() -> None:
 
 def test_an_unknown_column_names_its_side_and_the_nearest() -> None:
     spine, right = table([1], [START], load=[1.0]), table([1], [START], value=[1.0])
-    with pytest.raises(UnknownColumn, match="the right table.*'valu'; did you mean 'value'"):
+    with pytest.raises(UnknownColumn, match=r"the right table.*'valu'; did you mean 'value'"):
         point_in_time_join(
             spine, right, entities=["id"], spine_time="at", right_time="at", columns=["valu"]
         )
-    with pytest.raises(UnknownColumn, match="the spine table.*'when'"):
+    with pytest.raises(UnknownColumn, match=r"the spine table.*'when'"):
         point_in_time_join(
             spine, right, entities=["id"], spine_time="when", right_time="at", columns=["value"]
         )

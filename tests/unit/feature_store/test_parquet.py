@@ -67,9 +67,10 @@ def killed_after(action: Callable[..., Any]) -> Callable[..., None]:
 def test_an_append_killed_before_its_manifest_leaves_nothing_to_see(
     store: FeatureStore, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr("feature_store.parquet.os.link", killed)
-        store.append("meter", rows(2), key="monday")
+        with pytest.raises(KeyboardInterrupt):
+            store.append("meter", rows(2), key="monday")
     assert len(list((table / "data").glob("*.parquet"))) == 1
     assert store.latest_version("meter") == 0
     assert store.snapshot("meter").rows == 0
@@ -82,9 +83,10 @@ def test_an_append_killed_after_its_manifest_is_one_whole_version(
 ) -> None:
     import os
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr("feature_store.parquet.os.link", killed_after(os.link))
-        store.append("meter", rows(2), key="monday")
+        with pytest.raises(KeyboardInterrupt):
+            store.append("meter", rows(2), key="monday")
     assert store.snapshot("meter").rows == 2
     assert store.append("meter", rows(2), key="monday") == 1
     assert store.snapshot("meter").rows == 2

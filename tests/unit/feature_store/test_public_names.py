@@ -6,13 +6,40 @@ from dataclasses import fields, is_dataclass
 
 import feature_store
 
-NAMES = """
-AppendConflict CheckReport CheckResult ChecksConfig DamagedFile ExclusionLost ExtraColumns
-FeatureStore FeatureStoreConfig FeatureStoreError FeatureView InvalidConfig InvalidView Part Range
-SchemaMismatch Scope Snapshot StoreUnavailable UndeclaredView UnknownColumn UnknownVersion
-UnknownView UnsupportedTable Version VersionGone ViewExists Watermark Watermarks connect
-point_in_time_join run_checks
-""".split()
+NAMES = [
+    "AppendConflict",
+    "CheckReport",
+    "CheckResult",
+    "ChecksConfig",
+    "DamagedFile",
+    "ExclusionLost",
+    "ExtraColumns",
+    "FeatureStore",
+    "FeatureStoreConfig",
+    "FeatureStoreError",
+    "FeatureView",
+    "InvalidConfig",
+    "InvalidView",
+    "Part",
+    "Range",
+    "SchemaMismatch",
+    "Scope",
+    "Snapshot",
+    "StoreUnavailable",
+    "UndeclaredView",
+    "UnknownColumn",
+    "UnknownVersion",
+    "UnknownView",
+    "UnsupportedTable",
+    "Version",
+    "VersionGone",
+    "ViewExists",
+    "Watermark",
+    "Watermarks",
+    "connect",
+    "point_in_time_join",
+    "run_checks",
+]
 
 
 def test_the_public_names_are_these() -> None:

@@ -10,7 +10,7 @@ from registry.metrics import find_metric, scored
 RESAMPLING = Resampling(confidence=0.95, resamples=2000, seed=3)
 
 
-def numbers(name: str, errors: np.ndarray):  # noqa: ANN201
+def numbers(name: str, errors: np.ndarray):
     return scored(name, np.zeros(len(errors)), errors)
 
 

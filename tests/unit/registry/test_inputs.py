@@ -24,13 +24,13 @@ def test_an_array_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("form", [as_array, as_frame])
-def test_a_missing_column_is_named_with_the_nearest_one(form) -> None:  # noqa: ANN001
+def test_a_missing_column_is_named_with_the_nearest_one(form) -> None:
     table = pa.table({"amount": [1]})
-    with pytest.raises(MissingFeature, match="no column 'amuont'.*did you mean 'amount'"):
+    with pytest.raises(MissingFeature, match=r"no column 'amuont'.*did you mean 'amount'"):
         form(table, ("amuont",))
 
 
 @pytest.mark.parametrize("form", [as_array, as_frame])
-def test_an_array_of_another_width_is_refused(form) -> None:  # noqa: ANN001
+def test_an_array_of_another_width_is_refused(form) -> None:
     with pytest.raises(MissingFeature, match=r"shape \(2, 3\).*2 features"):
         form(np.ones((2, 3)), ("a", "b"))

@@ -3,6 +3,7 @@
 import multiprocessing
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -132,10 +133,8 @@ def test_many_threads_take_one_epoch_once(ledger: Ledger) -> None:
 
     def race(name: str) -> None:
         start.wait()
-        try:
+        with suppress(EpochTaken):
             won.append(ledger.append(change(name), 0).version)
-        except EpochTaken:
-            pass
 
     threads = [threading.Thread(target=race, args=(str(n),)) for n in range(8)]
     for thread in threads:

@@ -11,6 +11,7 @@ from registry.secrets import redact, redact_text
         ("url: postgresql://me:pw@host/db", "url: postgresql://***@host/db"),
         ("uri: sqlite:///home/mlflow.db", "uri: sqlite:///home/mlflow.db"),
         ("password: hunter2", "password: ***"),
+        ("password: a, b", "password: ***"),
         ("  smtp_password: hunter2\n  port: 25", "  smtp_password: ***\n  port: 25"),
         ('{"api_key": "k", "rows": 5}', '{"api_key": ***, "rows": 5}'),
         ("hook: https://hooks.slack.com/services/T/B/X", "hook: https://hooks.slack.com/***"),

@@ -1,0 +1,45 @@
+# The developer's whole interface. Everything is built in .venv; python3 (3.11+) and make suffice.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check bench fmt lock torch clean
+
+demo: $(READY)          ## the main job: five nights of a training loop, on real data
+	$(BIN)/ratchet demo
+
+test: $(READY)          ## every test that needs nothing but this machine
+	$(BIN)/pytest
+
+check: $(READY)         ## style, types, import contracts, and the project's own flows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/ratchet check
+
+bench: $(READY)         ## every figure that the README states, measured here and now
+	$(BIN)/python -m benchmarks
+
+fmt: $(READY)           ## format, and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+torch: $(READY)         ## the PyTorch trainer's dependency, for its tests
+	$(BIN)/pip install --quiet --disable-pip-version-check "torch==2.13.0"
+
+lock: $(READY)          ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate \
+	  --group pyproject.toml:dev --extra notebook --extra postgres --extra xgboost \
+	  pyproject.toml -o requirements.lock
+
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ratchet needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $(READY)
+
+clean:                  ## remove what was built; runs and models in .ratchet stay
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

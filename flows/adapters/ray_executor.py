@@ -1,0 +1,267 @@
+"""Attempts as Ray jobs: the core's executor over a `ray_jobs` client."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flows.core.executors.perform import describe, outcome_from_text, work_to_text
+from flows.core.executors.protocol import Deliver, Outcome, OutcomeKind, Work
+from flows.core.records import ErrorInfo
+from ray_jobs import (
+    JobError,
+    JobSpec,
+    JobState,
+    JobStatus,
+    RayClient,
+    RayJobError,
+    RayUnreachable,
+)
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.5  # between two copies of the jobs' logs to the attempts' log files
+_PASSES = 10  # from one look at jobs that Ray may have forgotten to the next
+
+
+@dataclass
+class _Live:
+    """A job that was started or adopted here, and has not been delivered."""
+
+    attempt_id: str
+    spec: JobSpec
+    log: Path | None
+    submitted: bool = False
+    copied: int | None = None  # bytes of the job's log that are in the attempt's log file
+
+
+class RayExecutor:
+    """Runs each attempt as one Ray job, whose id is derived from the attempt's.
+
+    - Ray is reached, or started, with the first attempt; `start` never waits for it.
+    - A job that nobody works on any more is delivered as LOST; one that Ray forgot before it
+      started is submitted again under its id.
+    - On a cluster the jobs outlive this process, also a `close`; an embedded Ray ends with it.
+    """
+
+    name = "ray"
+    kills = True
+
+    def __init__(
+        self,
+        connect: Callable[[], RayClient],
+        *,
+        import_paths: tuple[str, ...] = (),
+        slots: int = 16,
+    ) -> None:
+        self.slots = slots
+        self._connect = connect
+        self._import_paths = import_paths
+        self._client: RayClient | None = None
+        self._deliver: Deliver | None = None
+        self._live: dict[str, _Live] = {}  # by job id
+        self._lock = threading.Lock()
+        self._work = threading.Event()
+        self._closing = threading.Event()
+        self._calls: ThreadPoolExecutor | None = None
+        self._monitor: threading.Thread | None = None
+
+    @property
+    def survives(self) -> bool:
+        """Whether work goes on when this process dies."""
+        return self._ray.survives
+
+    @property
+    def _ray(self) -> RayClient:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def open(self, deliver: Deliver) -> None:
+        """Take the function that receives outcomes."""
+        self._deliver = deliver
+        self._closing.clear()
+        self._calls = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-calls")
+        self._monitor = threading.Thread(target=self._watch, name="ray-monitor", daemon=True)
+        self._monitor.start()
+
+    def start(self, work: Work) -> None:
+        """Submit `work` as a job, or adopt the job that has it."""
+        spec = job_spec(work, self._import_paths, self._ray.config.heartbeat_s)
+        with self._lock:
+            if spec.id in self._live:
+                return
+            log = Path(work.log) if work.log else None
+            self._live[spec.id] = _Live(attempt_id=work.attempt_id, spec=spec, log=log)
+        self._call(self._submit, spec)
+
+    def stop(self, attempt_id: str, grace: float) -> None:
+        """Ask for the end of an attempt; after `grace` seconds it is ended by force."""
+        self._call(self._stop, job_id(attempt_id), grace)
+
+    def warm(self) -> None:
+        """Begin to start an embedded Ray, when it is known that a run will need it."""
+        self._ray.warm()
+
+    def close(self) -> None:
+        """End an embedded Ray with its jobs; let go of a cluster, whose jobs go on."""
+        self._closing.set()
+        self._work.set()
+        if self._client is not None:
+            self._client.wake()
+        if self._monitor is not None:
+            self._monitor.join()
+        if self._calls is not None:
+            self._calls.shutdown()
+        if self._client is not None:
+            self._client.close()
+
+    # ------------------------------------------------------------------ inside
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Run what may take seconds (Ray starts, a cluster answers) beside the engine."""
+        if self._calls is None:
+            raise RuntimeError("the Ray executor is used before open()")
+        self._calls.submit(function, *arguments)
+
+    def _submit(self, spec: JobSpec) -> None:
+        try:
+            self._ray.submit(spec)
+        except Exception as error:
+            self._end(spec.id, error)
+            return
+        with self._lock:
+            if (live := self._live.get(spec.id)) is not None:
+                live.submitted = True
+        self._work.set()
+        self._ray.wake()
+
+    def _stop(self, job: str, grace: float) -> None:
+        try:
+            self._ray.stop(job, grace)
+        except RayJobError as error:
+            _log.warning("The job %s cannot be asked to stop: %s", job, error)
+        self._ray.wake()
+
+    def _watch(self) -> None:
+        passes = 0
+        while not self._closing.is_set():
+            with self._lock:
+                submitted = [job for job, live in self._live.items() if live.submitted]
+            if not submitted:
+                self._work.wait()
+                self._work.clear()
+                continue
+            passes += 1
+            try:
+                self._pass(submitted, look_for_forgotten=passes % _PASSES == 0)
+            except (RayJobError, OSError) as error:
+                _log.warning("Ray jobs cannot be watched now: %s", error)
+                self._closing.wait(_LOOK_S)
+
+    def _pass(self, submitted: list[str], *, look_for_forgotten: bool) -> None:
+        """Deliver what has ended, copy logs, and submit again what Ray forgot."""
+        for job in self._ray.wait(submitted, _LOOK_S):
+            self._end(job)
+        for job in submitted:
+            self._copy_log(job)
+        if not look_for_forgotten:
+            return
+        for job in submitted:
+            live = self._live.get(job)
+            try:
+                if live is not None and self._ray.status(job).state is JobState.UNKNOWN:
+                    self._ray.submit(live.spec)
+            except RayUnreachable as error:
+                _log.warning("The job %s cannot be asked for: %s", job, error)
+
+    def _end(self, job: str, error: Exception | None = None) -> None:
+        live = self._live.get(job)
+        if live is None or self._deliver is None:
+            return
+        if error is None:
+            self._copy_log(job)
+            outcome = outcome_of(live.attempt_id, self._ray.status(job))
+        else:
+            outcome = _failed(live.attempt_id, describe(error))
+        with self._lock:
+            if self._live.pop(job, None) is None:
+                return
+        self._deliver(outcome)
+
+    def _copy_log(self, job: str) -> None:
+        """Bring the attempt's log file up to date; a file that is there was begun before."""
+        live = self._live.get(job)
+        if live is None or live.log is None:
+            return
+        if live.copied is None:
+            live.copied = live.log.stat().st_size if live.log.exists() else 0
+        chunk = self._ray.logs(job, live.copied)
+        if chunk.text:
+            live.log.parent.mkdir(parents=True, exist_ok=True)
+            with live.log.open("ab") as file:
+                file.write(chunk.text.encode())
+            live.copied = chunk.offset
+
+
+def job_id(attempt_id: str) -> str:
+    """The submission id of an attempt: the same text where that can name a file, else close to it.
+
+    `r7f3.extract[3].1` becomes `r7f3.extract.3.1`; no task key holds a dot, so none collides.
+    """
+    plain = re.sub(r"\[(\w+)\]", r".\1", attempt_id)
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", plain):
+        return plain
+    digest = hashlib.sha256(attempt_id.encode()).hexdigest()[:12]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"j{plain}")[:180] + f"-{digest}"
+
+
+def job_spec(work: Work, import_paths: tuple[str, ...], heartbeat_s: float) -> JobSpec:
+    """The Ray job that performs `work`, named for people."""
+    return JobSpec(
+        id=job_id(work.attempt_id),
+        name=f"{work.flow} · {work.task} · run {work.run_id}",
+        entrypoint="flows.core.executors.perform:perform_text",
+        payload=work_to_text(replace(work, log=None)),
+        metadata=(
+            ("flow", work.flow),
+            ("task", work.task),
+            ("run", work.run_id),
+            ("attempt", str(work.number)),
+        ),
+        import_paths=import_paths,
+        heartbeat_s=heartbeat_s,
+    )
+
+
+def outcome_of(attempt_id: str, status: JobStatus) -> Outcome:
+    """What the end of a job means for its attempt."""
+    error = status.error or JobError(type="JobLost", message="The job left no result.")
+    if status.state is JobState.SUCCEEDED:
+        return outcome_from_text(status.result or "")
+    if status.state is JobState.FAILED:
+        return _failed(
+            attempt_id,
+            ErrorInfo(
+                type=error.type,
+                message=error.message,
+                kinds=error.kinds,
+                trace=error.trace,
+                hint=error.hint,
+                permanent=error.permanent,
+            ),
+        )
+    stopped = status.state is JobState.STOPPED
+    kind = OutcomeKind.STOPPED if stopped else OutcomeKind.LOST
+    return Outcome(attempt_id=attempt_id, kind=kind, reason=error.message)
+
+
+def _failed(attempt_id: str, error: ErrorInfo) -> Outcome:
+    return Outcome(attempt_id=attempt_id, kind=OutcomeKind.FAILED, error=error)

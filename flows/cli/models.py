@@ -1,0 +1,188 @@
+"""`ratchet champion`, `ledger` and `rollback`: which model is live, and why."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from flows.cli.documents import champion_json, entry_json
+from flows.cli.installation import connected_registry, opened, whoami
+from flows.cli.wording import ago, console, print_json, table
+from flows.core.clock import SystemClock
+from flows.core.errors import NotFound, Refused
+from registry import ChampionStatus, LedgerEntry, Registry
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+By = Annotated[str | None, typer.Option(help="Who does it, for the record. Default: you.")]
+
+
+def champion(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Argument(help="Default: every model.")] = None,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Accept the champion that somebody else set.")
+    ] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Undo what somebody else set.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Show which version of a model is live, since when, and whether MLflow agrees."""
+    if (adopt or restore) and model is None:
+        raise Refused("--adopt and --restore need a model", hint="ratchet champion MODEL --adopt")
+    if adopt and restore:
+        raise Refused("--adopt and --restore contradict each other", hint="choose one of them")
+    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+        if model is None:
+            found = [registry.champion(name) for name in registry.ledger_models()]
+            if as_json:
+                print_json([champion_json(status) for status in found])
+            else:
+                _say_champions(found)
+            return
+        _refuse_unknown(registry, model)
+        now, actor = ratchet.clock.now(), by or whoami()
+        if adopt:
+            said = reason or "accepted on the command line"
+            registry.adopt(model, actor=actor, reason=said, now=now)
+        if restore:
+            said = reason or "restored on the command line"
+            registry.restore(model, actor=actor, reason=said, now=now)
+        status = registry.champion(model)
+        if as_json:
+            print_json(champion_json(status))
+        else:
+            _say_champion(status)
+
+
+def ledger(
+    context: typer.Context,
+    model: Model,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check that no entry was altered or removed.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Show every change of a model's champion: who, when, and why."""
+    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+        _refuse_unknown(registry, model)
+        entries = registry.entries(model)
+        if as_json:
+            print_json([entry_json(entry) for entry in entries])
+        else:
+            _say_entries(entries)
+        return _verified(registry, model, len(entries)) if verify else 0
+
+
+def rollback(
+    context: typer.Context,
+    model: Model,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Default: the champion before.")
+    ] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Make an earlier version of a model live again."""
+    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+        _refuse_unknown(registry, model)
+        entry = registry.rollback(
+            model, to, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
+        )
+        if as_json:
+            print_json(entry_json(entry))
+            return
+        say = console()
+        before = f" instead of {entry.previous_version}" if entry.previous_version else ""
+        say.print(f"{model}: version {entry.version} is live{before} (epoch {entry.epoch})")
+        say.print(Text(f"next: ratchet ledger {model}", "dim"))
+
+
+def _refuse_unknown(registry: Registry, model: str) -> None:
+    """A model without a history is unknown unless it is registered."""
+    known = registry.ledger_models()
+    if model in known or registry.models.versions(model):
+        return
+    close = get_close_matches(model, known, n=1)
+    raise NotFound(
+        f"there is no model {model}" + (f"; did you mean {close[0]}?" if close else ""),
+        hint="see them: ratchet champion" if known else "train one: ratchet run retrain",
+    )
+
+
+def _verified(registry: Registry, model: str, entries: int) -> int:
+    broken = registry.verify(model)
+    say = console(stderr=True)
+    if broken is None:
+        say.print(f"the ledger of {model} is whole: {entries} entries, every hash fits")
+        return 0
+    say.print(f"error: the ledger of {model} is broken at epoch {broken.epoch}: {broken.reason}")
+    say.print("  next: restore the ledger's database from a backup, and find out who wrote to it")
+    return 1
+
+
+def _say_champion(status: ChampionStatus) -> None:
+    say = console()
+    if status.version is None:
+        say.print(f"{status.model} has no champion yet; next: ratchet run retrain")
+    else:
+        since = ago(status.at, NOW)
+        say.print(
+            Text.assemble(
+                (status.model, "bold"),
+                f" version {status.version} is live since {since} (epoch {status.epoch}, ",
+                f"{status.action} by run {status.run_id})" if status.run_id else f"{status.action})",
+            )
+        )
+        if status.reason:
+            say.print(Text(status.reason, "dim"), soft_wrap=True)
+    if status.outsider is not None:
+        took = "removed the alias" if status.outsider == "none" else f"set it to {status.outsider}"
+        say.print(Text(f"somebody else changed the alias in MLflow: {took}", "yellow"))
+        say.print(Text(f"next: ratchet champion {status.model} --adopt, or --restore", "dim"))
+    elif not status.settled and status.version is not None:
+        say.print(Text("pending: MLflow's alias was not seen to match yet", "yellow"))
+        say.print(Text(f"next: ratchet ledger {status.model}", "dim"))
+
+
+def _say_champions(found: list[ChampionStatus]) -> None:
+    say, now = console(), NOW
+    if not found:
+        say.print("no model has a champion yet; next: ratchet run retrain")
+        return
+    lines = table("model", "version", "epoch", "since", "state", "reason")
+    for status in found:
+        state = f"outsider: {status.outsider}" if status.outsider else ""
+        lines.add_row(
+            status.model,
+            status.version or "",
+            str(status.epoch),
+            Text(ago(status.at, now), "dim"),
+            Text(state or ("settled" if status.settled else "pending"), "yellow" if state else ""),
+            Text(status.reason or ""),
+        )
+    say.print(lines)
+
+
+def _say_entries(entries: tuple[LedgerEntry, ...]) -> None:
+    say, now = console(), NOW
+    lines = table("epoch", "version", "action", "when", "by", "hash", "reason", fold=("reason",))
+    for entry in entries:
+        pending = "" if entry.settled_at else " (pending)"
+        lines.add_row(
+            str(entry.epoch),
+            entry.version,
+            f"{entry.action.value}{pending}",
+            Text(ago(entry.at, now), "dim"),
+            entry.actor,
+            Text(entry.hash[:10], "dim"),
+            Text(entry.reason),
+        )
+    say.print(lines)

@@ -1,0 +1,239 @@
+"""How a run goes on, in the terminal: one line per task, redrawn; or plain lines in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from flows.cli.driving import View
+from flows.cli.wording import COLOURS, between, duration, mark
+from flows.core.clock import Clock
+from flows.core.graph import Graph, child_index, node_key
+from flows.core.records import Event, Run, TaskRun, TaskStatus
+from flows.core.service import Service
+
+ROOM = 8
+"""Lines of the terminal that the tasks leave to the rest."""
+LOOK = 0.25
+"""Seconds between two reads of the run; in between only the clocks move."""
+
+
+def view_of(service: Service, clock: Clock, run: Run, console: Console) -> View:
+    """The view that fits the console."""
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveView(service, clock, run, console)
+    return PlainView(service, run, console)
+
+
+class LiveView:
+    """The tasks of a run, redrawn in place."""
+
+    def __init__(self, service: Service, clock: Clock, run: Run, console: Console) -> None:
+        self._service = service
+        self._clock = clock
+        self._run_id = run.id
+        self._console = console
+        self._detail = service.show(run.id)
+        self._read_at = clock.now()
+        self._note = ""
+        self._spinner = Spinner("dots" if not console.options.ascii_only else "line")
+        self._live = Live(
+            console=console, auto_refresh=False, transient=False, vertical_overflow="crop"
+        )
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        self.refresh()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live.is_started:
+            self._note = ""
+            self._read()
+            self._draw()
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Say something below the tasks."""
+        self._note = text
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Draw the run as it is now."""
+        if (self._clock.now() - self._read_at).total_seconds() >= LOOK:
+            self._read()
+        self._draw()
+
+    def _read(self) -> None:
+        self._detail = self._service.show(self._run_id)
+        self._read_at = self._clock.now()
+
+    def _draw(self) -> None:
+        self._live.update(self._picture(self._clock.now()), refresh=True)
+
+    def _picture(self, now: datetime) -> RenderableType:
+        run = self._detail.run
+        took = duration(between(run.started_at, run.ended_at or now))
+        head = Text.assemble(
+            (run.flow, "bold"),
+            (f"  {run.id}  ", "dim"),
+            (run.status.value, COLOURS.get(run.status, "")),
+            (f"  {took}", "dim"),
+        )
+        foot = self._note or ("" if run.status.ended else "Ctrl-C cancels the run")
+        lines: list[RenderableType] = [head, self._tasks(now)]
+        if foot:
+            lines.append(Text(foot, style="yellow" if self._note else "dim"))
+        return Group(*lines)
+
+    def _tasks(self, now: datetime) -> Table:
+        found = Table.grid(padding=(0, 2, 0, 0))
+        found.add_column(width=1)
+        found.add_column(no_wrap=True, max_width=32, overflow="ellipsis")
+        found.add_column(justify="right", no_wrap=True)
+        found.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        shown, left_out = _that_fit(rows_of(self._detail.graph, self._detail.tasks), self._console)
+        for row in shown:
+            sign: RenderableType = Text(mark(row.status, self._console), COLOURS[row.status])
+            if row.status is TaskStatus.RUNNING:
+                self._spinner.style = COLOURS[row.status]
+                sign = self._spinner.render(self._console.get_time())
+            style = "dim" if row.status in _QUIET else ""
+            took = duration(between(row.started, row.ended or now)) if row.started else ""
+            found.add_row(sign, Text(row.name, style), Text(took, "dim"), Text(row.remark, "dim"))
+        if left_out:
+            found.add_row("", Text(f"and {left_out} more", "dim"), "", "")
+        return found
+
+
+_QUIET = (TaskStatus.PENDING, TaskStatus.READY, TaskStatus.SKIPPED)
+
+
+class Row:
+    """What one line says about a task."""
+
+    def __init__(self, task: TaskRun, children: Sequence[TaskRun]) -> None:
+        self.name = task.key
+        self.status = task.status
+        starts = [c.started_at for c in (task, *children) if c.started_at]
+        self.started = min(starts, default=None)
+        self.ended = task.ended_at
+        self.remark = _remark(task, children)
+
+
+def rows_of(graph: Graph, tasks: Sequence[TaskRun]) -> list[Row]:
+    """A line for each task of the flow; mapped children are counted in their parent's."""
+    children: dict[str, list[TaskRun]] = {node.key: [] for node in graph.nodes}
+    for task in tasks:
+        if child_index(task.key) is not None:
+            children[node_key(task.key)].append(task)
+    return [Row(task, children[task.key]) for task in tasks if child_index(task.key) is None]
+
+
+def _remark(task: TaskRun, children: Sequence[TaskRun]) -> str:
+    parts = []
+    if children:
+        ended = sum(child.status.ended for child in children)
+        parts.append(f"{ended} of {len(children)}")
+    if task.attempt > 1:
+        parts.append(f"attempt {task.attempt}")
+    if task.reason:
+        parts.append(" ".join(task.reason.split()))
+    return " · ".join(parts)
+
+
+def _that_fit(rows: list[Row], console: Console) -> tuple[list[Row], int]:
+    """The rows that have room in the terminal: what moves or went wrong goes first."""
+    room = max(3, console.height - ROOM)
+    if len(rows) <= room:
+        return rows, 0
+    urgency = {TaskStatus.SUCCEEDED: 1, TaskStatus.SKIPPED: 2, TaskStatus.PENDING: 3}
+    ranked = sorted(range(len(rows)), key=lambda i: urgency.get(rows[i].status, 0))[: room - 1]
+    return [rows[i] for i in sorted(ranked)], len(rows) - len(ranked)
+
+
+class PlainView:
+    """A line for whatever happens, for pipes and log files."""
+
+    def __init__(self, service: Service, run: Run, console: Console) -> None:
+        self._service = service
+        self._run = run
+        self._console = console
+        self._seen = 0
+
+    def __enter__(self) -> PlainView:
+        self._say(f"run {self._run.id} of {self._run.flow}")
+        while self._run.started_at is not None:  # resumed: only what happens from now on
+            old = self._service.events(run_id=self._run.id, after=self._seen)
+            if not old:
+                break
+            self._seen = old[-1].id
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.refresh()
+
+    def note(self, text: str) -> None:
+        """A line."""
+        self._say(text)
+
+    def refresh(self) -> None:
+        """A line for each new event that says something."""
+        for event in self._service.events(run_id=self._run.id, after=self._seen):
+            self._seen = event.id
+            if line := _line(event, self._console):
+                self._say(line)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+
+class SilentView:
+    """Shows nothing."""
+
+    def __enter__(self) -> SilentView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to put away."""
+
+    def refresh(self) -> None:
+        """Nothing to draw."""
+
+    def note(self, text: str) -> None:
+        """Nobody looks."""
+
+
+_SAID = {
+    "task.started": "running",
+    "task.succeeded": "succeeded",
+    "task.reused": "succeeded",
+    "task.halted": "halted",
+    "task.failed": "failed",
+    "task.retry": "retrying",
+    "task.lost": "retrying",
+    "task.cancelled": "cancelled",
+}
+
+
+def _line(event: Event, console: Console) -> str | None:
+    status = _SAID.get(event.kind)
+    if status is None or event.task is None:
+        return None
+    child = child_index(event.task) is not None
+    if child and status not in ("failed", "retrying"):
+        return None
+    words = [f"{event.at:%H:%M:%S}", mark(status, console), event.task]
+    words.append({"task.reused": "reused", "task.lost": "lost"}.get(event.kind, status))
+    if event.attempt and event.attempt > 1:
+        words.append(f"(attempt {event.attempt})")
+    said = event.data.get("error") or event.data.get("reason")
+    return " ".join(words) + (f": {' '.join(str(said).split())}" if said else "")
+
+

@@ -1,0 +1,150 @@
+"""`ratchet run` and `ratchet retry`: start or resume a run, and drive it to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.bootstrap import Ratchet
+from flows.cli.documents import run_json
+from flows.cli.driving import EXIT_CODES, INTERRUPTED, Driver, View, driver
+from flows.cli.ending import say_ending
+from flows.cli.installation import flow_named, for_overrides, for_recorded, opened, whoami
+from flows.cli.progress import SilentView, view_of
+from flows.cli.wording import between, console, duration, marked, print_json, table
+from flows.config import expand
+from flows.core.errors import ConfigError
+from flows.core.flow import Flow
+from flows.core.records import Run
+from flows.settings import ExecutorName
+
+Json = Annotated[bool, typer.Option("--json", help="Print the ended run as JSON on stdout.")]
+Where = Annotated[
+    ExecutorName | None,
+    typer.Option("--executor", help="Where tasks run that do not say it themselves."),
+]
+
+
+def run(
+    context: typer.Context,
+    flow: Annotated[str, typer.Argument(help="Name of a flow, or module:name.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Config values: trainer=xgboost gate.min_effect=0.01")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="What makes the run unique; the same key is the same run.")
+    ] = None,
+    executor: Where = None,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Run every combination: a=1,2 b=range(0,3)")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Start a run of a flow and drive it to its end.
+
+    Exit codes: 0 succeeded or skipped, 3 halted, 1 failed, 130 cancelled, 2 cannot be started.
+    Ctrl-C cancels the run; a second Ctrl-C leaves it to `ratchet retry`.
+    """
+    given = overrides or []
+    with opened(context) as ratchet:
+        found = flow_named(ratchet, flow)
+        if not multirun:
+            return _one(ratchet, found, given, key, executor, as_json)
+        if key is not None:
+            raise ConfigError("one key cannot name several runs", hint="leave out --key, or -m")
+        return _sweep(ratchet, found, expand(given, ratchet.project), executor, as_json)
+
+
+def retry(
+    context: typer.Context,
+    reference: Annotated[str, typer.Argument(metavar="RUN", help="Id, its end, or `last`.")],
+    executor: Where = None,
+    as_json: Json = False,
+) -> int:
+    """Make a run go on from where it was; finished tasks are not run again."""
+    with opened(context) as ratchet:
+        reopened = ratchet.service.retry(reference)
+        place = for_recorded(ratchet, ratchet.service.show(reopened.id))
+        with driver(place, executor) as drives:
+            ended = drives.drive(reopened, _view(place, reopened, as_json))
+        return _told(place, ended, as_json)
+
+
+def _one(
+    ratchet: Ratchet,
+    flow: Flow,
+    overrides: Sequence[str],
+    key: str | None,
+    executor: str | None,
+    as_json: bool,
+) -> int:
+    with for_overrides(ratchet, flow, overrides) as place:
+        started = place.start(flow, overrides, trigger=_trigger(), key=key)
+        if not started.status.ended:  # an earlier run of the same key may have ended long ago
+            with driver(place, executor) as drives:
+                started = drives.drive(started, _view(place, started, as_json))
+        return _told(place, started, as_json)
+
+
+def _sweep(
+    ratchet: Ratchet,
+    flow: Flow,
+    runs: Sequence[Sequence[str]],
+    executor: str | None,
+    as_json: bool,
+) -> int:
+    """Run after run, and a table at the end; stops at the first one that is cancelled."""
+    say = console(stderr=as_json)
+    ended: list[tuple[Sequence[str], Run]] = []
+    for overrides in runs:
+        ratchet.compose(flow, overrides)  # a mistake in the last one is told before the first runs
+    for number, overrides in enumerate(runs, 1):
+        say.print(f"{number} of {len(runs)}: {' '.join(overrides)}", markup=False, style="bold")
+        with for_overrides(ratchet, flow, overrides) as place:
+            started = place.start(flow, overrides, trigger=_trigger())
+            with driver(place, executor) as drives:
+                ended.append((overrides, _driven(drives, place, started, as_json)))
+                if drives.interrupted:
+                    break
+    if as_json:
+        print_json([run_json(run) for _, run in ended])
+    else:
+        _say_sweep(ended, say)
+    codes = [EXIT_CODES[run.status] for _, run in ended]
+    return next((code for code in (INTERRUPTED, 1, 3) if code in codes), 0)
+
+
+def _driven(drives: Driver, place: Ratchet, run: Run, as_json: bool) -> Run:
+    return drives.drive(run, _view(place, run, as_json))
+
+
+def _say_sweep(ended: Sequence[tuple[Sequence[str], Run]], say: Console) -> None:
+    found = table("run", "overrides", "status", "took", "reason", right=("took",), fold=("reason",))
+    for overrides, run in ended:
+        took = duration(between(run.started_at, run.ended_at))
+        found.add_row(run.id, " ".join(overrides), marked(run.status, say), took, run.reason or "")
+    say.print()
+    say.print(found)
+
+
+def _view(ratchet: Ratchet, run: Run, as_json: bool) -> View:
+    """Progress on stdout; with --json on stderr, and only where somebody looks at it."""
+    onto = console(stderr=as_json)
+    if as_json and not onto.is_terminal:
+        return SilentView()
+    return view_of(ratchet.service, ratchet.clock, run, onto)
+
+
+def _told(ratchet: Ratchet, run: Run, as_json: bool) -> int:
+    if as_json:
+        print_json(run_json(run))
+    else:
+        say_ending(ratchet.service.show(run.id), console())
+    return EXIT_CODES[run.status]
+
+
+def _trigger() -> dict[str, str]:
+    return {"kind": "cli", "by": whoami()}

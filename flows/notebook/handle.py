@@ -1,0 +1,279 @@
+"""What `start` gives back: one run, to be watched, waited for, asked and ended."""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import time
+from functools import cached_property
+from typing import Any, NoReturn, get_args, get_type_hints
+
+from flows.core import values
+from flows.core.errors import NotFound, RatchetError, Refused
+from flows.core.flow import Flow
+from flows.core.graph import node_key
+from flows.core.records import Event, Run, RunStatus, TaskRun, TaskStatus
+from flows.core.store.reads import RunDetail
+from flows.notebook.card import card
+from flows.notebook.driver import Driver
+from flows.notebook.logs import LogText, log_of
+from flows.notebook.tasks import TaskView, lasted, tasks_of
+from flows.notebook.view import View, view_of
+from registry import Verdict
+
+LOOK_SECONDS = 1.0
+"""How often a wait looks at the store, in case another process moves the run."""
+
+
+class RunFailed(RatchetError):
+    """The run did not succeed; raised by `raise_for_status` alone."""
+
+
+class RunHandle:
+    """One run of a flow. What it shows is read from the store each time."""
+
+    def __init__(self, run_id: str, flow: Flow, driver: Driver) -> None:
+        self.id = run_id
+        self.flow = flow
+        self._driver = driver
+
+    # ------------------------------------------------------------------ how it stands
+
+    @property
+    def status(self) -> RunStatus:
+        """queued, running, succeeded, halted, failed, cancelled, skipped ..."""
+        return self._run().status
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended as it did, in one sentence."""
+        return self._run().reason
+
+    @property
+    def tasks(self) -> dict[str, TaskView]:
+        """Its tasks by key, in the order of the flow."""
+        return tasks_of(self.detail(), self._driver.ratchet.clock.now())
+
+    def events(self, after: int = 0) -> tuple[Event, ...]:
+        """What happened to it, oldest first, from the event after the id `after` on."""
+        found: list[Event] = []
+        while more := self._driver.ratchet.service.events(run_id=self.id, after=after):
+            found += more
+            after = more[-1].id
+        return tuple(found)
+
+    def detail(self) -> RunDetail:
+        """The run with its graph, config, tasks and attempts, as the store has them."""
+        return self._driver.ratchet.service.show(self.id)
+
+    # ------------------------------------------------------------------ what came of it
+
+    def result(self, task: str) -> Any:
+        """What a task returned, as the type that it declares.
+
+        Raises:
+            NotFound: the flow has no such task.
+            Refused: it has not returned anything (yet), and why.
+        """
+        found = self._task(task)
+        if found.status is not TaskStatus.SUCCEEDED or found.value is None:
+            self._refuse_result(found)
+        return values.loads(found.value, self._returns(task))
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The gate's verdict; None when the run ended without one (`reason` says why).
+
+        Raises:
+            Refused: there is none yet.
+        """
+        detail = self.detail()
+        found = self._verdict_in(detail)
+        if found is None and not detail.run.status.ended:
+            raise Refused(
+                f"run {self.id} is still {detail.run.status}, without a verdict", hint="run.wait()"
+            )
+        return found
+
+    def logs(self, task: str, attempt: int | None = None) -> LogText:
+        """What an attempt of a task (by default the newest) has printed and logged so far.
+
+        Raises:
+            NotFound: there is no such task, or no such attempt of it.
+        """
+        self._task(task)
+        attempts = [a for a in self.detail().attempts if a.key == task]
+        if not attempts:
+            return LogText("")
+        chosen = [a for a in attempts if attempt in (None, a.number)]
+        if not chosen:
+            raise NotFound(
+                f"{task} has no attempt {attempt}", hint=f"it has 1 to {attempts[-1].number}"
+            )
+        return log_of(chosen[-1], self._driver.ratchet)
+
+    # ------------------------------------------------------------------ what can be done
+
+    def wait(self, timeout: float | None = None) -> RunHandle:
+        """Return when the run has ended, however it did.
+
+        An interrupt (Ctrl-C, the stop button) cancels the run, waits until nothing of it is
+        alive, and goes on as KeyboardInterrupt; a second one leaves at once.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds, and goes on.
+            StoreError: the state store cannot be written, so nothing moves.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self.status.ended:
+            self._driver.drive(self.id)
+        interrupted = False
+        while True:
+            try:
+                self._until_ended(deadline)
+                break
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                self._cancel_for_interrupt()
+        self.view.refresh()
+        if interrupted:
+            raise KeyboardInterrupt
+        return self
+
+    def raise_for_status(self) -> RunHandle:
+        """The handle itself. Raises RunFailed when the run failed, halted or was cancelled."""
+        run = self._run()
+        if not run.status.ended:
+            raise Refused(f"run {self.id} is still {run.status}", hint="run.wait()")
+        if run.status in (RunStatus.FAILED, RunStatus.HALTED, RunStatus.CANCELLED):
+            raise RunFailed(f"run {self.id} {_ending(run)}", hint="run.tasks shows where")
+        return self
+
+    def cancel(self) -> RunHandle:
+        """Ask for the run's end; it says cancelled once nothing of it is alive.
+
+        Raises:
+            Refused: it has ended already.
+        """
+        self._driver.cancel(self.id, by=user())
+        return self
+
+    def retry(self) -> RunHandle:
+        """Make the run go on from where it was; finished tasks are not run again.
+
+        Raises:
+            Refused: it succeeded or was skipped, or a worker is at it.
+        """
+        self._driver.retry(self.flow, self.id)
+        self.show()
+        return self
+
+    # ------------------------------------------------------------------ how it looks
+
+    @cached_property
+    def view(self) -> View:
+        """Where its progress is shown: in cells, or as lines."""
+        return view_of(self)
+
+    def show(self) -> None:
+        """Show its progress here, and keep that up to date until it ends."""
+        self.view.show()
+
+    def follow(self, seen: int) -> int:
+        """Return when something may have changed since `seen`; never later than in a second."""
+        return self._driver.wait_for_change(seen, LOOK_SECONDS)
+
+    def now_html(self) -> tuple[str, RunDetail]:
+        """The run as HTML, and what that was made from."""
+        detail = self.detail()
+        now = self._driver.ratchet.clock.now()
+        return card(detail, now, self._verdict_in(detail), self._driver.error), detail
+
+    def _repr_html_(self) -> str:
+        return self.now_html()[0]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+    def _ipython_display_(self) -> None:
+        self.view.show_again()
+
+    def __repr__(self) -> str:
+        run = self._run()
+        return f"<run {self.id} of {run.flow}: {_ending(run)}>"
+
+    # ------------------------------------------------------------------ inside
+
+    def _run(self) -> Run:
+        return self._driver.ratchet.service.find(self.id)
+
+    def _until_ended(self, deadline: float | None) -> None:
+        seen = -1
+        while not self.status.ended:
+            if self._driver.error is not None:
+                raise self._driver.error
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"run {self.id} is still {self.status}; run.cancel() ends it")
+            left = LOOK_SECONDS if deadline is None else deadline - time.monotonic()
+            seen = self._driver.wait_for_change(seen, max(0.0, min(LOOK_SECONDS, left)))
+            self.view.refresh()
+
+    def _cancel_for_interrupt(self) -> None:
+        self.view.say(f"interrupted: cancelling run {self.id} (once more: leave it running)")
+        try:
+            self.cancel()
+        except Refused:
+            pass  # it has just ended by itself
+
+    def _task(self, key: str) -> TaskRun:
+        tasks = {task.key: task for task in self.detail().tasks}
+        if key not in tasks:
+            nearest = difflib.get_close_matches(key, tasks, n=1) or list(tasks)
+            raise NotFound(
+                f"run {self.id} has no task {key!r}", hint=f"it has {', '.join(nearest)}"
+            )
+        return tasks[key]
+
+    def _returns(self, key: str) -> Any:
+        """The annotation of what a task returns."""
+        task, node = self.flow.tasks.get(node_key(key)), self.detail().graph.node(key)
+        if task is None:  # the flow has changed since
+            return Any
+        hint = get_type_hints(task.function).get("return", Any)
+        return list[hint] if node.over and key == node.key else hint  # type: ignore[valid-type]
+
+    def _refuse_result(self, task: TaskRun) -> NoReturn:
+        if not task.status.ended:
+            raise Refused(f"{task.key} is still {task.status}", hint="run.wait()")
+        why = f": {task.reason}" if task.reason else ""
+        raise Refused(
+            f"{task.key} returned nothing: it was {task.status}{why}",
+            hint=f'run.logs("{task.key}")' if task.attempt else "run.tasks",
+        )
+
+    def _verdict_in(self, detail: RunDetail) -> Verdict | None:
+        for task in detail.tasks:
+            if task.value and task.key in self.flow.tasks:
+                hint = self._returns(task.key)
+                if hint is Verdict or Verdict in get_args(hint):
+                    found: Verdict | None = values.loads(task.value, hint)
+                    return found
+        return None
+
+
+def user() -> str:
+    """Who is at the keyboard, as far as the machine knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without accounts
+        return "somebody"
+
+
+def _ending(run: Run) -> str:
+    reason = f": {run.reason}" if run.reason else ""
+    took = ""
+    if run.started_at and run.ended_at:
+        took = f" after {lasted((run.ended_at - run.started_at).total_seconds())}"
+    return f"{run.status}{took}{reason}"
