@@ -194,6 +194,6 @@ def sync_folder(folder: Path) -> None:
 
 def _unavailable(root: str, path: str, verb: str, error: OSError) -> StoreUnavailable:
     return StoreUnavailable(
-        f"{root}/{path} cannot be {verb}: {error.strerror or first_line(error)}",
-        hint="check that the feature store's folder exists, is writable and has free space",
+        f"{f'{root}/{path}'.rstrip('/')} cannot be {verb}: {error.strerror or first_line(error)}",
+        hint="check that the place exists, can be reached and written, and has free space",
     )

@@ -65,7 +65,7 @@ class ParquetTables:
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table (version 0), unless there is one."""
         if not self.exists(name):
-            self._publish(name, 0, {"operation": "create", **_schema_entry(schema)})
+            self._publish(name, 0, {"operation": "create", **_schema_entry(0, schema)})
 
     def latest(self, name: str) -> int:
         """The newest version; 0 when there is no table yet."""
@@ -74,14 +74,9 @@ class ParquetTables:
 
     def schema(self, name: str, version: int) -> pa.Schema:
         """Schema at a version."""
-        for number in range(version, -1, -1):
-            manifest = self._documents.read(f"{name}/{_manifest(number)}")
-            if manifest is None:
-                break
-            if "arrow_schema" in manifest:
-                encoded = base64.b64decode(manifest["arrow_schema"])
-                return pa.ipc.read_schema(pa.py_buffer(encoded))
-        raise _gone(name, version)
+        source = self._read(name, self._read(name, version)["schema_version"])
+        encoded = base64.b64decode(source["arrow_schema"])
+        return pa.ipc.read_schema(pa.py_buffer(encoded))
 
     def active(self, name: str, version: int) -> tuple[DataFile, ...]:
         """Files that make up a version."""
@@ -93,11 +88,13 @@ class ParquetTables:
         """Commits in `(after, upto]`, ascending."""
         commits = []
         for number in range(after + 1, upto + 1):
-            manifest = self._documents.read(f"{name}/{_manifest(number)}")
-            if manifest is not None:
-                commits.append(self._commit(name, number, manifest))
-            elif whole:
-                raise _gone(name, number)
+            try:
+                manifest = self._read(name, number)
+            except VersionGone:
+                if whole:
+                    raise
+                continue
+            commits.append(self._commit(name, number, manifest))
         return tuple(commits)
 
     def append(self, name: str, table: pa.Table, *, key: str | None, merge_schema: bool) -> int:
@@ -121,7 +118,9 @@ class ParquetTables:
                 added = self._write(name, rows)
             entry: dict[str, Any] = {"operation": "append", "key": key, "added": added}
             if rows.num_columns > len(schema):
-                entry.update(_schema_entry(rows.schema))
+                entry |= _schema_entry(latest + 1, rows.schema)
+            else:
+                entry["schema_version"] = self._read(name, latest)["schema_version"]
             if self._publish(name, latest + 1, entry):
                 return latest + 1
             known = latest
@@ -146,13 +145,19 @@ class ParquetTables:
                 "operation": "restore",
                 "added": [_file_entry(f) for p, f in target.items() if p not in current],
                 "removed": sorted(current - target.keys()),
-                **_schema_entry(self.schema(name, version)),
+                "schema_version": self._read(name, version)["schema_version"],
             }
             if self._publish(name, latest + 1, entry):
                 return latest + 1
         raise AppendConflict(
             f"view {name}: other writers won {_ATTEMPTS} times in a row", hint="restore again"
         )
+
+    def _read(self, name: str, version: int) -> dict[str, Any]:
+        manifest = self._documents.read(f"{name}/{_manifest(version)}")
+        if manifest is None:
+            raise _gone(name, version)
+        return manifest
 
     def _version_of(self, name: str, key: str | None, after: int, upto: int) -> int | None:
         if key is None:
@@ -243,11 +248,15 @@ def _file_entry(file: DataFile) -> dict[str, Any]:
     }
 
 
-def _schema_entry(schema: pa.Schema) -> dict[str, Any]:
+def _schema_entry(version: int, schema: pa.Schema) -> dict[str, Any]:
     """Write a schema for people (`columns`) and for pyarrow (`arrow_schema`)."""
     schema = canonical_schema(schema)
     encoded = base64.b64encode(schema.serialize().to_pybytes()).decode()
-    return {"columns": column_types(schema), "arrow_schema": encoded}
+    return {
+        "schema_version": version,
+        "columns": column_types(schema),
+        "arrow_schema": encoded,
+    }
 
 
 def _manifest(version: int) -> str:

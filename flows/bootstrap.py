@@ -124,7 +124,6 @@ class Ratchet:
                 lambda: ray_jobs.connect(
                     revealed(self.settings.ray), self.settings.artifacts, self.home
                 ),
-                artifacts_uri=self.settings.artifacts,
                 import_paths=(str(self.project),),
             ),
         }

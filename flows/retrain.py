@@ -16,7 +16,7 @@ from flows.core.flow import flow, task, when
 from flows.core.retry import Backoff, Retry
 from flows.settings import Settings
 from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, UnfitData
-from registry import GateConfig, Verdict
+from registry import GateConfig, LedgerEntry, Verdict
 
 FLAKY = Retry(attempts=3, delay=2, backoff=Backoff.EXPONENTIAL, cap=60, jitter=0.5)
 """For what talks to storage and servers: three tries, a few seconds apart."""
@@ -117,20 +117,26 @@ def evaluate(
 
 
 @task(retry=FLAKY, timeout=timedelta(hours=1))
-def promote(verdict: Verdict, dataset: Dataset) -> registry.Promotion:
+def promote(verdict: Verdict, dataset: Dataset) -> LedgerEntry:
     """Make the challenger champion, if the champion still is the one it was compared with."""
     settings = Settings.of(current().config)
-    promotion = registry.connect(settings.registry).promote(
-        verdict, actor=f"flow {current().flow}", now=SystemClock().now()
-    )
+    now = SystemClock().now()
+    with registry.connect(settings.registry) as models:
+        entry = models.promote(verdict, actor=f"flow {current().flow}", now=now)
+        models.tracking.end_run(verdict.mlflow_run_id, "succeeded", now=now)
     _seen(settings, dataset.view, verdict.model, dataset.version)
-    return promotion
+    return entry
 
 
 @task(retry=FLAKY, timeout=timedelta(minutes=10))
 def halt(verdict: Verdict, dataset: Dataset) -> None:
     """Keep the champion, and end the run halted with the verdict's reason."""
-    _seen(Settings.of(current().config), dataset.view, verdict.model, dataset.version)
+    settings = Settings.of(current().config)
+    with registry.connect(settings.registry) as models:
+        models.tracking.end_run(
+            verdict.mlflow_run_id, "halted", now=SystemClock().now(), reason=verdict.reason
+        )
+    _seen(settings, dataset.view, verdict.model, dataset.version)
     raise Halt(verdict.reason)
 
 

@@ -4,6 +4,7 @@ from ray_jobs.artifacts import ArtifactStore
 from ray_jobs.client import RayClient, RayConfig
 from ray_jobs.cluster import ClusterRay
 from ray_jobs.connection import connect
+from ray_jobs.dataset import Dataset
 from ray_jobs.embedded import EmbeddedRay
 from ray_jobs.errors import (
     ArtifactError,
@@ -13,8 +14,14 @@ from ray_jobs.errors import (
     RayJobError,
     RayUnreachable,
 )
+from ray_jobs.evaluate import evaluate
+from ray_jobs.extract import extract
+from ray_jobs.features import FeaturesConfig, HoldoutConfig, JoinConfig
 from ray_jobs.resources import ClusterResources, NodeResources, ensure_feasible
 from ray_jobs.spec import JobError, JobSpec, JobState, JobStatus, LogChunk
+from ray_jobs.train import Challenger, RunInfo, train
+from ray_jobs.trainers.config import SearchConfig, TrainerConfig
+from ray_jobs.training_errors import UnfitData
 
 __all__ = [
     "ArtifactError",
@@ -37,4 +44,16 @@ __all__ = [
     "RayUnreachable",
     "connect",
     "ensure_feasible",
+    "Challenger",
+    "Dataset",
+    "FeaturesConfig",
+    "HoldoutConfig",
+    "JoinConfig",
+    "RunInfo",
+    "SearchConfig",
+    "TrainerConfig",
+    "UnfitData",
+    "evaluate",
+    "extract",
+    "train",
 ]

@@ -178,7 +178,10 @@ class ArtifactStore:
 @contextmanager
 def _beside(target: Path, data: bytes) -> Iterator[Path]:
     """A durable temporary file with `data` in the target's folder, gone at the end."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:

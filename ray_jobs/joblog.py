@@ -29,18 +29,16 @@ class JobLog:
         self._pending = False
         self._file: io.FileIO | None = None
         self._whole = bytearray()  # object stores only
-        if store.folder is not None:
-            with suppress(OSError):
-                self._file = io.FileIO(store.folder / "log.txt", "a")
 
     def write(self, text: str) -> None:
         """Adds text."""
         data = text.encode(errors="replace")
         with self._lock:
-            if self._store.is_local:
-                if self._file is not None:
-                    with suppress(OSError):
-                        self._file.write(data)
+            if self._store.folder is not None:
+                with suppress(OSError):
+                    if self._file is None:
+                        self._file = io.FileIO(self._store.folder / "log.txt", "a")
+                    self._file.write(data)
             elif len(self._whole) < _REMOTE_LIMIT:
                 self._whole += data
                 if len(self._whole) >= _REMOTE_LIMIT:
@@ -61,9 +59,10 @@ class JobLog:
     def close(self) -> None:
         """The last flush."""
         self.flush()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
 
 class _Tee(io.TextIOBase):

@@ -12,6 +12,7 @@ job outlives a killed head as an orphan. These files tell the truth all the same
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -130,14 +131,10 @@ class JobMarkers:
             data = self.store.read_bytes("log.txt", offset=offset)
         except FileNotFoundError:
             return LogChunk(text="", offset=offset)
-        # A character that is still being written has at most three bytes at the end.
-        for cut in range(min(4, len(data) + 1)):
-            try:
-                text = data[: len(data) - cut].decode()
-            except UnicodeDecodeError:
-                continue
-            return LogChunk(text=text, offset=offset + len(data) - cut)
-        return LogChunk(text=data.decode(errors="replace"), offset=offset + len(data))
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        text = decoder.decode(data)
+        unfinished, _ = decoder.getstate()  # a character that is still being written
+        return LogChunk(text=text, offset=offset + len(data) - len(unfinished))
 
     def _text(self, name: str) -> str | None:
         try:

@@ -104,7 +104,9 @@ class RayExecutor:
 
     def stop(self, attempt_id: str, grace: float) -> None:
         """Ask for the end of an attempt; after `grace` seconds it is ended by force."""
-        self._call(self._stop, job_id(attempt_id), grace)
+        job = job_id(attempt_id)
+        if job in self._live:
+            self._call(self._stop, job, grace)
 
     def warm(self) -> None:
         """Begin to start an embedded Ray, when it is known that a run will need it."""

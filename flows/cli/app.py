@@ -7,7 +7,6 @@ this table and nothing else.
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +15,9 @@ import typer
 from flows.cli.lazy_group import Entry, LazyGroup
 from flows.cli.place import Place
 
-RUNS, MODELS, DATA, HERE = "Runs", "Models", "Data", "This installation"
+RUNS, MODELS, DATA, HERE = "Runs", "Models", "Data", "Here"
 
 COMMANDS = (
-    Entry("demo", HERE, "flows.demo:main", "Five nights of a real training loop, in a minute."),
     Entry("run", RUNS, "flows.cli.run:run", "Start a run of a flow and drive it to its end."),
     Entry("runs", RUNS, "flows.cli.runs:runs", "List the newest runs."),
     Entry("show", RUNS, "flows.cli.show:show", "Show a run: tasks, attempts, errors, config."),
@@ -30,6 +28,7 @@ COMMANDS = (
     Entry("ledger", MODELS, "flows.cli.models:ledger", "Show every change of a model's champion."),
     Entry("rollback", MODELS, "flows.cli.models:rollback", "Make an earlier version live again."),
     Entry("features", DATA, "flows.cli.features:features", "The views of the feature store."),
+    Entry("demo", HERE, "flows.demo:main", "Five nights of a real training loop, in a minute."),
     Entry("check", HERE, "flows.cli.check:check", "Validate flows and configs without a run."),
     Entry("doctor", HERE, "flows.cli.doctor:doctor", "Look for what is missing or broken here."),
     Entry("alerts", HERE, "flows.cli.alerts:alerts", "Who is told when a run ends badly."),
@@ -82,6 +81,8 @@ def ratchet(
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # reads e-mail headers: slow
+
     try:
         return version("ratchet-ml")
     except PackageNotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Annotated
 
@@ -11,7 +13,6 @@ from rich.text import Text
 from flows.cli.documents import champion_json, entry_json
 from flows.cli.installation import connected_registry, opened, whoami
 from flows.cli.wording import ago, console, print_json, table
-from flows.core.clock import SystemClock
 from flows.core.errors import NotFound, Refused
 from registry import ChampionStatus, LedgerEntry, Registry
 
@@ -44,7 +45,7 @@ def champion(
             if as_json:
                 print_json([champion_json(status) for status in found])
             else:
-                _say_champions(found)
+                _say_champions(found, ratchet.clock.now())
             return
         _refuse_unknown(registry, model)
         now, actor = ratchet.clock.now(), by or whoami()
@@ -58,7 +59,7 @@ def champion(
         if as_json:
             print_json(champion_json(status))
         else:
-            _say_champion(status)
+            _say_champion(status, now)
 
 
 def ledger(
@@ -76,7 +77,7 @@ def ledger(
         if as_json:
             print_json([entry_json(entry) for entry in entries])
         else:
-            _say_entries(entries)
+            _say_entries(entries, ratchet.clock.now())
         return _verified(registry, model, len(entries)) if verify else 0
 
 
@@ -128,16 +129,16 @@ def _verified(registry: Registry, model: str, entries: int) -> int:
     return 1
 
 
-def _say_champion(status: ChampionStatus) -> None:
+def _say_champion(status: ChampionStatus, now: datetime) -> None:
     say = console()
     if status.version is None:
         say.print(f"{status.model} has no champion yet; next: ratchet run retrain")
     else:
-        since = ago(status.at, NOW)
+        since = ago(status.at, now)
         say.print(
             Text.assemble(
                 (status.model, "bold"),
-                f" version {status.version} is live since {since} (epoch {status.epoch}, ",
+                f" version {status.version} is live, {since} (epoch {status.epoch}, ",
                 f"{status.action} by run {status.run_id})" if status.run_id else f"{status.action})",
             )
         )
@@ -152,8 +153,8 @@ def _say_champion(status: ChampionStatus) -> None:
         say.print(Text(f"next: ratchet ledger {status.model}", "dim"))
 
 
-def _say_champions(found: list[ChampionStatus]) -> None:
-    say, now = console(), NOW
+def _say_champions(found: Sequence[ChampionStatus], now: datetime) -> None:
+    say = console()
     if not found:
         say.print("no model has a champion yet; next: ratchet run retrain")
         return
@@ -171,8 +172,8 @@ def _say_champions(found: list[ChampionStatus]) -> None:
     say.print(lines)
 
 
-def _say_entries(entries: tuple[LedgerEntry, ...]) -> None:
-    say, now = console(), NOW
+def _say_entries(entries: Sequence[LedgerEntry], now: datetime) -> None:
+    say = console()
     lines = table("epoch", "version", "action", "when", "by", "hash", "reason", fold=("reason",))
     for entry in entries:
         pending = "" if entry.settled_at else " (pending)"

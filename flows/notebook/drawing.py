@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from html import escape
 
@@ -16,9 +17,9 @@ PAPER = "var(--jp-layout-color0,var(--vscode-editor-background,Canvas))"
 COLOURS = {
     TaskStatus.READY: "#7d8894",
     TaskStatus.RUNNING: "#2f81f7",
-    TaskStatus.RETRYING: "#d9822b",
+    TaskStatus.RETRYING: "#e0763a",
     TaskStatus.SUCCEEDED: "#2da160",
-    TaskStatus.HALTED: "#a371f7",
+    TaskStatus.HALTED: "#c9920e",
     TaskStatus.FAILED: "#e5484d",
     TaskStatus.CANCELLED: "#7d8894",
     TaskStatus.SKIPPED: "#7d8894",
@@ -32,14 +33,14 @@ GLYPHS = {
     TaskStatus.RETRYING: "↻",
     TaskStatus.SUCCEEDED: "✓",
     TaskStatus.HALTED: "■",
-    TaskStatus.FAILED: "✕",
+    TaskStatus.FAILED: "✗",
     TaskStatus.CANCELLED: "⊘",
     TaskStatus.SKIPPED: "–",
 }
 """A sign for each status, so that no colour has to be told apart."""
 
-_PLAIN = "#8b949e"
-_MARGIN = 10.0
+PLAIN = "#8b949e"
+_MARGIN = 2.0
 _HEIGHT = 44.0
 _STACK = 5.0  # how far the sheets behind a mapped task stand out
 _HEAD = 7.0  # length of an arrowhead
@@ -94,7 +95,7 @@ def _subtitle(node: Node) -> str:
 
 
 def _box(box: Box, node: Node, status: TaskStatus | None) -> str:
-    colour = COLOURS.get(status, _PLAIN) if status else _PLAIN
+    colour = COLOURS.get(status, PLAIN) if status else PLAIN
     faint = status in (TaskStatus.SKIPPED, TaskStatus.CANCELLED)
     sheets = (2 * _STACK, _STACK, 0.0) if node.over else (0.0,)
     body = "".join(_sheet(box, off, colour, filled=bool(status)) for off in sheets)
@@ -167,7 +168,7 @@ def _line(line: Line, laid: Layout, graph: Graph) -> str:
     start, end = _ends(line, laid)
     stops = [start, *(point for bend in line.bends for point in bend), (end[0] - _HEAD, end[1])]
     path = f"M{start[0]:.1f} {start[1]:.1f}"
-    for index, (a, b) in enumerate(zip(stops, stops[1:], strict=False)):
+    for index, (a, b) in enumerate(itertools.pairwise(stops)):
         if index % 2:  # straight through a column
             path += f"H{b[0]:.1f}"
         else:
@@ -176,9 +177,9 @@ def _line(line: Line, laid: Layout, graph: Graph) -> str:
     dashes = _dashes(line, graph.by_key[line.target])
     faint = 0.4 if line.implied and not line.label else 1
     return (
-        f'<g stroke="{_PLAIN}" opacity="{faint}">'
+        f'<g stroke="{PLAIN}" opacity="{faint}">'
         f'<path d="{path}" stroke-width="1.4"{dashes}/>'
-        f'<path d="M{end[0]:.1f} {end[1]:.1f}l{-_HEAD:g} -3.5v7z" fill="{_PLAIN}"/></g>'
+        f'<path d="M{end[0]:.1f} {end[1]:.1f}l{-_HEAD:g} -3.5v7z" fill="{PLAIN}"/></g>'
     )
 
 

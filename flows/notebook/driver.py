@@ -7,20 +7,33 @@ next run. The store is the truth: a driver only makes things happen, and says th
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
+from flows.adapters.alerts import Alerts, undelivered
 from flows.bootstrap import Ratchet
 from flows.core.engine import Engine
 from flows.core.errors import LeaseLost, StoreError
 from flows.core.flow import Flow
+from flows.core.lifecycle import RunEvent
 from flows.core.records import Event, Run
 
 IDLE_SECONDS = 300.0
 """How long an engine without a run is kept warm."""
 STORE_PATIENCE = 30
 """How often, a second apart, a store that cannot be written is tried again."""
+
+_ENDINGS = frozenset(
+    {
+        RunEvent.SUCCEEDED,
+        RunEvent.HALTED,
+        RunEvent.FAILED,
+        RunEvent.CANCELLED,
+        RunEvent.SKIPPED,
+    }
+)
 
 
 class Driver:
@@ -156,7 +169,16 @@ class Driver:
             self._notify()
 
     def _on_event(self, event: Event) -> None:
+        if event.kind in _ENDINGS and event.run_id:
+            # Not daemonic, and beside the engine: a slow mail server holds up no run, and a
+            # script that is done waits for it.
+            threading.Thread(target=self._alert, args=(event.run_id,), name="ratchet-alert").start()
         self._notify()
+
+    def _alert(self, run_id: str) -> None:
+        alerts = Alerts(self.ratchet.settings.alerts, self.ratchet.home)
+        if warning := undelivered(alerts.notify(self.ratchet.service.find(run_id))):
+            sys.stderr.write(f"warning: {warning}\n")
 
     def _notify(self) -> None:
         with self._changed:
@@ -167,4 +189,3 @@ class Driver:
         self._again.set()
         if self._engine is not None:
             self._engine.wake()
-

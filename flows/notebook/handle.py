@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import getpass
 import time
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, NoReturn, get_args, get_type_hints
 
@@ -148,7 +149,7 @@ class RunHandle:
         if not run.status.ended:
             raise Refused(f"run {self.id} is still {run.status}", hint="run.wait()")
         if run.status in (RunStatus.FAILED, RunStatus.HALTED, RunStatus.CANCELLED):
-            raise RunFailed(f"run {self.id} {_ending(run)}", hint="run.tasks shows where")
+            raise RunFailed(f"run {self.id} {_ending(run)}", hint="run.tasks")
         return self
 
     def cancel(self) -> RunHandle:
@@ -222,10 +223,8 @@ class RunHandle:
 
     def _cancel_for_interrupt(self) -> None:
         self.view.say(f"interrupted: cancelling run {self.id} (once more: leave it running)")
-        try:
+        with suppress(Refused):  # it has just ended by itself
             self.cancel()
-        except Refused:
-            pass  # it has just ended by itself
 
     def _task(self, key: str) -> TaskRun:
         tasks = {task.key: task for task in self.detail().tasks}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def chosen_executor(flow: Flow, asked: str | None) -> str | None:
     return chosen
 
 
-@lru_cache(maxsize=None)
+@cache
 def _driver(project: str, home: str | None, executor: str | None) -> Driver:
     """One driver a project and executor for the whole session, so that its workers stay warm.
 

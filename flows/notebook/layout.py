@@ -8,6 +8,7 @@ Tagawa, Toda 1981), then moved as close to the mean of their neighbours as their
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -221,7 +222,7 @@ def _swept(columns: list[list[_Item]], towards: Neighbours, backward: bool) -> l
 
 def _crossings(columns: list[list[_Item]], after: Neighbours) -> int:
     count = 0
-    for left, right in zip(columns, columns[1:], strict=False):
+    for left, right in itertools.pairwise(columns):
         place = {item: index for index, item in enumerate(right)}
         ends = [sorted(place[n] for n, _ in after.get(item, ())) for item in left]
         flat = [end for found in ends for end in found]
@@ -261,7 +262,7 @@ def _spread(column: list[_Item], towards: Neighbours) -> None:
     """Put items as near to their neighbours' mean as can be, in their order and apart."""
     wanted = [_mean([(n.y, weight) for n, weight in towards.get(i, ())], i.y) for i in column]
     offsets = [0.0]
-    for above, item in zip(column, column[1:], strict=False):
+    for above, item in itertools.pairwise(column):
         apart = (above.size.height + item.size.height + above.gap + item.gap) / 2
         offsets.append(offsets[-1] + apart)
     blocks: list[tuple[float, float, int]] = []  # (sum, weight, count) of items side by side

@@ -62,16 +62,14 @@ def _view(task: TaskRun, children: list[TaskRun], now: datetime) -> TaskView:
 
 
 def lasted(seconds: float) -> str:
-    """A duration as it is read at a glance: `0.42 s`, `12.3 s`, `3m 05s`, `2h 10m`, `3d 04h`."""
-    if seconds < 9.995:
-        return f"{seconds:.2f} s"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
+    """A duration as it is read at a glance: `0.4s`, `12s`, `1m 23s`, `2h 05m`, `3d 04h`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m {rest:02d}s"
+    if minutes < 1:
+        return f"{rest}s"
     hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours}h {minutes:02d}m"
+    if hours < 1:
+        return f"{minutes}m {rest:02}s"
     days, hours = divmod(hours, 24)
-    return f"{days}d {hours:02d}h"
+    return f"{days}d {hours:02}h" if days else f"{hours}h {minutes:02}m"

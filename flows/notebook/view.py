@@ -97,9 +97,7 @@ class CellView:
 
     def _follow(self) -> None:
         if self._follower is None or not self._follower.is_alive():
-            self._follower = threading.Thread(
-                target=self._redraw, name="ratchet-view", daemon=True
-            )
+            self._follower = threading.Thread(target=self._redraw, name="ratchet-view", daemon=True)
             self._follower.start()
 
     def _redraw(self) -> None:
@@ -118,11 +116,13 @@ class LineView:
 
     def __init__(self, handle: RunHandle) -> None:
         self._handle = handle
+        self._watched = False
         self._shown = 0  # id of the last event that was printed
         self._began: dict[str, Event] = {}
 
     def show(self) -> None:
         """Say that the run has begun, and how to follow it."""
+        self._watched = True
         self.say(f"run {self._handle.id} of {self._handle.flow.name} has begun; run.wait() follows")
 
     def show_again(self) -> None:
@@ -131,7 +131,7 @@ class LineView:
 
     def refresh(self) -> None:
         """Print what has happened since the last time."""
-        for event in self._handle.events(after=self._shown):
+        for event in self._handle.events(after=self._shown) if self._watched else ():
             self._shown = event.id
             if line := self._line(event):
                 self.say(f"{event.at.astimezone():%H:%M:%S}  {line}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -118,20 +119,13 @@ def task_of(config: TrainerConfig, labels: Labels, estimator: object) -> Task:
     """What is predicted: as configured, else what the estimator is for, else by the labels."""
     if config.task is not Task.AUTO:
         return Task(config.task)
-    kind = getattr(estimator, "_estimator_type", None) or _declared(estimator)
-    if kind == "classifier":
+    # By name, so that this module needs neither scikit-learn nor XGBoost.
+    bases = {base.__name__ for base in getattr(estimator, "__mro__", ())}
+    if "ClassifierMixin" in bases:
         return Task.CLASSIFICATION
-    if kind == "regressor":
+    if "RegressorMixin" in bases:
         return Task.REGRESSION
     return Task.REGRESSION if labels.dtype.kind == "f" else Task.CLASSIFICATION
-
-
-def _declared(estimator: object) -> str | None:
-    name = getattr(estimator, "__name__", type(estimator).__name__)
-    for kind in ("classifier", "regressor"):
-        if kind in name.lower():
-            return kind
-    return None
 
 
 def build(factory: Any, path: str, params: Mapping[str, Any]) -> Any:
@@ -139,14 +133,14 @@ def build(factory: Any, path: str, params: Mapping[str, Any]) -> Any:
     try:
         return factory(**params)
     except TypeError as error:
-        raise bad_parameters(factory, path, params, error) from error
+        raise _bad_parameters(factory, path, params, error) from error
 
 
-def bad_parameters(
+def _bad_parameters(
     factory: Any, path: str, params: Mapping[str, Any], error: Exception
 ) -> TrainingFailed:
     """The error that names the parameter which `factory` does not have, if that is the reason."""
-    known = parameter_names(factory)
+    known = _parameter_names(factory)
     for name in params:
         if known and name.partition("__")[0] not in known:
             return TrainingFailed(
@@ -156,10 +150,8 @@ def bad_parameters(
     return TrainingFailed(f"{path} refuses its parameters: {error}", hint="check trainer.params")
 
 
-def parameter_names(factory: Any) -> Sequence[str]:
+def _parameter_names(factory: Any) -> Sequence[str]:
     """Names of the arguments of a class or function; empty when it takes any."""
-    import inspect
-
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):

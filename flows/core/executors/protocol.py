@@ -47,10 +47,21 @@ class Executor(Protocol):
     - `close` ends everything that was started here, and returns when it is gone.
     """
 
-    name: str
-    slots: int  # how many attempts run at once
-    kills: bool
-    survives: bool
+    @property
+    def name(self) -> str:
+        """As tasks and settings call it."""
+
+    @property
+    def slots(self) -> int:
+        """How many attempts run at once."""
+
+    @property
+    def kills(self) -> bool:
+        """Whether it can end running work."""
+
+    @property
+    def survives(self) -> bool:
+        """Whether work goes on when this process dies."""
 
     def open(self, deliver: Deliver) -> None:
         """Take the function that receives outcomes; called once, before anything else."""

@@ -1,3 +1,6 @@
+import json
+import sys
+
 import pytest
 
 from ray_jobs.dotted import resolve
@@ -6,8 +9,6 @@ from ray_jobs.training_errors import UnknownName
 
 @pytest.mark.parametrize("path", ["json:dumps", "json.dumps"])
 def test_both_spellings_lead_to_the_object(path: str) -> None:
-    import json
-
     assert resolve(path, ("json",)) is json.dumps
 
 
@@ -31,11 +32,7 @@ def test_a_wrong_path_is_refused_in_one_sentence(path: str, message: str) -> Non
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_imported_before_the_module_is_found_to_be_allowed(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sys
-
+def test_nothing_is_imported_before_the_module_is_found_to_be_allowed() -> None:
     with pytest.raises(UnknownName):
         resolve("antigravity:fly", ("json",))
     assert "antigravity" not in sys.modules

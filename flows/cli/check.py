@@ -1,0 +1,107 @@
+"""`ratchet check`: everything that can be known to be wrong without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from flows.bootstrap import Ratchet
+from flows.cli.failures import one_line
+from flows.cli.installation import opened
+from flows.cli.wording import COLOURS, console, mark, print_json
+from flows.config import compose
+from flows.config.sources import config_path
+from flows.core.errors import RatchetError
+from flows.core.flow import Flow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str  # `flow retrain`, `config conf/flow/retrain.yaml`, `module team.flows`
+    ok: bool
+    problem: str | None = None  # one sentence
+    hint: str | None = None  # what to do
+
+
+def check(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> int:
+    """Validate every flow and config without running them; exit code 1 when one is wrong."""
+    with opened(context) as ratchet:
+        findings = [*_modules(ratchet), *_flows(ratchet), *_configs(ratchet)]
+    wrong = [finding for finding in findings if not finding.ok]
+    if as_json:
+        print_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
+    else:
+        _say(findings, len(wrong))
+    return 1 if wrong else 0
+
+
+def _modules(ratchet: Ratchet) -> Iterator[Finding]:
+    broken = {each.module: each.error for each in ratchet.broken}
+    for module in ratchet.settings.flows:
+        error = broken.get(module)
+        yield _finding(f"module {module}", error)
+
+
+def _flows(ratchet: Ratchet) -> Iterator[Finding]:
+    """A flow that could be imported has a valid graph; its config must be there too."""
+    options = config_path(ratchet.project).options("flow")
+    for name in ratchet.flows.names():
+        flow = ratchet.flows.get(name)
+        if flow.config in options:
+            yield Finding(what=f"flow {name}, {len(flow.graph.nodes)} tasks", ok=True)
+            continue
+        try:
+            ratchet.compose(flow)
+        except RatchetError as error:
+            yield _finding(f"flow {name}", error)
+        else:
+            yield Finding(what=f"flow {name}, {len(flow.graph.nodes)} tasks", ok=True)
+
+
+def _configs(ratchet: Ratchet) -> Iterator[Finding]:
+    """Each conf/flow/*.yaml, as the flow that names it, or else any flow, would use it."""
+    flows = [ratchet.flows.get(name) for name in ratchet.flows.names()]
+    for name in config_path(ratchet.project).options("flow"):
+        own = [flow for flow in flows if flow.config == name]
+        users = own or [flow for flow in flows if flow.config_type is not None]
+        if not users:  # its flow is broken, and reported as such
+            continue
+        errors = [_error_of(ratchet, flow, name) for flow in users]
+        error = errors[0] if own else (None if None in errors else errors[0])
+        yield _finding(f"config conf/flow/{name}.yaml", error)
+
+
+def _error_of(ratchet: Ratchet, flow: Flow, name: str) -> RatchetError | None:
+    try:
+        compose(name, flow.config_type, (), ratchet.project)
+    except RatchetError as error:
+        return error
+    return None
+
+
+def _finding(what: str, error: RatchetError | None) -> Finding:
+    if error is None:
+        return Finding(what=what, ok=True)
+    return Finding(what=what, ok=False, problem=one_line(error), hint=error.hint)
+
+
+def _say(findings: list[Finding], wrong: int) -> None:
+    say = console()
+    for finding in findings:
+        status = "succeeded" if finding.ok else "failed"
+        line = Text(f"{mark(status, say)} ", COLOURS[status]) + Text(finding.what)
+        if finding.problem:
+            line += Text(f": {finding.problem}", "red")
+        if finding.hint:
+            line += Text(f"  next: {finding.hint}", "dim")
+        say.print(line, soft_wrap=True)
+    say.print(f"{wrong} of {len(findings)} are wrong" if wrong else "everything is as it should be")

@@ -1,0 +1,250 @@
+"""`ratchet features`: the views of the feature store, their versions and who has read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+import feature_store
+from feature_store import FeatureStore, FeatureView, Version, Watermark, Watermarks
+from flows.bootstrap import Ratchet
+from flows.cli.installation import opened
+from flows.cli.rows_file import read_rows
+from flows.cli.wording import ago, console, iso, print_json, table
+from flows.core.errors import Refused
+from flows.settings import revealed
+
+features = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+View = Annotated[str, typer.Argument(metavar="VIEW", help="Name of a view.")]
+Rows = Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .csv file of rows.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@features.callback(invoke_without_command=True)
+def views(context: typer.Context) -> None:
+    """The views of the feature store: what data there is, and who has read it."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@features.command("list")
+def list_views(context: typer.Context, as_json: Json = False) -> None:
+    """List the views."""
+    with opened(context) as ratchet:
+        store = _store(ratchet)
+        found = [_view_json(store, name) for name in store.views()]
+        if as_json:
+            print_json(found)
+            return
+        say, now = console(), ratchet.clock.now()
+        if not found:
+            say.print("no views yet; next: ratchet features create --help")
+            return
+        lines = table("view", "version", "rows", "watermark", "entities", "label", right=("rows",))
+        for view in found:
+            lines.add_row(
+                view["view"],
+                str(view["version"]),
+                f"{view['rows']:,}",
+                Text(_day(view["watermark"]), "dim"),
+                ", ".join(view["entities"]),
+                view["label"] or "",
+            )
+        say.print(lines)
+        say.print(Text(f"as of {now:%Y-%m-%d %H:%M} UTC", "dim"))
+
+
+@features.command()
+def show(context: typer.Context, view: View, as_json: Json = False) -> None:
+    """Show a view: its versions, and how far each consumer has come."""
+    with opened(context) as ratchet:
+        store = _store(ratchet)
+        about = _view_json(store, view)
+        history = store.history(view)
+        marks = _watermarks(ratchet, view)
+        if as_json:
+            print_json(
+                about
+                | {
+                    "columns": store.declared_columns(view),
+                    "versions": [_version_json(version) for version in history],
+                    "consumers": [_watermark_json(mark) for mark in marks],
+                }
+            )
+            return
+        say, now = console(), ratchet.clock.now()
+        say.print(
+            Text.assemble(
+                (view, "bold"),
+                f"  {about['rows']:,} rows at version {about['version']}, ",
+                f"newest row {_day(about['watermark'])}",
+            )
+        )
+        say.print()
+        quarantined = {number for mark in marks for number in mark.quarantine}
+        lines = table("version", "operation", "rows", "when", "", right=("version", "rows"))
+        for version in history:
+            bad = version.version in quarantined
+            lines.add_row(
+                str(version.version),
+                version.operation,
+                f"{version.rows:,}",
+                Text(ago(version.at, now), "dim"),
+                Text("in quarantine" if bad else "", "yellow"),
+            )
+        say.print(lines)
+        say.print()
+        for mark in marks:
+            kept = ", ".join(map(str, mark.quarantine))
+            say.print(
+                Text(f"{mark.consumer} has read up to version {mark.version}")
+                + Text(f", leaving out {kept}" if kept else "", "yellow")
+            )
+        if quarantined:
+            say.print(Text(f"next: ratchet features release {view}", "dim"))
+
+
+@features.command()
+def create(
+    context: typer.Context,
+    view: View,
+    file: Rows,
+    entity: Annotated[list[str], typer.Option(help="Column that says whom a row is about.")],
+    event_time: Annotated[str, typer.Option(help="Timestamp column: when a row became true.")],
+    label: Annotated[str | None, typer.Option(help="Column to predict.")] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option(help="Column to learn from. Default: all the others.")
+    ] = None,
+) -> None:
+    """Declare a view with the columns of a file, and append the file's rows."""
+    with opened(context) as ratchet:
+        store = _store(ratchet)
+        rows = read_rows(file)
+        named = {*entity, event_time, label}
+        learned = feature or [name for name in rows.column_names if name not in named]
+        declared = FeatureView(
+            name=view,
+            entities=tuple(entity),
+            event_time=event_time,
+            features=tuple(learned),
+            label=label,
+        )
+        store.create(declared, rows.schema)
+        _append(store, view, rows, file)
+
+
+@features.command()
+def append(
+    context: typer.Context,
+    view: View,
+    file: Rows,
+    key: Annotated[
+        str | None, typer.Option(help="What makes the rows unique; appended once for each key.")
+    ] = None,
+    merge_schema: Annotated[
+        bool, typer.Option("--merge-schema", help="Add new columns, fill missing ones with null.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Append the rows of a file to a view, as one version."""
+    with opened(context) as ratchet:
+        store = _store(ratchet)
+        rows = read_rows(file, store.schema(store.snapshot(view)))
+        version = store.append(view, rows, key=key, merge_schema=merge_schema)
+        if as_json:
+            print_json({"view": view, "version": version, "rows": rows.num_rows})
+        else:
+            _say_append(view, version, rows)
+
+
+@features.command()
+def release(
+    context: typer.Context,
+    view: View,
+    versions: Annotated[
+        list[int] | None, typer.Option("--version", help="Which versions. Default: all of them.")
+    ] = None,
+    consumer: Annotated[
+        str | None, typer.Option(help="Whose quarantine. Default: everybody's.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let repaired versions of a view out of quarantine."""
+    with opened(context) as ratchet:
+        _store(ratchet).view(view)
+        marks = [m for m in _watermarks(ratchet, view) if consumer in (None, m.consumer)]
+        wanted = {m.consumer: _in_quarantine(m, versions) for m in marks}
+        if not any(wanted.values()):
+            raise Refused(
+                f"nothing of {view} is in quarantine", hint=f"ratchet features show {view}"
+            )
+        store = Watermarks(revealed(ratchet.settings.feature_store))
+        after = [store.release(view, name, out) for name, out in wanted.items() if out]
+        if as_json:
+            print_json([_watermark_json(mark) for mark in after])
+            return
+        for name, out in wanted.items():
+            if out:
+                told = ", ".join(map(str, out))
+                console().print(f"{view}: {name} takes version {told} into its next run again")
+
+
+def _store(ratchet: Ratchet) -> FeatureStore:
+    return feature_store.connect(revealed(ratchet.settings.feature_store))
+
+
+def _watermarks(ratchet: Ratchet, view: str) -> list[Watermark]:
+    store = Watermarks(revealed(ratchet.settings.feature_store))
+    found = (store.get(view, consumer) for consumer in store.consumers(view))
+    return [mark for mark in found if mark is not None]
+
+
+def _in_quarantine(mark: Watermark, versions: list[int] | None) -> tuple[int, ...]:
+    return tuple(n for n in mark.quarantine if versions is None or n in versions)
+
+
+def _append(store: FeatureStore, view: str, rows: Any, file: Path) -> None:
+    version = store.append(view, rows, key=f"created from {file.name}")
+    _say_append(view, version, rows)
+
+
+def _say_append(view: str, version: int, rows: Any) -> None:
+    say = console()
+    say.print(f"{view}: {rows.num_rows:,} rows are version {version}")
+    say.print(Text(f"next: ratchet features show {view}", "dim"))
+
+
+def _view_json(store: FeatureStore, name: str) -> dict[str, Any]:
+    view, snapshot = store.view(name), store.snapshot(name)
+    return {
+        "view": name,
+        "version": snapshot.version,
+        "rows": snapshot.rows,
+        "watermark": iso(snapshot.watermark),
+        "entities": list(view.entities),
+        "event_time": view.event_time,
+        "features": list(view.features),
+        "label": view.label,
+        "uri": snapshot.uri,
+    }
+
+
+def _version_json(version: Version) -> dict[str, Any]:
+    return vars(version) | {"at": iso(version.at)}
+
+
+def _watermark_json(mark: Watermark) -> dict[str, Any]:
+    return {
+        "consumer": mark.consumer,
+        "version": mark.version,
+        "quarantine": list(mark.quarantine),
+        "released": list(mark.released),
+    }
+
+
+def _day(at: str | None) -> str:
+    return "-" if at is None else at[:16].replace("T", " ")

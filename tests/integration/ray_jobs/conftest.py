@@ -1,0 +1,122 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from feature_store import FeatureStore, FeatureStoreConfig, FeatureView, connect
+from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, extract, train
+from registry import RegistryConfig
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A feature store, a registry, an artifact store, and a project folder on the import path."""
+
+    home: Path
+
+    @property
+    def feature_store(self) -> FeatureStoreConfig:
+        return FeatureStoreConfig(uri=str(self.home / "features"), format="parquet")
+
+    @property
+    def store(self) -> FeatureStore:
+        return connect(self.feature_store)
+
+    @property
+    def registry(self) -> RegistryConfig:
+        return RegistryConfig(
+            tracking_uri=f"sqlite:///{self.home / 'mlflow.db'}",
+            ledger_url=f"sqlite:///{self.home / 'ledger.db'}",
+        )
+
+    @property
+    def artifacts(self) -> str:
+        return str(self.home / "artifacts")
+
+    def write(self, name: str, text: str) -> str:
+        """A module of the project."""
+        (self.home / f"{name}.py").write_text(text)
+        return name
+
+    def create(self, name: str, count: int = 0, *, label: str | None = "y") -> None:
+        view = FeatureView(
+            name=name, entities=("id",), event_time="at", features=("a", "b"), label=label
+        )
+        self.store.create(view, rows(1).schema)
+        if count:
+            self.store.append(name, rows(count))
+
+    def extract(self, config: FeaturesConfig, *, exclude: tuple[int, ...] = ()) -> Dataset:
+        snapshot = self.store.snapshot(config.view, exclude=exclude)
+        modules = [path.stem for path in self.home.glob("*.py")]
+        return extract(
+            snapshot,
+            config,
+            feature_store=self.feature_store,
+            artifacts_uri=self.artifacts,
+            allowed_modules=modules,
+        )
+
+    def train(
+        self,
+        dataset: Dataset,
+        trainer: TrainerConfig,
+        features: FeaturesConfig,
+        *,
+        model: str,
+        run: str = "r1",
+    ) -> Challenger:
+        return train(
+            dataset,
+            trainer,
+            features,
+            model=model,
+            registry=self.registry,
+            run=RunInfo(run_id=run, flow="retrain"),
+            now=NOW,
+            allowed_modules=[path.stem for path in self.home.glob("*.py")],
+        )
+
+
+def rows(count: int, *, first: int = 0, seed: int = 0) -> pa.Table:
+    """Rows one minute apart, whose class follows from the inputs with some noise."""
+    rng = np.random.default_rng([seed, first])
+    a, b = rng.normal(size=count), rng.normal(size=count)
+    signal = a + b / 2 + rng.normal(size=count) * 0.4
+    numbers = range(first, first + count)
+    return pa.table(
+        {
+            "id": pa.array([number % 50 for number in numbers], pa.int64()),
+            "at": pa.array(
+                [START + timedelta(minutes=number) for number in numbers],
+                pa.timestamp("us", tz="UTC"),
+            ),
+            "a": a,
+            "b": b,
+            "y": np.where(signal > 0, "up", "down"),
+            "side": np.where(b > 0, "left", "right"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A workshop beside a small local Ray, which ends with the module."""
+    import ray
+
+    home = tmp_path_factory.mktemp("workshop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        patch.syspath_prepend(home)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield Workshop(home)
+        ray.shutdown()

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from ray_jobs.search import SearchResult, Trial, candidates, folds
+from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind
+from ray_jobs.training_errors import TrainingFailed, UnfitData
+
+
+def test_a_grid_holds_every_combination_in_order() -> None:
+    config = SearchConfig(space={"a": (1, 2), "b": ("x", "y")}, kind=SearchKind.GRID)
+    assert candidates(config, 0) == [
+        {"a": 1, "b": "x"},
+        {"a": 1, "b": "y"},
+        {"a": 2, "b": "x"},
+        {"a": 2, "b": "y"},
+    ]
+
+
+def test_random_candidates_follow_from_the_seed_and_stay_inside_the_space() -> None:
+    space = {
+        "rate": Interval(low=0.01, high=1.0, log=True),
+        "depth": Interval(low=2, high=4, integer=True),
+        "kind": ("x", "y"),
+    }
+    config = SearchConfig(space=space, trials=30)
+    drawn = candidates(config, 7)
+    assert drawn == candidates(config, 7)
+    assert drawn != candidates(config, 8)
+    assert len(drawn) == 30
+    assert all(0.01 <= c["rate"] <= 1.0 for c in drawn)
+    assert {c["depth"] for c in drawn} == {2, 3, 4}
+
+
+def test_a_small_space_is_tried_once_each() -> None:
+    config = SearchConfig(space={"a": (1, 2, 3)}, trials=20)
+    assert sorted(c["a"] for c in candidates(config, 0)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (SearchConfig(space={"a": ()}), "space.a lists no value"),
+        (
+            SearchConfig(space={"a": Interval(low=0, high=1)}, kind=SearchKind.GRID),
+            "space.a is an interval",
+        ),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_named(config: SearchConfig, message: str) -> None:
+    with pytest.raises(TrainingFailed, match=message):
+        candidates(config, 0)
+
+
+def test_each_fold_is_judged_by_rows_later_than_those_it_trains_on() -> None:
+    times = np.array([0, 1, 2, 3, 3, 3, 6, 7, 8, 9], "datetime64[us]")
+    found = folds(times, 3)
+    assert len(found) == 3
+    for before, after in found:
+        assert times[before].max() < times[after].min()
+    assert found[-1][1][-1] == 9
+
+
+def test_too_few_times_for_the_folds_are_unfit() -> None:
+    with pytest.raises(UnfitData, match="too few event times for 3 folds"):
+        folds(np.zeros(10, "datetime64[us]"), 3)
+
+
+def test_the_best_trial_depends_on_the_metrics_direction() -> None:
+    trials = tuple(Trial(params={"n": i}, score=s, scores=(s,)) for i, s in enumerate((0.3, 0.1)))
+    assert SearchResult(metric="accuracy", trials=trials).best.params == {"n": 0}
+    assert SearchResult(metric="mae", trials=trials).best.params == {"n": 1}
