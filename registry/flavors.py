@@ -1,5 +1,6 @@
 """Each flavour's files: written by MLflow, read back without running what they contain."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,6 +40,7 @@ def _version(name: str) -> str:
 
 def save(fitted: FittedModel, folder: Path, mlflow_model: Any, trusted: Sequence[str]) -> None:
     """Write MLflow's files of the model into a new folder."""
+    _ignore_import_warning()
     # Requirements are always given: MLflow needs 6 to 10 s to find them out by itself.
     needed = [f"{name}=={number}" for name, number in library_versions(fitted.flavor).items()]
     common = {
@@ -53,6 +55,11 @@ def save(fitted: FittedModel, folder: Path, mlflow_model: Any, trusted: Sequence
             _save_xgboost(fitted, common)
         case Flavor.TORCH:
             _save_torch(fitted, common)
+
+
+def _ignore_import_warning() -> None:
+    # MLflow warns about its own type hints when `mlflow.pyfunc` is imported: noise for a user.
+    warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
 
 
 def _save_sklearn(fitted: FittedModel, common: dict[str, Any], trusted: Sequence[str]) -> None:
@@ -116,6 +123,7 @@ def check_trusted(types: Iterable[str], trusted: Sequence[str]) -> None:
 
 def load(flavor: Flavor, folder: Path, trusted: Sequence[str]) -> Any:
     """The estimator from MLflow's files; raises whatever the library does when they are broken."""
+    _ignore_import_warning()
     match flavor:
         case Flavor.SKLEARN:
             return _load_sklearn(folder, trusted)

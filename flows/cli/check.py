@@ -70,8 +70,12 @@ def _flows(ratchet: Ratchet) -> Iterator[Finding]:
 def _configs(ratchet: Ratchet) -> Iterator[Finding]:
     """Each conf/flow/*.yaml, as the flow that names it, or else any flow, would use it."""
     flows = [ratchet.flows.get(name) for name in ratchet.flows.names()]
-    for name in config_path(ratchet.project).options("flow"):
+    path = config_path(ratchet.project)
+    for name in path.options("flow"):
         own = [flow for flow in flows if flow.config == name]
+        file = path.file(f"flow/{name}")
+        if not own and file is not None and not file.is_relative_to(ratchet.project):
+            continue  # Ratchet's own, for a flow that this project does not have
         users = own or [flow for flow in flows if flow.config_type is not None]
         if not users:  # its flow is broken, and reported as such
             continue

@@ -30,7 +30,8 @@ def one_line(text: object) -> str:
 
 def _explained(error: BaseException) -> tuple[str, str | None, int]:
     if hasattr(error, "format_message"):  # what Typer raises for wrong options and arguments
-        return one_line(error.format_message()), _help_of(error), USAGE
+        sentence = one_line(error.format_message()).replace("Value error, ", "")
+        return sentence, _help_of(error), USAGE
     if hasattr(error, "hint"):
         names = {kind.__name__ for kind in type(error).__mro__}
         code = USAGE if names & _USAGE_ERRORS else 1

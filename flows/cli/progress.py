@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.driving import View
+from flows.cli.failures import one_line
 from flows.cli.wording import COLOURS, between, duration, mark
 from flows.core.clock import Clock
 from flows.core.graph import Graph, child_index, node_key
@@ -121,10 +122,19 @@ class Row:
     def __init__(self, task: TaskRun, children: Sequence[TaskRun]) -> None:
         self.name = task.key
         self.status = task.status
-        starts = [c.started_at for c in (task, *children) if c.started_at]
+        starts = [each.started_at for each in (task, *children) if each.started_at]
         self.started = min(starts, default=None)
         self.ended = task.ended_at
-        self.remark = _remark(task, children)
+        self.attempt = task.attempt
+        ended = sum(child.status.ended for child in children)
+        self.done = f"{ended} of {len(children)}" if children else ""
+        self.reason = one_line(task.reason or "")
+
+    @property
+    def remark(self) -> str:
+        """All that there is to say beside name, status and times."""
+        again = f"attempt {self.attempt}" if self.attempt > 1 else ""
+        return " · ".join(part for part in (self.done, again, self.reason) if part)
 
 
 def rows_of(graph: Graph, tasks: Sequence[TaskRun]) -> list[Row]:
@@ -134,18 +144,6 @@ def rows_of(graph: Graph, tasks: Sequence[TaskRun]) -> list[Row]:
         if child_index(task.key) is not None:
             children[node_key(task.key)].append(task)
     return [Row(task, children[task.key]) for task in tasks if child_index(task.key) is None]
-
-
-def _remark(task: TaskRun, children: Sequence[TaskRun]) -> str:
-    parts = []
-    if children:
-        ended = sum(child.status.ended for child in children)
-        parts.append(f"{ended} of {len(children)}")
-    if task.attempt > 1:
-        parts.append(f"attempt {task.attempt}")
-    if task.reason:
-        parts.append(" ".join(task.reason.split()))
-    return " · ".join(parts)
 
 
 def _that_fit(rows: list[Row], console: Console) -> tuple[list[Row], int]:
@@ -215,6 +213,7 @@ _SAID = {
     "task.succeeded": "succeeded",
     "task.reused": "succeeded",
     "task.halted": "halted",
+    "task.skipped": "skipped",
     "task.failed": "failed",
     "task.retry": "retrying",
     "task.lost": "retrying",
@@ -226,14 +225,15 @@ def _line(event: Event, console: Console) -> str | None:
     status = _SAID.get(event.kind)
     if status is None or event.task is None:
         return None
-    child = child_index(event.task) is not None
-    if child and status not in ("failed", "retrying"):
+    if child_index(event.task) is not None and status not in ("failed", "retrying"):
+        return None
+    if status == "skipped" and not event.attempt:  # its condition did not hold
         return None
     words = [f"{event.at:%H:%M:%S}", mark(status, console), event.task]
     words.append({"task.reused": "reused", "task.lost": "lost"}.get(event.kind, status))
     if event.attempt and event.attempt > 1:
         words.append(f"(attempt {event.attempt})")
     said = event.data.get("error") or event.data.get("reason")
-    return " ".join(words) + (f": {' '.join(str(said).split())}" if said else "")
+    return " ".join(words) + (f": {one_line(said)}" if said else "")
 
 

@@ -87,14 +87,13 @@ def _when(ratchet: Ratchet, run: Run) -> str:
 def _say_tasks(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
     now = ratchet.clock.now()
     lines = table("task", "status", "took", "attempts", "remark", right=("took", "attempts"))
-    tries = {task.key: task.attempt for task in detail.tasks}
     for row in rows_of(detail.graph, detail.tasks):
         lines.add_row(
             row.name,
             marked(row.status, say),
             _took(row, now),
-            str(tries[row.name] or ""),
-            Text(row.remark),
+            row.done or str(row.attempt or ""),
+            Text(row.reason),
         )
     say.print()
     say.print(lines)
@@ -133,7 +132,8 @@ def _say_errors(detail: RunDetail, say: Console) -> None:
             continue
         say.print()
         say.print(Text(f"{task.key} failed", "bold red"))
-        trace = task.error.trace.rstrip().splitlines()
+        lines = task.error.trace.rstrip().splitlines()
+        trace = [line for line in lines if line.strip(" ^~")]
         if not trace:
             trace = [f"{task.error.type}: {task.error.message}"]
         for line in trace[-TRACE_LINES:]:

@@ -128,6 +128,7 @@ class RunHandle:
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self.status.ended:
             self._driver.drive(self.id)
+        self.view.attend()
         interrupted = False
         while True:
             try:
@@ -186,24 +187,28 @@ class RunHandle:
         """Return when something may have changed since `seen`; never later than in a second."""
         return self._driver.wait_for_change(seen, LOOK_SECONDS)
 
-    def now_html(self) -> tuple[str, RunDetail]:
-        """The run as HTML, and what that was made from."""
+    def seq(self) -> int:
+        """The number of its last event."""
+        return self._run().seq
+
+    def snapshot(self) -> tuple[dict[str, str], Run]:
+        """The run as IPython displays it, and the state that this shows."""
         detail = self.detail()
         now = self._driver.ratchet.clock.now()
-        return card(detail, now, self._verdict_in(detail), self._driver.error), detail
-
-    def _repr_html_(self) -> str:
-        return self.now_html()[0]
+        html = card(detail, now, self._verdict_in(detail), self._driver.error)
+        return {"text/plain": _line(detail.run), "text/html": html}, detail.run
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+        return self.snapshot()[0]
+
+    def _repr_html_(self) -> str:
+        return self.snapshot()[0]["text/html"]
 
     def _ipython_display_(self) -> None:
         self.view.show_again()
 
     def __repr__(self) -> str:
-        run = self._run()
-        return f"<run {self.id} of {run.flow}: {_ending(run)}>"
+        return _line(self._run())
 
     # ------------------------------------------------------------------ inside
 
@@ -268,6 +273,10 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without accounts
         return "somebody"
+
+
+def _line(run: Run) -> str:
+    return f"<run {run.id} of {run.flow}: {_ending(run)}>"
 
 
 def _ending(run: Run) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flows.core.errors import RatchetError
@@ -15,13 +17,16 @@ if TYPE_CHECKING:
 
 REST_SECONDS = 0.2
 """The least time between two pictures."""
+LONGEST_PACE = 60.0
+"""The most time between two pictures of a run in which nothing happens."""
 
 
 class View(Protocol):
     """A run's progress, as it is seen.
 
-    - `show` begins a new place here; `show_again` does so only where there is none yet.
-    - `refresh` brings what is shown up to date, from any thread; cheap when nothing changed.
+    - `show` begins a place for it here; `show_again` does so only where it is not in sight.
+    - `attend` says that somebody waits for the run here.
+    - `refresh` brings what is shown up to date, from any thread.
     - `say` adds one line.
     """
 
@@ -29,7 +34,10 @@ class View(Protocol):
         """Begin to show the progress here."""
 
     def show_again(self) -> None:
-        """Show it here, unless this cell already does."""
+        """Show it here, unless this cell has it."""
+
+    def attend(self) -> None:
+        """Have it in sight while somebody waits here."""
 
     def refresh(self) -> None:
         """Bring what is shown up to date."""
@@ -51,49 +59,56 @@ def _shell() -> Any:
 
 
 class CellView:
-    """A picture in the output of a cell, redrawn until the run has ended."""
+    """A picture in the output of a cell, redrawn until the run has ended.
+
+    All pictures of a run have one display id, so that each of them shows the newest state.
+    """
 
     def __init__(self, handle: RunHandle, shell: Any) -> None:
+        from IPython.display import DisplayHandle
+
         self._handle = handle
         self._shell = shell
-        self._place: Any = None
-        self._cell: int | None = None  # execution count of the cell that shows it
+        self._place = DisplayHandle()
+        self._cell: int | None = None  # execution count of the cell that has it in sight
         self._lock = threading.Lock()  # the newest picture must be the last one published
+        self._seq = 0  # of the run, in the newest picture
         self._follower: threading.Thread | None = None
 
     def show(self) -> None:
         """Begin a picture in this cell."""
-        from IPython.display import HTML, DisplayHandle
-
-        with self._lock:
-            html, detail = self._handle.now_html()
-            self._place, self._cell = DisplayHandle(), self._shell.execution_count
-            self._place.display(HTML(html))
-        if not detail.run.status.ended:
+        self._cell = self._shell.execution_count
+        if self._publish(self._place.display):
             self._follow()
 
     def show_again(self) -> None:
-        """Show it here, unless this cell already does."""
+        """Show it here, unless this cell has it."""
         if self._cell != self._shell.execution_count:
+            self.show()
+
+    def attend(self) -> None:
+        """Show it here, unless it is in this cell or in the one before."""
+        if self._cell is not None and self._shell.execution_count - self._cell <= 1:
+            self._cell = self._shell.execution_count
+        elif self._cell is not None:
             self.show()
 
     def refresh(self) -> None:
         """Publish the picture as it is now."""
-        self._publish()
+        if self._cell is not None:
+            self._publish(self._place.update)
 
     def say(self, line: str) -> None:
         """Print the line below the cell."""
         sys.stdout.write(line + "\n")
 
-    def _publish(self) -> bool:
+    def _publish(self, how: Callable[..., None]) -> bool:
         """False when the run has ended and nothing more will change."""
-        from IPython.display import HTML
-
         with self._lock:
-            html, detail = self._handle.now_html()
-            if self._place is not None:
-                self._place.update(HTML(html))
-        return not detail.run.status.ended
+            bundle, run = self._handle.snapshot()
+            how(bundle, raw=True)
+            self._seq = run.seq
+        return not run.status.ended
 
     def _follow(self) -> None:
         if self._follower is None or not self._follower.is_alive():
@@ -102,10 +117,17 @@ class CellView:
 
     def _redraw(self) -> None:
         rest, seen, goes_on = threading.Event(), -1, True
+        began = last = time.monotonic()
         while goes_on:
             seen = self._handle.follow(seen)
+            now = time.monotonic()
+            # The clock of a run of hours need not tick every second, least of all into the
+            # buffers of a notebook that nobody has open.
+            due = now - last >= min((now - began) / 60, LONGEST_PACE)
             try:
-                goes_on = self._publish()
+                if due or self._handle.seq() != self._seq:
+                    goes_on = self._publish(self._place.update)
+                    last = now
             except RatchetError:
                 continue  # the store cannot be read at the moment
             rest.wait(REST_SECONDS)
@@ -128,6 +150,9 @@ class LineView:
     def show_again(self) -> None:
         """Say where it stands."""
         self.say(repr(self._handle))
+
+    def attend(self) -> None:
+        """Nothing to do: `refresh` prints where somebody waits."""
 
     def refresh(self) -> None:
         """Print what has happened since the last time."""

@@ -20,6 +20,8 @@ class Workshop:
     """A feature store, a registry, an artifact store, and a project folder on the import path."""
 
     home: Path
+    start: datetime = START
+    now: datetime = NOW
 
     @property
     def feature_store(self) -> FeatureStoreConfig:
@@ -40,6 +42,27 @@ class Workshop:
     def artifacts(self) -> str:
         return str(self.home / "artifacts")
 
+    @staticmethod
+    def rows(count: int, *, first: int = 0, seed: int = 0) -> pa.Table:
+        """Rows one minute apart, whose class follows from the inputs with some noise."""
+        rng = np.random.default_rng([seed, first])
+        a, b = rng.normal(size=count), rng.normal(size=count)
+        signal = a + b / 2 + rng.normal(size=count) * 0.4
+        numbers = range(first, first + count)
+        return pa.table(
+            {
+                "id": pa.array([number % 50 for number in numbers], pa.int64()),
+                "at": pa.array(
+                    [START + timedelta(minutes=number) for number in numbers],
+                    pa.timestamp("us", tz="UTC"),
+                ),
+                "a": a,
+                "b": b,
+                "y": np.where(signal > 0, "up", "down"),
+                "side": np.where(b > 0, "left", "right"),
+            }
+        )
+
     def write(self, name: str, text: str) -> str:
         """A module of the project."""
         (self.home / f"{name}.py").write_text(text)
@@ -49,9 +72,9 @@ class Workshop:
         view = FeatureView(
             name=name, entities=("id",), event_time="at", features=("a", "b"), label=label
         )
-        self.store.create(view, rows(1).schema)
+        self.store.create(view, self.rows(1).schema)
         if count:
-            self.store.append(name, rows(count))
+            self.store.append(name, self.rows(count))
 
     def extract(self, config: FeaturesConfig, *, exclude: tuple[int, ...] = ()) -> Dataset:
         snapshot = self.store.snapshot(config.view, exclude=exclude)
@@ -83,27 +106,6 @@ class Workshop:
             now=NOW,
             allowed_modules=[path.stem for path in self.home.glob("*.py")],
         )
-
-
-def rows(count: int, *, first: int = 0, seed: int = 0) -> pa.Table:
-    """Rows one minute apart, whose class follows from the inputs with some noise."""
-    rng = np.random.default_rng([seed, first])
-    a, b = rng.normal(size=count), rng.normal(size=count)
-    signal = a + b / 2 + rng.normal(size=count) * 0.4
-    numbers = range(first, first + count)
-    return pa.table(
-        {
-            "id": pa.array([number % 50 for number in numbers], pa.int64()),
-            "at": pa.array(
-                [START + timedelta(minutes=number) for number in numbers],
-                pa.timestamp("us", tz="UTC"),
-            ),
-            "a": a,
-            "b": b,
-            "y": np.where(signal > 0, "up", "down"),
-            "side": np.where(b > 0, "left", "right"),
-        }
-    )
 
 
 @pytest.fixture(scope="module")

