@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import pyarrow as pa
+from pyarrow import fs
+
 from registry.errors import ExportFailed
 from registry.ledger import LedgerEntry
 from registry.manifest import Manifest, manifest_of
@@ -101,25 +104,43 @@ def _same(path: Path, text: str) -> bool:
 
 
 def _to_store(home: str, version: str, files: Path, manifest: str, current: dict[str, Any]) -> None:
-    import fsspec  # type: ignore[import-untyped]
-
-    filesystem, root = fsspec.core.url_to_fs(home)
+    filesystem, root = _filesystem(home)
     place = f"{root}/v{version}"
     if _text(filesystem, f"{place}/{MANIFEST_FILE}") != manifest:
         for path in sorted(files.rglob("*")):
             if path.is_file():
-                filesystem.pipe_file(
-                    f"{place}/{path.relative_to(files).as_posix()}", path.read_bytes()
-                )
-        filesystem.pipe_file(f"{place}/{MANIFEST_FILE}", manifest.encode())
+                _upload(filesystem, path, f"{place}/{path.relative_to(files).as_posix()}")
+        _write(filesystem, f"{place}/{MANIFEST_FILE}", manifest)
     there = _text(filesystem, f"{root}/{CURRENT_FILE}")
     if there is None or not _newer(there, current["epoch"]):
-        filesystem.pipe_file(f"{root}/{CURRENT_FILE}", _json(current).encode())
+        _write(filesystem, f"{root}/{CURRENT_FILE}", _json(current))
 
 
-def _text(filesystem: Any, path: str) -> str | None:
+def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """PyArrow's own stores (s3, gs, abfs, hdfs); any other that fsspec knows."""
     try:
-        return bytes(filesystem.cat_file(path)).decode()
+        return fs.FileSystem.from_uri(uri)  # type: ignore[no-any-return]
+    except pa.ArrowInvalid:
+        import fsspec  # type: ignore[import-untyped]
+
+        other, root = fsspec.core.url_to_fs(uri)
+        return fs.PyFileSystem(fs.FSSpecHandler(other)), str(root)
+
+
+def _upload(filesystem: fs.FileSystem, path: Path, target: str) -> None:
+    with path.open("rb") as source, filesystem.open_output_stream(target) as sink:
+        shutil.copyfileobj(source, sink)
+
+
+def _write(filesystem: fs.FileSystem, path: str, text: str) -> None:
+    with filesystem.open_output_stream(path) as sink:
+        sink.write(text.encode())
+
+
+def _text(filesystem: fs.FileSystem, path: str) -> str | None:
+    try:
+        with filesystem.open_input_stream(path) as source:
+            return bytes(source.read()).decode()
     except FileNotFoundError:
         return None
 

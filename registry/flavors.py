@@ -1,5 +1,6 @@
 """Each flavour's files: written by MLflow, read back without running what they contain."""
 
+import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -88,7 +89,8 @@ def _save_torch(fitted: FittedModel, common: dict[str, Any]) -> None:
     import torch
     from mlflow.models import infer_signature
 
-    module = fitted.estimator.to("cpu").eval()
+    # A copy: the graph must be the one for prediction, on a CPU; the trainer's module stays as is.
+    module = copy.deepcopy(fitted.estimator).to("cpu").eval()
     example = example_array(fitted).astype("float32")
     with torch.no_grad():
         outputs = module(torch.from_numpy(example)).numpy()

@@ -59,6 +59,8 @@ class LoadedModel:
 
     def predict(self, data: Any) -> AnyArray:
         """Labels or numbers, (rows,)."""
+        if len(data) == 0:
+            return np.empty(0) if self.classes is None else np.asarray(self.classes)[:0]
         if self.classes is None:
             values = self._native(data) if self._is_native else self._own(data)
             return np.asarray(values, dtype=np.float64).reshape(len(data))
@@ -78,6 +80,8 @@ class LoadedModel:
                 f"Version {self.version} of {self.model} does not estimate probabilities.",
                 hint="compare labels instead: a metric such as accuracy or f1",
             )
+        if len(data) == 0:
+            return np.empty((0, len(self.classes)))
         if not self._is_native:
             return np.asarray(self.estimator.predict_proba(self._rows(data)), dtype=np.float64)
         outputs = np.asarray(self._native(data), dtype=np.float64).reshape(len(data), -1)
@@ -88,7 +92,7 @@ class LoadedModel:
     @property
     def _is_native(self) -> bool:
         """Whether the estimator lacks scikit-learn's interface: a torch graph, a Booster."""
-        return not hasattr(self.estimator, "predict") or self._is_booster
+        return self.card.flavor is Flavor.TORCH or self._is_booster
 
     @property
     def _is_booster(self) -> bool:
@@ -115,8 +119,6 @@ class LoadedModel:
     def _torch(self, rows: AnyArray) -> AnyArray:
         import torch
 
-        if len(rows) == 0:
-            return np.empty((0, len(self.classes or (0,))))
         with torch.no_grad():
             parts = [
                 self.estimator(torch.from_numpy(rows[start : start + BATCH_ROWS])).numpy()

@@ -70,8 +70,8 @@ def _advisory_lock(url: str, name: str) -> Iterator[None]:
     # PostgreSQL names advisory locks by a signed 64-bit number.
     number = int.from_bytes(hashlib.sha256(f"ratchet {name}".encode()).digest()[:8], signed=True)
     try:
-        engine = create_engine(url, poolclass=NullPool)
-        connection = engine.connect()
+        # Nothing is pooled: closing the connection ends the session and so gives the lock back.
+        connection = create_engine(url, poolclass=NullPool).connect()
         connection.execute(text(f"SET lock_timeout = '{TIMEOUT_SECONDS:.0f}s'"))
         connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
     except (SQLAlchemyError, ArgumentError) as error:

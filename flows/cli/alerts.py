@@ -22,8 +22,8 @@ def channels(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-@alerts.command()
-def test(
+@alerts.command("test")
+def send_test(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> int:

@@ -100,27 +100,27 @@ def error_json(error: ErrorInfo | None) -> Json | None:
 
 def verdict_json(detail: RunDetail) -> Json | None:
     """The verdict of the run's gate, with every figure; None when it has none."""
-    found: Any = None
-    for task in detail.tasks:
-        value = None if task.value is None else json.loads(task.value)
-        if isinstance(value, dict) and value.keys() >= _OF_A_VERDICT:
-            found = value
-    return found
+    found = [value for value in _returned(detail) if value.keys() >= _OF_A_VERDICT]
+    return found[-1] if found else None
 
 
 def verdict_of(detail: RunDetail) -> Verdict | None:
     """The same, typed."""
     found = verdict_json(detail)
-    return None if found is None else values.from_json(found, Verdict)  # type: ignore[no-any-return]
+    verdict: Verdict | None = None if found is None else values.from_json(found, Verdict)
+    return verdict
 
 
 def mlflow_run(detail: RunDetail) -> str | None:
     """The id of the run in MLflow, from what its tasks returned."""
-    for task in detail.tasks:
-        value = None if task.value is None else json.loads(task.value)
-        if isinstance(value, dict) and isinstance(value.get("mlflow_run_id"), str):
-            return value["mlflow_run_id"] or None
-    return None
+    found = (value.get("mlflow_run_id") for value in _returned(detail))
+    return next((name for name in found if isinstance(name, str) and name), None)
+
+
+def _returned(detail: RunDetail) -> list[Json]:
+    """The objects among what the run's tasks returned."""
+    found = [json.loads(task.value) for task in detail.tasks if task.value is not None]
+    return [value for value in found if isinstance(value, dict)]
 
 
 def champion_json(status: ChampionStatus) -> Json:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from flows.adapters.alerts import Alerts, undelivered
 from flows.bootstrap import Ratchet
+from flows.cli.failures import say
 from flows.core.engine import Engine
 from flows.core.errors import Refused
 from flows.core.records import Run, RunStatus
@@ -118,8 +119,9 @@ class Driver:
                 self._ratchet.service.cancel(run.id, by="Ctrl-C")
             self._engine.wake()
             return
-        view.note(f"left as it is; go on with it: ratchet retry {run.id}")
         view.__exit__(None, None, None)
+        say("left as it is; whatever still runs here ends now")
+        say(f"  next: ratchet cancel {run.id}, or: ratchet retry {run.id}")
         self._leave()
 
     def _leave(self) -> None:
@@ -136,7 +138,7 @@ class Driver:
         settings = self._ratchet.settings
         deliveries = Alerts(settings.alerts, self._ratchet.home).notify(run)
         if warning := undelivered(deliveries):
-            print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
+            say(f"warning: {warning}")
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from flows.core.store import RunDetail
 from registry import Verdict
 
 
-def say_ending(detail: RunDetail, console: Console) -> None:
-    """Print how a run ended."""
+def say_ending(detail: RunDetail, console: Console, *, alive: bool = False) -> None:
+    """Print how a run ended, or stands; `alive`: a worker is at it."""
     run = detail.run
     took = duration(between(run.started_at, run.ended_at))
     console.print(
@@ -29,7 +29,7 @@ def say_ending(detail: RunDetail, console: Console) -> None:
         console.print(f"verdict: {verdict_line(verdict)}", markup=False, soft_wrap=True)
     if (failed := hint_of(detail)) is not None:
         console.print(f"hint: {failed}", style="yellow", markup=False, soft_wrap=True)
-    console.print(Text(f"next: {next_command(detail)}", style="dim"), soft_wrap=True)
+    console.print(Text(f"next: {next_command(detail, alive=alive)}", style="dim"), soft_wrap=True)
 
 
 def verdict_line(verdict: Verdict) -> str:
@@ -47,9 +47,11 @@ def hint_of(detail: RunDetail) -> str | None:
     return next((error.hint for error in failed if error.hint), None)
 
 
-def next_command(detail: RunDetail) -> str:
+def next_command(detail: RunDetail, *, alive: bool = False) -> str:
     """What to type after this ending."""
     run = detail.run
+    if alive and not run.status.ended:
+        return f"ratchet logs {run.id} -f"
     if run.status is RunStatus.FAILED:
         failed = next((t.key for t in detail.tasks if t.status is TaskStatus.FAILED), "")
         return f"ratchet logs {run.id} {failed}, or: ratchet retry {run.id}"
@@ -59,5 +61,3 @@ def next_command(detail: RunDetail) -> str:
     if run.status is RunStatus.SUCCEEDED and verdict is not None and verdict.promote:
         return f"ratchet champion {verdict.model}"
     return f"ratchet show {run.id}"
-
-

@@ -17,10 +17,16 @@ def report(error: BaseException, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     sentence, hint, code = _explained(error)
-    print(f"error: {sentence}", file=sys.stderr)  # noqa: T201
+    say(f"error: {sentence}")
     if hint:
-        print(f"  next: {hint}", file=sys.stderr)  # noqa: T201
+        say(f"  next: {hint}")
     return code
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def one_line(text: object) -> str:

@@ -82,7 +82,9 @@ def flow_named(ratchet: Ratchet, name: str) -> Flow:
         close = get_close_matches(name, ratchet.flows.names(), n=1)
         if not close or ":" in name:
             raise
-        raise NotFound(str(error), hint=f"did you mean {close[0]}? ratchet run {close[0]}") from None
+        raise NotFound(
+            str(error), hint=f"did you mean {close[0]}? ratchet run {close[0]}"
+        ) from None
 
 
 @contextmanager

@@ -77,7 +77,8 @@ def _refuse_unknown(task: str | None, detail: RunDetail) -> None:
         return
     close = get_close_matches(task, list(known), n=1)
     raise NotFound(
-        f"run {detail.run.id} has no task {task}" + (f"; did you mean {close[0]}?" if close else ""),
+        f"run {detail.run.id} has no task {task}"
+        + (f"; did you mean {close[0]}?" if close else ""),
         hint=f"its tasks: {', '.join(n.key for n in detail.graph.nodes)}",
     )
 

@@ -134,12 +134,12 @@ def _say_champion(status: ChampionStatus, now: datetime) -> None:
     if status.version is None:
         say.print(f"{status.model} has no champion yet; next: ratchet run retrain")
     else:
-        since = ago(status.at, now)
+        cause = f"{status.action} by run {status.run_id}" if status.run_id else status.action
         say.print(
             Text.assemble(
                 (status.model, "bold"),
-                f" version {status.version} is live, {since} (epoch {status.epoch}, ",
-                f"{status.action} by run {status.run_id})" if status.run_id else f"{status.action})",
+                f" version {status.version} is live: {cause}, {ago(status.at, now)}",
+                (f"  epoch {status.epoch}", "dim"),
             )
         )
         if status.reason:

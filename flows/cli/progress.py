@@ -43,6 +43,7 @@ class LiveView:
         self._detail = service.show(run.id)
         self._read_at = clock.now()
         self._note = ""
+        self._invitation = "Ctrl-C cancels the run"
         self._spinner = Spinner("dots" if not console.options.ascii_only else "line")
         self._live = Live(
             console=console, auto_refresh=False, transient=False, vertical_overflow="crop"
@@ -55,7 +56,7 @@ class LiveView:
 
     def __exit__(self, *_: object) -> None:
         if self._live.is_started:
-            self._note = ""
+            self._note = self._invitation = ""
             self._read()
             self._draw()
             self._live.stop()
@@ -87,7 +88,7 @@ class LiveView:
             (run.status.value, COLOURS.get(run.status, "")),
             (f"  {took}", "dim"),
         )
-        foot = self._note or ("" if run.status.ended else "Ctrl-C cancels the run")
+        foot = self._note or self._invitation
         lines: list[RenderableType] = [head, self._tasks(now)]
         if foot:
             lines.append(Text(foot, style="yellow" if self._note else "dim"))
@@ -235,5 +236,3 @@ def _line(event: Event, console: Console) -> str | None:
         words.append(f"(attempt {event.attempt})")
     said = event.data.get("error") or event.data.get("reason")
     return " ".join(words) + (f": {one_line(said)}" if said else "")
-
-

@@ -18,7 +18,7 @@ from flows.cli.wording import between, console, duration, marked, print_json, ta
 from flows.config import expand
 from flows.core.errors import ConfigError
 from flows.core.flow import Flow
-from flows.core.records import Run
+from flows.core.records import Run, RunStatus
 from flows.settings import ExecutorName
 
 Json = Annotated[bool, typer.Option("--json", help="Print the ended run as JSON on stdout.")]
@@ -69,6 +69,9 @@ def retry(
         reopened = ratchet.service.retry(reference)
         place = for_recorded(ratchet, ratchet.service.show(reopened.id))
         with driver(place, executor) as drives:
+            if reopened.status is RunStatus.CANCELLING:  # its worker died before its end was made
+                drives.drive(reopened, SilentView())
+                reopened = ratchet.service.retry(reopened.id)
             ended = drives.drive(reopened, _view(place, reopened, as_json))
         return _told(place, ended, as_json)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -50,7 +51,7 @@ def show(
             say.print()
             say.print(detail.config_yaml.rstrip(), markup=False, soft_wrap=True)
         say.print()
-        say_ending(detail, say)
+        say_ending(detail, say, alive=bool(ratchet.service.workers()))
 
 
 def _changes(ratchet: Ratchet, detail: RunDetail, previous: Run | None) -> list[Change]:
@@ -61,13 +62,14 @@ def _changes(ratchet: Ratchet, detail: RunDetail, previous: Run | None) -> list[
 
 def _say_run(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
     run = detail.run
+    past = ago(run.created_at, ratchet.clock.now())
     trigger = " ".join(f"{k}={_short(v)}" for k, v in run.trigger.items() if v)
-    facts = {
+    facts: dict[str, str | Text] = {
         "run": Text(run.id, "bold"),
         "flow": run.flow,
         "status": marked(run.status, say),
         "key": "" if run.key == run.id else run.key,
-        "created": f"{run.created_at:%Y-%m-%d %H:%M:%S} UTC, {_when(ratchet, run)}",
+        "created": f"{run.created_at:%Y-%m-%d %H:%M:%S} UTC, {past}",
         "trigger": trigger,
         "config": run.config_digest[:12],
         "mlflow run": mlflow_run(detail) or "",
@@ -78,10 +80,6 @@ def _say_run(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
         if value:
             lines.add_row(Text(name, "dim"), value if isinstance(value, Text) else Text(value))
     say.print(lines)
-
-
-def _when(ratchet: Ratchet, run: Run) -> str:
-    return ago(run.created_at, ratchet.clock.now())
 
 
 def _say_tasks(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
@@ -99,7 +97,7 @@ def _say_tasks(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
     say.print(lines)
 
 
-def _took(row: Row, now: Any) -> str:
+def _took(row: Row, now: datetime) -> str:
     if row.status is TaskStatus.PENDING or row.started is None:
         return ""
     return duration(between(row.started, row.ended or now))

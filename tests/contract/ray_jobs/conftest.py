@@ -67,7 +67,7 @@ def jobs(
 ) -> Iterator[Jobs]:
     """A client of each kind, over a Ray that only this module uses."""
     home = tmp_path_factory.mktemp("home")
-    config, end = RayConfig(num_cpus=2, object_store_mb=100, stop_grace_s=1.0), None
+    config, end = RayConfig(num_cpus=2, object_store_mb=100, dashboard=True, stop_grace_s=1.0), None
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             patch.delenv(name)

@@ -58,8 +58,10 @@ def fan_out(payload: str) -> str:
     return str(ray.get([task.remote(number) for number in range(3)]))
 
 
-def task_names(payload: str) -> str:
-    """The names that `ray list tasks` shows, as seen from inside."""
-    from ray.util.state import list_tasks
+def names_in_ray(payload: str) -> str:
+    """The names that `ray list tasks` and `ray list jobs` show, a line each."""
+    from ray.util.state import list_jobs, list_tasks
 
-    return "\n".join(sorted({task.name for task in list_tasks(limit=1000)}))
+    names = {task.name for task in list_tasks(limit=1000)}
+    names |= {(job.metadata or {}).get("name", "") for job in list_jobs(limit=1000)}
+    return "\n".join(sorted(names))

@@ -1,0 +1,1 @@
+"""Every speed that the README states, measured beside what it cannot beat: `python -m benchmarks`."""

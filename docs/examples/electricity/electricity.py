@@ -1,0 +1,32 @@
+"""What a model may know when a half hour begins."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+HALF_HOURS = 48
+WEEK = 7
+
+
+def before_the_half_hour(table: pa.Table) -> pa.Table:
+    """Add the calendar, and what the newest published half hour says about the price.
+
+    Row by row: each value follows from the row and from what was joined to it. The joined
+    columns are null for the very first half hour, and NaN stays NaN: the trainer copes.
+    """
+    at = table["at"]
+    minutes = pc.add(pc.multiply(pc.hour(at), 60), pc.minute(at))
+    hour = 2 * np.pi * minutes.to_numpy() / (24 * 60)
+    added = {
+        "day": pc.strftime(at, "%Y-%m-%d"),
+        "hour_sin": pa.array(np.sin(hour)),
+        "hour_cos": pa.array(np.cos(hour)),
+        "weekday": pc.day_of_week(at),
+        "over_day": pc.subtract(table["price"], table["price_day"]),
+        "over_week": pc.subtract(table["price"], table["price_week"]),
+        "yesterday_over_day": pc.subtract(table["price_yesterday"], table["price_day"]),
+        "demand_over_yesterday": pc.subtract(table["demand_yesterday"], table["demand"]),
+    }
+    for name, values in added.items():
+        table = table.append_column(name, values)
+    return table

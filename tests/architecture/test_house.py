@@ -1,0 +1,85 @@
+"""The house stays in order: directions, sizes, names, and what is public."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flows
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("flows", "feature_store", "ray_jobs", "registry")
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+HEAVY = ("ray", "mlflow", "sklearn", "pandas", "torch", "xgboost", "polars", "duckdb", "deltalake")
+
+
+def test_imports_go_downward_only():
+    found = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout[-3000:]
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "flows.retrain", "flows.bootstrap"])
+def test_importing_a_package_imports_nothing_heavy(package):
+    script = (
+        f"import sys, {package}; "
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_public_names_of_flows_are_these():
+    assert sorted(flows.__all__) == [
+        "Backoff", "Flow", "GiveUp", "Halt", "RatchetError", "Retry", "RetryRule", "RunIf", "Skip",
+        "Task", "TaskContext", "current", "flow", "task", "when",
+    ]  # fmt: skip
+    assert all(hasattr(flows, name) for name in flows.__all__)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_source_file_stays_readable_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= 420
+
+
+def test_no_module_is_a_drawer_for_odds_and_ends():
+    drawers = {"utils", "helpers", "common", "misc"}
+    assert [path for path in SOURCES if path.stem in drawers] == []
+
+
+def test_the_clock_is_read_in_one_place_of_the_core():
+    offenders = []
+    for path in sorted((ROOT / "flows" / "core").rglob("*.py")):
+        if path.name == "clock.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in (
+                "time.sleep", "datetime.now", "time.time", "datetime.utcnow",
+            ):  # fmt: skip
+                offenders.append(f"{path.name}:{node.lineno}")
+    assert offenders == []
+
+
+def test_first_party_imports_stand_at_the_top():
+    offenders = []
+    for path in SOURCES:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            for node in ast.walk(function):
+                names = (
+                    [node.module or ""] if isinstance(node, ast.ImportFrom)
+                    else [a.name for a in node.names] if isinstance(node, ast.Import)
+                    else []
+                )  # fmt: skip
+                if any(name.split(".")[0] in PACKAGES for name in names):
+                    offenders.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert offenders == []

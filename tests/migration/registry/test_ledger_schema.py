@@ -1,0 +1,74 @@
+"""The migrations make the schema that the code works with, and are shipped with it."""
+
+import importlib.resources
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.engine import Engine
+
+from registry.database import VERSION_TABLE, open_database
+from registry.ledger import metadata
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    opened = open_database(url)
+    yield opened
+    opened.dispose()
+
+
+def test_migrating_from_nothing_gives_exactly_the_tables_of_the_code(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def test_opening_again_keeps_what_is_there(engine: Engine, url: str) -> None:
+    insert = (
+        "INSERT INTO ledger_entry VALUES "
+        "('digits', 1, '1', NULL, 'promote', NULL, NULL, 'me', 'better', 'now', 'p', 'h')"
+    )
+    with engine.begin() as connection:
+        connection.execute(text(insert))
+    again = open_database(url)
+    with again.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM ledger_entry")).scalar() == 1
+    again.dispose()
+
+
+def test_the_ledger_may_share_its_database_with_other_tables(url: str) -> None:
+    other = create_engine(url)
+    with other.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('theirs')"))
+    other.dispose()
+    engine = open_database(url)
+    with engine.connect() as connection:
+        assert inspect(connection).has_table("ledger_entry")
+        assert connection.execute(text("SELECT * FROM alembic_version")).scalar() == "theirs"
+        assert connection.execute(text(f"SELECT * FROM {VERSION_TABLE}")).scalar() == "0001"
+    engine.dispose()
+
+
+def test_sqlite_commits_to_the_disk_before_it_says_so(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_the_migrations_lie_in_the_package() -> None:
+    folder = importlib.resources.files("registry") / "migrations"
+    assert (folder / "env.py").is_file()
+    assert (folder / "versions" / "0001_ledger.py").is_file()
