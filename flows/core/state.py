@@ -7,7 +7,7 @@ appends its event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -87,16 +87,17 @@ class RunState:
         """The resolved config as JSON text, as each attempt is given it."""
         return values.dumps(self.config)
 
-    def claimable(self, now: datetime) -> list[str]:
+    def claimable(self, now: datetime) -> Iterator[str]:
         """Keys of the tasks that may be started now, in the order in which they became so."""
         if self.run.status is RunStatus.CANCELLING:
-            return []
-        return [key for key in self.ready if _due(self.tasks[key], now)]
+            return
+        for key in tuple(self.ready):
+            if key not in self.delayed or self.delayed[key] <= now:
+                yield key
 
     def next_ready(self) -> datetime | None:
         """When the next waiting retry may be claimed, if there is one."""
-        times = [t for key in self.ready if (t := self.tasks[key].ready_at)]
-        return min(times, default=None)
+        return min(self.delayed.values(), default=None)
 
     def arguments(self, key: str) -> dict[str, Any]:
         """Parameter -> JSON data for a task run whose upstream has ended."""
@@ -122,6 +123,11 @@ class RunState:
     def recount(self) -> None:
         """Derive the counters from the tasks; they are never stored."""
         self.ready = {key: None for key, task in self.tasks.items() if task.status.claimable}
+        self.delayed = {
+            key: task.ready_at
+            for key, task in self.tasks.items()
+            if task.status is TaskStatus.RETRYING and task.ready_at is not None
+        }
         nodes = self.graph.nodes
         self.open_nodes = sum(not self.tasks[n.key].status.ended for n in nodes)
         self.waiting = {
@@ -187,6 +193,10 @@ class RunState:
         self.tasks[key] = changed
         new = key in self._changes.new_tasks
         (self._changes.new_tasks if new else self._changes.tasks)[key] = changed
+        if changed.status is TaskStatus.RETRYING and changed.ready_at is not None:
+            self.delayed[key] = changed.ready_at
+        else:
+            self.delayed.pop(key, None)
         if not changed.status.claimable:
             self.ready.pop(key, None)
         self._append(event, now, key, changed.attempt or None, data or {})
@@ -212,10 +222,6 @@ class RunState:
                 data=data,
             )
         )
-
-
-def _due(task: TaskRun, now: datetime) -> bool:
-    return task.ready_at is None or task.ready_at <= now
 
 
 def _follow(ref: Ref, value: Any) -> Any:

@@ -265,7 +265,7 @@ class RunStore:
         progress = self._cache.get(run_id)
         if progress is None or progress.run.status in (RunStatus.CANCELLING, *_ENDED):
             return True
-        return bool(progress.claimable(now))
+        return next(progress.claimable(now), None) is not None
 
     def _move(self, run_id: str, change: Callable[[Progress], object]) -> Run:
         def decide(connection: Connection) -> Run:
@@ -319,6 +319,8 @@ class RunStore:
                     attempt = progress.start(key, worker=worker, executor=executor, now=now)
                     step.claims.append(_claim_of(progress, attempt, arguments))
                     free[executor] -= 1
+                if not any(free.values()):
+                    return
 
     def _reuse(
         self,

@@ -60,8 +60,10 @@ def fan_out(payload: str) -> str:
 
 def names_in_ray(payload: str) -> str:
     """The names that `ray list tasks` and `ray list jobs` show, a line each."""
+    import ray
     from ray.util.state import list_jobs, list_tasks
 
-    names = {task.name for task in list_tasks(limit=1000)}
-    names |= {(job.metadata or {}).get("name", "") for job in list_jobs(limit=1000)}
+    here = ray.get_runtime_context().gcs_address
+    names = {task.name for task in list_tasks(here, limit=1000)}
+    names |= {(job.metadata or {}).get("name", "") for job in list_jobs(here, limit=1000)}
     return "\n".join(sorted(names))

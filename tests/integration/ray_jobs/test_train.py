@@ -21,7 +21,12 @@ from ray_jobs.trainers.scoring import predictions
 from ray_jobs.training_errors import TrainingFailed, WorkerLost
 from registry import connect
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    # Ray Train sets a deprecated setting of Ray Data itself.
+    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle` is deprecated:DeprecationWarning"),
+]
 
 FEATURES = FeaturesConfig(view="rows", holdout=HoldoutConfig(fraction=0.25, min_rows=100))
 FOREST = TrainerConfig(

@@ -67,9 +67,9 @@ def statuses(p):
 
 def test_tasks_become_ready_as_what_they_wait_for_succeeds():
     p = progress(node("a"), node("b", "a"), node("c", "a", "b"))
-    assert p.claimable(NOW) == ["a"]
+    assert list(p.claimable(NOW)) == ["a"]
     end(p, "a", value="1")
-    assert p.claimable(NOW) == ["b"]
+    assert list(p.claimable(NOW)) == ["b"]
     end(p, "b", value="2")
     assert p.arguments("c") == {"x0": 1, "x1": 2}
     end(p, "c", value="3")
@@ -109,7 +109,7 @@ def test_a_trigger_rule_decides_by_how_the_tasks_before_ended(rule, first, secon
             end(p, key, OutcomeKind.SKIPPED, reason="nothing")
         else:
             fail(p, key)
-    assert (p.claimable(NOW) == ["c"]) is runs
+    assert (list(p.claimable(NOW)) == ["c"]) is runs
     assert p.tasks["c"].status is (TaskStatus.READY if runs else TaskStatus.SKIPPED)
 
 
@@ -123,7 +123,7 @@ def test_a_condition_chooses_the_branch_and_says_why_the_other_was_skipped(good)
     )
     end(p, "a", value=json.dumps({"good": good}))
     taken, left = ("yes", "no") if good else ("no", "yes")
-    assert p.claimable(NOW) == [taken]
+    assert list(p.claimable(NOW)) == [taken]
     assert p.tasks[left].reason == f"a.good is {'true' if good else 'false'}"
 
 
@@ -132,7 +132,7 @@ def test_a_mapped_task_gets_a_child_per_element_and_collects_their_values_in_ord
         node("a"), node("m", "a", over="x0", inputs={"k": Const(const="v")}), node("z", "m")
     )
     end(p, "a", value="[10,20,30]")
-    assert p.claimable(NOW) == ["m[0]", "m[1]", "m[2]"]
+    assert list(p.claimable(NOW)) == ["m[0]", "m[1]", "m[2]"]
     assert p.arguments("m[1]") == {"x0": 20, "k": "v"}
     for key, value in (("m[2]", "3"), ("m[0]", "1"), ("m[1]", "2")):
         end(p, key, value=value)
@@ -143,7 +143,7 @@ def test_a_mapped_task_over_an_empty_list_succeeds_with_an_empty_list():
     p = progress(node("a"), node("m", "a", over="x0"), node("z", "m"))
     end(p, "a", value="[]")
     assert p.tasks["m"].value == "[]"
-    assert p.claimable(NOW) == ["z"]
+    assert list(p.claimable(NOW)) == ["z"]
 
 
 def test_a_mapped_task_fails_when_a_child_does_after_the_others_have_ended():
@@ -172,10 +172,10 @@ def test_a_retry_waits_as_its_policy_says_and_then_counts_down():
     p = progress(node("a", retry=Retry(attempts=2, delay=10)))
     fail(p, "a")
     assert p.tasks["a"].status is TaskStatus.RETRYING
-    assert p.claimable(NOW) == []
+    assert list(p.claimable(NOW)) == []
     later = NOW + timedelta(seconds=10)
     assert p.next_ready() == later
-    assert p.claimable(later) == ["a"]
+    assert list(p.claimable(later)) == ["a"]
     fail(p, "a", later)
     assert (p.tasks["a"].attempt, p.run.status) == (2, RunStatus.FAILED)
 
@@ -210,7 +210,7 @@ def test_cancelling_ends_what_waits_at_once_and_the_run_only_when_nothing_is_ali
     p.cancel("cancelled by ada", NOW)
     assert p.run.status is RunStatus.CANCELLING
     assert p.tasks["b"].status is TaskStatus.CANCELLED
-    assert p.claimable(NOW) == []
+    assert list(p.claimable(NOW)) == []
     p.finish(Outcome(attempt_id=running.id, kind=OutcomeKind.STOPPED), NOW)
     assert statuses(p) == {"a": "cancelled", "b": "cancelled", "c": "cancelled"}
     assert (p.run.status, p.run.reason) == (RunStatus.CANCELLED, "cancelled by ada")
@@ -247,7 +247,7 @@ def test_a_retried_run_keeps_what_succeeded_and_decides_the_rest_again():
     assert p.run.status is RunStatus.FAILED
     p.reopen(NOW)
     assert p.run.status is RunStatus.RUNNING
-    assert sorted(p.claimable(NOW)) == ["b", "m[1]"]
+    assert sorted(list(p.claimable(NOW))) == ["b", "m[1]"]
     end(p, "b", value="0")
     end(p, "m[1]", value="2")
     end(p, "z")
