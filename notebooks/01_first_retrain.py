@@ -57,6 +57,7 @@ view = FeatureView(
 settings = open_project().settings
 store = feature_store.connect(settings.feature_store)
 store.create(view)
+store.views()
 
 # %%
 images, digits = load_digits(return_X_y=True)
@@ -66,11 +67,8 @@ order = np.random.default_rng(0).permutation(len(digits))
 def batch(day: int, rows: np.ndarray) -> pa.Table:
     """The images of one day, one every few minutes."""
     begin, step = datetime(2026, 3, day, tzinfo=UTC), timedelta(days=1) / len(rows)
-    columns = {
-        "image_id": rows,
-        "taken_at": pa.array([begin + step * i for i in range(len(rows))], pa.timestamp("us", "UTC")),
-        "digit": digits[rows],
-    }
+    times = [begin + step * i for i in range(len(rows))]
+    columns = {"image_id": rows, "taken_at": times, "digit": digits[rows]}
     return pa.table(columns | {name: images[rows, i] for i, name in enumerate(pixels)})
 
 
@@ -78,8 +76,8 @@ store.append("digits", batch(1, order[:160]))
 
 # %% [markdown]
 # ## The flow
-# Solid lines carry values from task to task, dashed ones a condition: the model is promoted, or
-# the run halts and says why. `extract`, `train` and `evaluate` run on Ray.
+# Solid lines carry values from task to task, dotted ones only the order, dashed ones a condition:
+# the model is promoted, or the run halts and says why. `extract`, `train` and `evaluate` run on Ray.
 
 # %%
 retrain
@@ -140,7 +138,8 @@ run.wait()
 # %%
 second = run.verdict
 print(second.decision, "-", second.reason)
-print(f"champion {second.baseline:.3f}, challenger {second.challenger_score:.3f} on {second.rows} images")
+print(f"champion   {second.baseline:.3f} on {second.rows} images that neither has seen")
+print(f"challenger {second.challenger_score:.3f}")
 
 # %%
 champion = client.get_model_version_by_alias("digits", "champion")

@@ -132,9 +132,8 @@ class EmbeddedRay(MarkedClient):
         import ray
 
         if not ray.is_initialized():
+            self._keeper = _started_keeper(self.config, import_paths)
             self._paths = import_paths
-            self._keeper = _Keeper(self.config, import_paths)
-            self._keeper.start()
 
     def _runtime_env(self, spec: JobSpec) -> dict[str, Any] | None:
         # A worker with an environment of its own costs seconds, so only where it is needed.
@@ -142,6 +141,19 @@ class EmbeddedRay(MarkedClient):
         if not set(spec.import_paths) <= set(self._paths):
             variables["PYTHONPATH"] = _joined(spec.import_paths)
         return {"env_vars": variables} if variables else None
+
+
+def _started_keeper(config: RayConfig, import_paths: tuple[str, ...]) -> _Keeper:
+    """Ray, started. It gives itself 30 s, too few on a machine that is very busy: two tries."""
+    keeper = _Keeper(config, import_paths)
+    try:
+        keeper.start()
+    except RayJobError as error:
+        if "timed out" not in str(error):
+            raise
+        keeper = _Keeper(config, import_paths)
+        keeper.start()
+    return keeper
 
 
 class _Keeper:

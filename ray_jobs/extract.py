@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -123,36 +124,34 @@ class Extraction:
     ) -> dict[str, tuple[DatasetPart, ...]]:
         import ray
 
-        shards = [shard for key, source in missing for shard in self._shards(key, source)]
-        definition = ray.put(self.definition)
-        schema = ray.put(self.store.schema(self.snapshot))
-        right = [
+        shards = [(key, shard) for key, source in missing for shard in self._shards(key, source)]
+        shared = [ray.put(self.definition), ray.put(self.store.schema(self.snapshot)), cache.uri]
+        shared += [
             ray.put(_joined_rows(self.store, snapshot, join))
             for snapshot, join in zip(self.joined, self.definition.joins, strict=True)
         ]
+        about = f"extract · {self.snapshot.view}"
         calls: list[Callable[[], Any]] = [
             partial(
                 submit,
                 run_shard,
                 shard,
-                definition,
-                schema,
-                cache.uri,
-                *right,
-                name=f"extract · {self.snapshot.view} v{shard.version} · {number}/{len(shards)}",
+                *shared,
+                name=f"{about} v{shard.version} · {number}/{len(shards)}",
                 retries=2,  # a shard may run twice: it writes the same file
             )
-            for number, shard in enumerate(shards, start=1)
+            for number, (_, shard) in enumerate(shards, start=1)
         ]
-        made: dict[int, DatasetPart] = dict(run_all(calls, parallel=2 * cluster_cpus()))
-        done: dict[str, tuple[DatasetPart, ...]] = {}
-        prefix = f"{self.definition.digest[:16]}/"
-        for key, _ in missing:
-            own = [made[i] for i, shard in enumerate(shards) if shard.name.startswith(key)]
-            done[key] = tuple(replace(part, name=prefix + part.name) for part in own)
-            index = json.dumps([part.to_json() for part in done[key]])
-            cache.write_text(f"{key}.json", index)
-        return done
+        left = Counter(key for key, _ in shards)
+        made: dict[str, dict[int, DatasetPart]] = {key: {} for key, _ in missing}
+        for number, part in run_all(calls, parallel=2 * cluster_cpus()):
+            key = shards[number][0]
+            name = f"{self.definition.digest[:16]}/{part.name}"
+            made[key][number] = replace(part, name=name)
+            if len(made[key]) == left[key]:
+                # Noted at once, so that an extraction that is killed goes on from here.
+                cache.write_text(f"{key}.json", _index_text(made[key]))
+        return {key: _in_order(parts) for key, parts in made.items()}
 
     def _shards(self, key: str, source: Part) -> list[Shard]:
         pieces = self.pieces or -(-source.rows // SHARD_ROWS)
@@ -211,6 +210,14 @@ def _bounds(part: Part, column: str) -> tuple[datetime, datetime] | None:
 def _joined_rows(store: FeatureStore, snapshot: Snapshot, join: JoinDefinition) -> pa.Table:
     names = dict.fromkeys((*join.entities, join.event_time, *join.columns))
     return store.read(snapshot, list(names))
+
+
+def _in_order(parts: Mapping[int, DatasetPart]) -> tuple[DatasetPart, ...]:
+    return tuple(parts[number] for number in sorted(parts))
+
+
+def _index_text(parts: Mapping[int, DatasetPart]) -> str:
+    return json.dumps([part.to_json() for part in _in_order(parts)])
 
 
 def _index(cache: ArtifactStore, key: str, known: set[str]) -> tuple[DatasetPart, ...] | None:

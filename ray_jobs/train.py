@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -15,12 +16,13 @@ from ray_jobs import definition as definitions
 from ray_jobs.dataset import Dataset, read, read_manifest
 from ray_jobs.distributed import Checkpoints, fit_together
 from ray_jobs.dotted import resolve
+from ray_jobs.errors import NotEnoughResources
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.parquet_files import times_us
-from ray_jobs.resources import ensure_feasible
+from ray_jobs.resources import ELASTIC, ensure_feasible
 from ray_jobs.search import SearchResult, search
 from ray_jobs.split import Split, group_codes, split
-from ray_jobs.tasks import cluster_gpus, result, submit
+from ray_jobs.tasks import cluster_cpus, cluster_gpus, result, submit
 from ray_jobs.trainers.config import Task, TrainerConfig, TrainerKind
 from ray_jobs.trainers.make import make
 from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
@@ -193,18 +195,35 @@ def run_fit(trainer: Trainer, rows: TrainingSet, params: Mapping[str, Any], devi
 
 def _device(trainer: TrainerConfig) -> tuple[str, tuple[str, ...]]:
     """Where to train. Raises NotEnoughResources for what the cluster can never give."""
-    what = "The training" if trainer.workers == 1 else "Each training worker"
+    gpus, there = trainer.num_gpus * trainer.workers, cluster_gpus()
     if trainer.num_gpus <= 0:
-        ensure_feasible(num_cpus=trainer.num_cpus, what=what)
+        _ensure_room(trainer, gpus=0)
         return "cpu", ()
-    if trainer.allow_cpu and cluster_gpus() < trainer.num_gpus:
-        ensure_feasible(num_cpus=trainer.num_cpus, what=what)
-        gpus = f"{trainer.num_gpus:g} GPU{'' if trainer.num_gpus == 1 else 's'}"
-        return "cpu", (f"{gpus} asked for, {cluster_gpus():g} in the cluster: trained on CPU",)
-    ensure_feasible(num_cpus=trainer.num_cpus, num_gpus=trainer.num_gpus, what=what)
+    if trainer.allow_cpu and there < gpus:
+        _ensure_room(trainer, gpus=0)
+        asked = f"{gpus:g} GPU{'' if gpus == 1 else 's'}"
+        return "cpu", (f"{asked} asked for, {there:g} in the cluster: trained on CPU",)
+    _ensure_room(trainer, gpus=gpus)
     if TrainerKind(trainer.kind) is TrainerKind.SKLEARN:
         return "cpu", ("scikit-learn's estimators do not use the GPUs asked for",)
     return "cuda", ()
+
+
+def _ensure_room(trainer: TrainerConfig, *, gpus: float) -> None:
+    """Raise NotEnoughResources for workers that can never run, alone or side by side."""
+    ensure_feasible(
+        num_cpus=trainer.num_cpus,
+        num_gpus=gpus / trainer.workers,
+        what="The training" if trainer.workers == 1 else "Each training worker",
+    )
+    cpus = trainer.workers * trainer.num_cpus
+    if os.environ.get(ELASTIC) == "1" or (cpus <= cluster_cpus() and gpus <= cluster_gpus()):
+        return
+    raise NotEnoughResources(
+        f"The {trainer.workers} training workers ask for {cpus:g} CPUs and {gpus:g} GPUs together; "
+        f"the cluster has {cluster_cpus()} and {cluster_gpus():g}.",
+        hint="lower trainer.workers, num_cpus or num_gpus, or add a node",
+    )
 
 
 def _seen_until(registered: Registry, model: str) -> datetime | None:

@@ -102,18 +102,22 @@ def _squared(scored: Scored) -> Floats:
     return np.asarray((_values(scored) - scored.y) ** 2)
 
 
+def _dot(left: AnyArray, right: AnyArray) -> float:
+    # Not `@`: its threads wait for each other, for seconds where other processes use the cores.
+    return float(np.einsum("i,i->", left, right))
+
+
 def _rmse(scored: Scored) -> Scorer:
     losses = _squared(scored)
-    return lambda weights: float(np.sqrt(weights @ losses / weights.sum()))
+    return lambda weights: float(np.sqrt(_dot(weights, losses) / weights.sum()))
 
 
 def _r2(scored: Scored) -> Scorer:
     losses, y = _squared(scored), scored.y
 
     def score(weights: Weights) -> float:
-        mean = weights @ y / weights.sum()
-        spread = weights @ (y - mean) ** 2
-        return float(1.0 - weights @ losses / spread) if spread > 0 else float("nan")
+        spread = _dot(weights, (y - _dot(weights, y) / weights.sum()) ** 2)
+        return 1.0 - _dot(weights, losses) / spread if spread > 0 else float("nan")
 
     return score
 

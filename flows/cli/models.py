@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flows.cli.documents import champion_json, entry_json
 from flows.cli.installation import connected_registry, opened, whoami
-from flows.cli.wording import ago, console, print_json, table
+from flows.cli.wording import ago, console, cut, print_json, table
 from flows.core.errors import NotFound, Refused
 from registry import ChampionStatus, LedgerEntry, Registry
 
@@ -158,7 +158,7 @@ def _say_champions(found: Sequence[ChampionStatus], now: datetime) -> None:
     if not found:
         say.print("no model has a champion yet; next: ratchet run retrain")
         return
-    lines = table("model", "version", "epoch", "since", "state", "reason")
+    lines = table("model", "version", "epoch", "since", "state", "reason", give=("reason",))
     for status in found:
         state = f"outsider: {status.outsider}" if status.outsider else ""
         lines.add_row(
@@ -167,14 +167,14 @@ def _say_champions(found: Sequence[ChampionStatus], now: datetime) -> None:
             str(status.epoch),
             Text(ago(status.at, now), "dim"),
             Text(state or ("settled" if status.settled else "pending"), "yellow" if state else ""),
-            Text(status.reason or ""),
+            cut(status.reason or ""),
         )
     say.print(lines)
 
 
 def _say_entries(entries: Sequence[LedgerEntry], now: datetime) -> None:
     say = console()
-    lines = table("epoch", "version", "action", "when", "by", "hash", "reason", fold=("reason",))
+    lines = table("epoch", "version", "action", "when", "by", "hash", "reason", give=("reason",))
     for entry in entries:
         pending = "" if entry.settled_at else " (pending)"
         lines.add_row(

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from flows.cli.driving import View
 from flows.cli.failures import one_line
-from flows.cli.wording import COLOURS, between, duration, mark
+from flows.cli.wording import COLOURS, between, cut, duration, mark
 from flows.core.clock import Clock
 from flows.core.graph import Graph, child_index, node_key
 from flows.core.records import Event, Run, TaskRun, TaskStatus
@@ -99,7 +99,7 @@ class LiveView:
         found.add_column(width=1)
         found.add_column(no_wrap=True, max_width=32, overflow="ellipsis")
         found.add_column(justify="right", no_wrap=True)
-        found.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        found.add_column()
         shown, left_out = _that_fit(rows_of(self._detail.graph, self._detail.tasks), self._console)
         for row in shown:
             sign: RenderableType = Text(mark(row.status, self._console), COLOURS[row.status])
@@ -108,7 +108,7 @@ class LiveView:
                 sign = self._spinner.render(self._console.get_time())
             style = "dim" if row.status in _QUIET else ""
             took = duration(between(row.started, row.ended or now)) if row.started else ""
-            found.add_row(sign, Text(row.name, style), Text(took, "dim"), Text(row.remark, "dim"))
+            found.add_row(sign, Text(row.name, style), Text(took, "dim"), cut(row.remark, "dim"))
         if left_out:
             found.add_row("", Text(f"and {left_out} more", "dim"), "", "")
         return found

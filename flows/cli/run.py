@@ -125,7 +125,7 @@ def _driven(drives: Driver, place: Ratchet, run: Run, as_json: bool) -> Run:
 
 
 def _say_sweep(ended: Sequence[tuple[Sequence[str], Run]], say: Console) -> None:
-    found = table("run", "overrides", "status", "took", "reason", right=("took",), fold=("reason",))
+    found = table("run", "overrides", "status", "took", "reason", right=("took",), give=("reason",))
     for overrides, run in ended:
         took = duration(between(run.started_at, run.ended_at))
         found.add_row(run.id, " ".join(overrides), marked(run.status, say), took, run.reason or "")

@@ -10,7 +10,7 @@ from rich.text import Text
 from flows.bootstrap import Ratchet
 from flows.cli.documents import run_json
 from flows.cli.installation import flow_named, opened
-from flows.cli.wording import ago, between, console, duration, marked, print_json, table
+from flows.cli.wording import ago, between, console, cut, duration, marked, print_json, table
 from flows.core.records import Run
 
 
@@ -37,7 +37,9 @@ def _say(found: tuple[Run, ...], ratchet: Ratchet) -> None:
     if not found:
         say.print("no runs yet; next: ratchet run FLOW, or: ratchet demo", markup=False)
         return
-    lines = table("run", "flow", "status", "created", "took", "reason", right=("took",))
+    lines = table(
+        "run", "flow", "status", "created", "took", "reason", right=("took",), give=("reason",)
+    )
     for run in found:
         end = run.ended_at or now
         lines.add_row(
@@ -46,6 +48,6 @@ def _say(found: tuple[Run, ...], ratchet: Ratchet) -> None:
             marked(run.status, say),
             Text(ago(run.created_at, now), "dim"),
             duration(between(run.started_at, end)),
-            Text(" ".join((run.reason or "").split())),
+            cut(run.reason or ""),
         )
     say.print(lines)

@@ -16,7 +16,7 @@ from flows.cli.documents import detail_json, mlflow_run
 from flows.cli.ending import say_ending
 from flows.cli.installation import opened
 from flows.cli.progress import Row, rows_of
-from flows.cli.wording import ago, between, console, duration, marked, print_json, table
+from flows.cli.wording import ago, between, console, cut, duration, marked, print_json, table
 from flows.config import Change, diff
 from flows.core.records import Attempt, Run, TaskStatus
 from flows.core.store import RunDetail
@@ -74,7 +74,7 @@ def _say_run(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
         "config": run.config_digest[:12],
         "mlflow run": mlflow_run(detail) or "",
     }
-    lines = table("", "", fold=("",))
+    lines = table("", "", give=("",))
     lines.show_header = False
     for name, value in facts.items():
         if value:
@@ -84,14 +84,16 @@ def _say_run(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
 
 def _say_tasks(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
     now = ratchet.clock.now()
-    lines = table("task", "status", "took", "attempts", "remark", right=("took", "attempts"))
+    lines = table(
+        "task", "status", "took", "attempts", "reason", right=("took", "attempts"), give=("reason",)
+    )
     for row in rows_of(detail.graph, detail.tasks):
         lines.add_row(
             row.name,
             marked(row.status, say),
             _took(row, now),
             row.done or str(row.attempt or ""),
-            Text(row.reason),
+            cut(row.reason),
         )
     say.print()
     say.print(lines)
@@ -109,7 +111,9 @@ def _say_attempts(attempts: Sequence[Attempt], say: Console) -> None:
     told = [attempt for attempt in attempts if attempt.key in again]
     if not told:
         return
-    lines = table("attempt", "status", "took", "executor", "error", right=("took",))
+    lines = table(
+        "attempt", "status", "took", "executor", "error", right=("took",), give=("error",)
+    )
     for attempt in told:
         error = attempt.error
         line = f"{error.type}: {error.message}".partition("\n")[0] if error else ""
@@ -118,7 +122,7 @@ def _say_attempts(attempts: Sequence[Attempt], say: Console) -> None:
             marked(attempt.status, say),
             duration(between(attempt.started_at, attempt.ended_at)),
             attempt.executor,
-            Text(line),
+            cut(line),
         )
     say.print()
     say.print(lines)
@@ -145,7 +149,7 @@ def _say_changes(previous: Run | None, changes: Sequence[Change], say: Console) 
     if not changes:
         say.print(Text(f"same config as run {previous.id} before it", "dim"))
         return
-    lines = table("config key", f"was ({previous.id})", "is", fold=("is",))
+    lines = table("config key", f"was ({previous.id})", "is", give=("is",))
     for change in changes:
         lines.add_row(change.key, Text(_short(change.old)), Text(_short(change.new)))
     say.print(lines)

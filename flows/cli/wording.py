@@ -62,17 +62,25 @@ def print_json(data: Any) -> None:
     sys.stdout.write(text + "\n")
 
 
-def table(*columns: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:
-    """A table without borders; columns in `fold` may take several lines, the others may not."""
+def table(*columns: str, right: tuple[str, ...] = (), give: tuple[str, ...] = ()) -> Table:
+    """A table without borders.
+
+    Where the terminal is too narrow, the columns in `give` get narrower before all others.
+    """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in columns:
         made.add_column(
             name,
             justify="right" if name in right else "left",
-            no_wrap=name not in fold,
-            overflow="fold" if name in fold else "ellipsis",
+            no_wrap=name not in give,
+            overflow="fold" if name in give else "ellipsis",
         )
     return made
+
+
+def cut(text: str, style: str = "") -> Text:
+    """A cell on one line, cut where its column ends."""
+    return Text(" ".join(text.split()), style, no_wrap=True, overflow="ellipsis")
 
 
 def marked(status: str, into: Console) -> Text:

@@ -108,10 +108,11 @@ class Driver:
         with self._guard:
             self._closing = True
             self._interrupt()
-            thread, unfinished = self._thread, tuple(self._open | self._asked)
+            thread = self._thread
         if thread is not None:
             thread.join(timeout)
-        return unfinished
+        with self._guard:
+            return tuple(self._open | self._asked)
 
     # ------------------------------------------------------------------ the thread
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.core.errors import ConfigError
 
-_BARE = re.compile(r"[A-Za-z_./][\w./-]*")
+_BARE = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 _KEYWORD = re.compile(r"true|false|yes|no|on|off|null|none|nan|inf", re.IGNORECASE)
 
 

@@ -31,8 +31,16 @@ PUBLISHED = FeatureView(
     name="published",
     entities=("market",),
     event_time="known_at",
-    features=("price", "price_day", "price_week", "price_yesterday", "rose")
-    + ("demand", "demand_yesterday", "transfer"),
+    features=(
+        "price",
+        "price_day",
+        "price_week",
+        "price_yesterday",
+        "rose",
+        "demand",
+        "demand_yesterday",
+        "transfer",
+    ),
 )
 
 
@@ -77,6 +85,8 @@ def append(csv: Path, until: datetime) -> int:
     batch = rows.filter(pl.col("at") < until)
     if newest is not None:
         batch = batch.filter(pl.col("at") > newest)
+    if batch.is_empty():
+        return 0
     ended = pl.col("known_at").is_between(batch["at"].min(), batch["at"].max(), closed="both")
     key = f"until {until:%Y-%m-%d}"
     store.append(PUBLISHED.name, published(rows).filter(ended), key=key)

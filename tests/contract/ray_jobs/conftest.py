@@ -61,11 +61,11 @@ class Jobs:
         raise AssertionError("the job does not begin")
 
 
-@pytest.fixture(scope="module", params=["embedded", "cluster"])
+@pytest.fixture(scope="package", params=["embedded", "cluster"])
 def jobs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Jobs]:
-    """A client of each kind, over a Ray that only this module uses."""
+    """A client of each kind, over a Ray that only these tests use."""
     home = tmp_path_factory.mktemp("home")
     config, end = RayConfig(num_cpus=2, object_store_mb=100, dashboard=True, stop_grace_s=1.0), None
     with pytest.MonkeyPatch.context() as patch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 
@@ -59,11 +60,16 @@ def fan_out(payload: str) -> str:
 
 
 def names_in_ray(payload: str) -> str:
-    """The names that `ray list tasks` and `ray list jobs` show, a line each."""
+    """The names that `ray list tasks` and `ray list jobs` show, once `payload` is among them."""
     import ray
     from ray.util.state import list_jobs, list_tasks
 
     here = ray.get_runtime_context().gcs_address
-    names = {task.name for task in list_tasks(here, limit=1000)}
-    names |= {(job.metadata or {}).get("name", "") for job in list_jobs(here, limit=1000)}
+    names: set[str] = set()
+    for _ in range(40):  # Ray gathers names once a second
+        names = {task.name for task in list_tasks(here, limit=1000)}
+        names |= {(job.metadata or {}).get("name", "") for job in list_jobs(here, limit=1000)}
+        if payload in names:
+            break
+        time.sleep(0.25)
     return "\n".join(sorted(names))

@@ -99,9 +99,8 @@ def test_a_job_starts_ray_tasks_that_find_the_projects_modules(jobs: Any) -> Non
 
 
 def test_ray_shows_the_names_that_people_gave(jobs: Any) -> None:
-    spec = jobs.spec("names_in_ray")
-    jobs.client.submit(spec)
-    assert spec.name in (jobs.end_of(spec.id).result or "").splitlines()
+    name = "retrain · names · run 7f3"
+    assert name in jobs.run("names_in_ray", name, name=name).result.splitlines()
     assert jobs.client.dashboard_url.startswith("http://127.0.0.1:")
 
 

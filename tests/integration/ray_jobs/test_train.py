@@ -24,8 +24,8 @@ from registry import connect
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
-    # Ray Train sets a deprecated setting of Ray Data itself.
-    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle` is deprecated:DeprecationWarning"),
+    # Ray Train sets deprecated settings of Ray Data itself.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
 ]
 
 FEATURES = FeaturesConfig(view="rows", holdout=HoldoutConfig(fraction=0.25, min_rows=100))
@@ -121,6 +121,16 @@ def test_gpus_that_do_not_exist_are_refused_unless_cpu_will_do(
     assert challenger.notes == ("4 GPUs asked for, 0 in the cluster: trained on CPU",)
 
 
+def test_workers_that_can_never_run_side_by_side_are_refused(
+    workshop: Any, dataset: Dataset
+) -> None:
+    crowd = TrainerConfig(
+        kind=TORCH.kind, estimator=TORCH.estimator, params=TORCH.params, workers=3
+    )
+    with pytest.raises(NotEnoughResources, match="3 training workers ask for 3 CPUs and 0 GPUs"):
+        workshop.train(dataset, crowd, FEATURES, model="crowd")
+
+
 def test_an_estimator_of_the_projects_own_is_found_on_the_workers(
     workshop: Any, dataset: Dataset
 ) -> None:
@@ -176,7 +186,7 @@ def test_labels_of_one_class_and_missing_labels_are_unfit(workshop: Any) -> None
         workshop.store.append(name, table.set_column(table.column_names.index("y"), "y", labels))
         features = FeaturesConfig(view=name, holdout=HoldoutConfig(fraction=0.25, min_rows=10))
         made = workshop.extract(features)
-        with pytest.raises(UnfitData, match="one class only|have no label"):
+        with pytest.raises(UnfitData, match=r"one class only|have no label"):
             workshop.train(made, FOREST, features, model=name)
 
 

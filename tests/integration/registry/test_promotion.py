@@ -248,9 +248,9 @@ def test_processes_racing_for_one_epoch_promote_exactly_one(
     ]
     for worker in workers:
         worker.start()
-    results = [outcomes.get(timeout=120) for _ in workers]
+    results = [outcomes.get(timeout=300) for _ in workers]
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
     winners = [version for version in results if version]
     assert winners == [alias(registry)]
     assert len(registry.entries("digits")) == 1

@@ -162,7 +162,7 @@ def test_processes_that_meet_a_new_mlflow_at_once_all_succeed(tmp_path: Path) ->
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=120)
+        worker.join(timeout=300)
     assert [worker.exitcode for worker in workers] == [0, 0]
     with connect(config) as registry:
         assert registry.tracking.find_run("run-0", "retrain") is not None

@@ -1,8 +1,10 @@
 """The migrations make the schema that the code works with, and are shipped with it."""
 
 import importlib.resources
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,7 +13,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Engine
 
 from registry.database import VERSION_TABLE, open_database
-from registry.ledger import metadata
+from registry.ledger import Ledger, metadata
 
 
 @pytest.fixture
@@ -72,3 +74,23 @@ def test_the_migrations_lie_in_the_package() -> None:
     folder = importlib.resources.files("registry") / "migrations"
     assert (folder / "env.py").is_file()
     assert (folder / "versions" / "0001_ledger.py").is_file()
+
+
+def open_and_count(url: str, start: Any) -> None:
+    start.wait()
+    engine = open_database(url)
+    assert Ledger(engine).models() == ()
+    engine.dispose()
+
+
+@pytest.mark.slow
+def test_processes_that_meet_a_new_database_at_once_all_succeed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(3)
+    url = f"sqlite:///{tmp_path}/new.db"
+    workers = [context.Process(target=open_and_count, args=(url, start)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=300)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]

@@ -35,7 +35,9 @@ DIAMOND = validated((node("a"), node("b", "a"), node("c", "a"), node("d", "b", "
 def test_a_task_stands_right_of_everything_that_it_waits_for() -> None:
     layout = laid(retrain.graph)
     boxes = {box.key: box for box in layout.boxes}
-    assert [boxes[n.key].x for n in retrain.graph.nodes][:5] == sorted(b.x for b in boxes.values())[:5]
+    assert [boxes[n.key].x for n in retrain.graph.nodes][:5] == sorted(b.x for b in boxes.values())[
+        :5
+    ]
     for line in layout.lines:
         assert boxes[line.source].x + boxes[line.source].size.width < boxes[line.target].x
 
@@ -74,7 +76,9 @@ def graphs(make: st.DrawFn) -> Graph:
     nodes: list[Node] = []
     for index in range(make(st.integers(1, 14))):
         keys = [n.key for n in nodes]
-        nodes.append(node(f"t{index}", *make(st.sets(st.sampled_from(keys), max_size=3)) if keys else ()))
+        nodes.append(
+            node(f"t{index}", *make(st.sets(st.sampled_from(keys), max_size=3)) if keys else ())
+        )
     return validated(tuple(nodes))
 
 
@@ -138,7 +142,11 @@ def test_conditions_are_dashed_and_labelled_and_pure_order_is_dotted() -> None:
 def test_a_mapped_task_is_a_stack_and_a_trigger_rule_is_named() -> None:
     plain = validated((node("list"), node("work", "list"), node("end", "work")))
     mapped = validated(
-        (node("list"), node("work", "list", over="item"), node("end", "work", run_if=RunIf.ALL_DONE))
+        (
+            node("list"),
+            node("work", "list", over="item"),
+            node("end", "work", run_if=RunIf.ALL_DONE),
+        )
     )
     assert draw(mapped).count("<rect") == draw(plain).count("<rect") + 4  # two sheets behind it
     assert ">for each item<" in draw(mapped)

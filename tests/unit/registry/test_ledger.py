@@ -1,6 +1,5 @@
 """The ledger only grows, and shows where it was altered."""
 
-import multiprocessing
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -143,25 +142,6 @@ def test_many_threads_take_one_epoch_once(ledger: Ledger) -> None:
         thread.join()
     assert len(won) == 1
     assert [entry.version for entry in ledger.entries("digits")] == won
-
-
-def open_and_count(url: str, start: "multiprocessing.synchronize.Barrier") -> None:
-    start.wait()
-    engine = open_database(url)
-    assert Ledger(engine).models() == ()
-    engine.dispose()
-
-
-def test_processes_that_meet_a_new_database_at_once_all_succeed(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(3)
-    url = f"sqlite:///{tmp_path}/new.db"
-    workers = [context.Process(target=open_and_count, args=(url, start)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=60)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""`champion`, `ledger` and `rollback` over a real MLflow and a real ledger."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+from registry import RegistryConfig, Verdict, connect
+from registry.verdict import Decision
+
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).parent / "cli_project"
+AT = datetime(2026, 7, 4, 3, tzinfo=UTC)
+
+Ratchet = Callable[..., Any]
+
+
+def config(home: Path) -> RegistryConfig:
+    return RegistryConfig(
+        tracking_uri=f"sqlite:///{home}/mlflow.db", ledger_url=f"sqlite:///{home}/ledger.db"
+    )
+
+
+def client(home: Path) -> Any:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{home}/mlflow.db"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def verdict(version: str, epoch: int) -> Verdict:
+    return Verdict(
+        model="digits",
+        challenger=version,
+        champion=None,
+        epoch=epoch,
+        decision=Decision.PROMOTE,
+        promote=True,
+        reason=f"version {version} is better",
+        metric="accuracy",
+        challenger_score=0.9,
+        baseline=0.8,
+        difference=0.1,
+        low=0.05,
+        high=0.15,
+        confidence=0.95,
+        rows=500,
+        rules=(),
+        run_id=f"run-{version}",
+        mlflow_run_id="",
+    )
+
+
+@pytest.fixture(scope="module")
+def two_promotions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which version 1, then version 2 of `digits` became champion."""
+    home = tmp_path_factory.mktemp("home")
+    with connect(config(home)) as registry:
+        assert registry.models.versions("digits") == ()  # makes MLflow's tables
+        client(home).create_registered_model("digits")
+        for epoch in (0, 1):
+            made = client(home).create_model_version("digits", "file:///nowhere")
+            registry.promote(verdict(str(made.version), epoch), actor="flow retrain", now=AT)
+    return home
+
+
+@pytest.fixture
+def home(two_promotions: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(two_promotions, tmp_path / "home"))
+
+
+@pytest.fixture
+def ratchet(home: Path, monkeypatch: pytest.MonkeyPatch) -> Ratchet:
+    monkeypatch.setenv("RATCHET_HOME", str(home))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["--project", str(PROJECT), *arguments])
+
+    return run
+
+
+def shown(result: Any) -> Any:
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_champion_says_who_is_live_and_agrees_with_mlflow(ratchet: Ratchet, home: Path) -> None:
+    champion = shown(ratchet("champion", "digits", "--json"))
+    assert champion == {
+        "model": "digits",
+        "version": "2",
+        "epoch": 2,
+        "run": "run-2",
+        "since": "2026-07-04T03:00:00+00:00",
+        "settled": True,
+        "outsider": None,
+        "action": "promote",
+        "reason": "version 2 is better",
+    }
+    assert str(client(home).get_model_version_by_alias("digits", "champion").version) == "2"
+    assert shown(ratchet("champion", "--json")) == [champion]
+    assert "digits version 2 is live" in ratchet("champion", "digits").stdout
+
+
+def test_the_ledger_is_an_array_of_linked_entries(ratchet: Ratchet) -> None:
+    first, second = shown(ratchet("ledger", "digits", "--json"))
+    assert set(first) == {
+        "model",
+        "epoch",
+        "version",
+        "previous_version",
+        "action",
+        "verdict",
+        "run",
+        "actor",
+        "reason",
+        "at",
+        "previous_hash",
+        "hash",
+        "settled",
+    }
+    assert (first["epoch"], first["version"], first["action"]) == (1, "1", "promote")
+    assert second["previous_hash"] == first["hash"]
+    assert second["verdict"]["difference"] == 0.1
+    assert second["settled"] is True
+    lines = ratchet("ledger", "digits").stdout.splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [["1", "1", "promote"], ["2", "2", "promote"]]
+
+
+def test_verify_finds_a_whole_ledger_whole_and_an_altered_one_broken(
+    ratchet: Ratchet, home: Path
+) -> None:
+    result = ratchet("ledger", "digits", "--verify", "--json")
+    assert len(shown(result)) == 2
+    assert "2 entries, every hash fits" in result.stderr
+    with sqlite3.connect(home / "ledger.db") as database:
+        triggers = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in triggers.fetchall():
+            database.execute(f"DROP TRIGGER {name}")
+        database.execute("UPDATE ledger_entry SET reason = 'because' WHERE epoch = 1")
+    database.close()
+    result = ratchet("ledger", "digits", "--verify")
+    assert result.exit_code == 1
+    assert "broken at epoch 1" in result.stderr
+
+
+def test_rollback_makes_the_champion_before_live_again(ratchet: Ratchet, home: Path) -> None:
+    entry = shown(
+        ratchet("rollback", "digits", "--reason", "too slow", "--by", "ada", "--json")
+    )
+    assert (entry["epoch"], entry["version"], entry["action"]) == (3, "1", "rollback")
+    assert (entry["actor"], entry["reason"]) == ("ada", "too slow")
+    assert str(client(home).get_model_version_by_alias("digits", "champion").version) == "1"
+
+
+def test_rollback_without_a_reason_is_refused(ratchet: Ratchet) -> None:
+    result = ratchet("rollback", "digits")
+    assert result.exit_code == 2
+    assert "--reason" in result.stderr
+
+
+@pytest.mark.parametrize(("option", "version"), [("--adopt", "1"), ("--restore", "2")])
+def test_an_outsiders_change_is_shown_and_acknowledged(
+    ratchet: Ratchet, home: Path, option: str, version: str
+) -> None:
+    client(home).set_registered_model_alias("digits", "champion", "1")
+    assert shown(ratchet("champion", "digits", "--json"))["outsider"] == "1"
+    text = ratchet("champion", "digits").stdout
+    assert "somebody else changed the alias" in text
+    assert "ratchet champion digits --adopt, or --restore" in text
+    after = shown(ratchet("champion", "digits", option, "--json"))
+    assert (after["version"], after["epoch"], after["outsider"]) == (version, 3, None)
+
+
+def test_an_unknown_model_names_the_nearest(ratchet: Ratchet) -> None:
+    for command in ("champion", "ledger"):
+        result = ratchet(command, "digit")
+        assert result.exit_code == 2
+        assert "there is no model digit; did you mean digits?" in result.stderr

@@ -1,0 +1,213 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from ray_jobs import (
+    Challenger,
+    Dataset,
+    FeaturesConfig,
+    HoldoutConfig,
+    RunInfo,
+    TrainerConfig,
+    UnfitData,
+    evaluate,
+)
+from ray_jobs.dataset import read
+from ray_jobs.trainers.scoring import model_score
+from ray_jobs.training_errors import FeatureError
+from registry import ChampionUnloadable, Decision, GateConfig, UnknownMetric, Verdict, connect
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+HOLDOUT = HoldoutConfig(fraction=0.25, min_rows=50)
+WEAK = TrainerConfig(estimator="sklearn.dummy.DummyClassifier", params={"strategy": "prior"})
+GOOD = TrainerConfig(estimator="sklearn.linear_model.LogisticRegression")
+SUM = """
+import pyarrow.compute as pc
+
+def total(table):
+    table = table.append_column("total", pc.{how}(table["a"], pc.multiply(table["b"], {weight})))
+    return table.filter(pc.greater(table["a"], {least}))
+"""
+
+
+def judge(
+    workshop: Any,
+    challenger: Challenger,
+    dataset: Dataset,
+    features: FeaturesConfig,
+    gate: GateConfig | None = None,
+    run: str = "r1",
+) -> Verdict:
+    return evaluate(
+        challenger,
+        dataset,
+        gate or GateConfig(),
+        features,
+        registry=workshop.registry,
+        feature_store=workshop.feature_store,
+        run=RunInfo(run_id=run, flow="retrain"),
+        now=workshop.now,
+    )
+
+
+def promoted(workshop: Any, verdict: Verdict) -> None:
+    with connect(workshop.registry) as registry:
+        registry.promote(verdict, actor="test", now=workshop.now)
+
+
+def test_a_first_model_passes_and_a_better_one_is_judged_on_rows_new_to_both(
+    workshop: Any,
+) -> None:
+    workshop.create("steps", 600)
+    features = FeaturesConfig(view="steps", holdout=HOLDOUT, slices=("side",))
+    dataset = workshop.extract(features)
+    weak = workshop.train(dataset, WEAK, features, model="steps", run="s1")
+    first = judge(workshop, weak, dataset, features, run="s1")
+    assert first.decision is Decision.PROMOTE
+    assert "first model" in first.reason
+    promoted(workshop, first)
+
+    workshop.store.append("steps", workshop.rows(600, first=600))
+    dataset = workshop.extract(features)
+    good = workshop.train(dataset, GOOD, features, model="steps", run="s2")
+    assert good.holdout_from > weak.train_until
+    gate = GateConfig(slices=("side",), cluster=None)
+    second = judge(workshop, good, dataset, features, gate, run="s2")
+    assert second.decision is Decision.PROMOTE
+    assert second.champion == "1"
+    assert second.rows == good.holdout_rows == 300
+    assert {rule.slice for rule in second.rules} >= {"side=left", "side=right"}
+    with connect(workshop.registry) as registry:
+        tags = registry.models.version("steps", good.version).tags
+        assert tags["ratchet.verdict"] == "promote"
+        champion = registry.load("steps", "1")
+    held_out = read(dataset, ["a", "b", "y"], since=good.holdout_from)
+    labels = np.asarray(held_out["y"].to_pylist())
+    assert second.baseline == pytest.approx(model_score(champion, held_out, labels, "accuracy"))
+    losses = pq.read_table(Path(dataset.uri) / "losses" / f"steps-v{good.version}.parquet")
+    assert losses.num_rows == 300
+    assert 1 - np.mean(losses["champion_loss"].to_numpy()) == pytest.approx(second.baseline)
+    score = 1 - np.mean(losses["challenger_loss"].to_numpy())
+    assert score == pytest.approx(second.challenger_score)
+    assert {"side", "y", "ratchet_id"} <= set(losses.column_names)
+
+
+def test_the_champion_is_scored_with_the_features_that_it_was_trained_with(
+    workshop: Any,
+) -> None:
+    workshop.create("changed", 1000)
+    name = workshop.write("sums", SUM.format(how="add", weight=0.5, least=-1.0))
+    features = FeaturesConfig(
+        view="changed", functions=(f"{name}:total",), columns=("total",), holdout=HOLDOUT
+    )
+    dataset = workshop.extract(features)
+    old = workshop.train(dataset, GOOD, features, model="changed", run="c1")
+    first = judge(workshop, old, dataset, features, run="c1")
+    promoted(workshop, first)
+
+    # The same column now means something that tells the champion nothing, and fewer rows go.
+    workshop.write("sums", SUM.format(how="subtract", weight=2.0, least=-2.0))
+    changed = workshop.extract(features)
+    assert changed.definition != dataset.definition
+    new = workshop.train(changed, GOOD, features, model="changed", run="c2")
+    verdict = judge(workshop, new, changed, features, run="c2")
+    assert verdict.decision is Decision.HOLD
+    assert verdict.champion == old.version
+
+    theirs = read(dataset, ["total", "y"], since=new.holdout_from)
+    assert verdict.rows == theirs.num_rows < new.holdout_rows
+    with connect(workshop.registry) as registry:
+        champion = registry.load("changed", old.version)
+    labels = np.asarray(theirs["y"].to_pylist())
+    assert verdict.baseline == pytest.approx(model_score(champion, theirs, labels, "accuracy"))
+    misread = read(changed, ["total", "y"], since=new.holdout_from)
+    wrong = model_score(champion, misread, np.asarray(misread["y"].to_pylist()), "accuracy")
+    assert verdict.baseline is not None
+    assert verdict.baseline > wrong + 0.1
+
+
+def test_groups_of_training_rows_are_left_out_and_clusters_reach_the_gate(workshop: Any) -> None:
+    workshop.create("grouped")
+    table = workshop.rows(400)
+    groups = [i // 7 if i % 2 else i % 5 for i in range(400)]  # half of them recur all the time
+    position = table.column_names.index("id")
+    workshop.store.append("grouped", table.set_column(position, "id", [groups]))
+    features = FeaturesConfig(view="grouped", holdout=HOLDOUT, group="id")
+    dataset = workshop.extract(features)
+    challenger = workshop.train(dataset, GOOD, features, model="grouped")
+    verdict = judge(workshop, challenger, dataset, features, GateConfig(min_rows=10, cluster="id"))
+    assert verdict.rows == challenger.holdout_rows < 100
+    losses = pq.read_table(Path(dataset.uri) / "losses" / "grouped-v1.parquet")
+    before = read(dataset, ["id"], until=challenger.train_until)
+    held_out = read(dataset, ["id"], since=challenger.holdout_from)
+    judged = np.isin(held_out["ratchet_id"].to_numpy(), losses["ratchet_id"].to_numpy())
+    kept = held_out["id"].to_numpy()[judged].tolist()
+    assert len(kept) == verdict.rows
+    assert not set(kept) & set(before["id"].to_pylist())
+
+
+def test_without_its_files_the_champion_is_never_replaced_by_default(workshop: Any) -> None:
+    workshop.create("lost", 400)
+    features = FeaturesConfig(view="lost", holdout=HOLDOUT)
+    dataset = workshop.extract(features)
+    champion = workshop.train(dataset, WEAK, features, model="lost", run="l1")
+    promoted(workshop, judge(workshop, champion, dataset, features, run="l1"))
+    challenger = workshop.train(dataset, GOOD, features, model="lost", run="l2")
+    with connect(workshop.registry) as registry:
+        files = registry.models.download("lost", "1", workshop.home / "copy")
+    stored = [
+        path
+        for path in workshop.home.rglob("features.json")
+        if path.read_text() == (files / "extra/features.json").read_text()
+        and "copy" not in path.parts
+    ]
+    for path in stored:
+        path.unlink()
+    with pytest.raises(ChampionUnloadable) as caught:
+        judge(workshop, challenger, dataset, features, run="l2")
+    assert caught.value.hint
+
+
+def test_a_champion_promoted_meanwhile_is_not_judged_by_rows_that_it_has_seen(
+    workshop: Any,
+) -> None:
+    workshop.create("race", 400)
+    features = FeaturesConfig(view="race", holdout=HOLDOUT)
+    dataset = workshop.extract(features)
+    slow = workshop.train(dataset, GOOD, features, model="race", run="slow")
+    late = replace(features, holdout=HoldoutConfig(fraction=0.1, min_rows=20))
+    fast = workshop.train(dataset, WEAK, late, model="race", run="fast")
+    promoted(workshop, judge(workshop, fast, dataset, late, GateConfig(min_rows=20), run="fast"))
+    verdict = judge(workshop, slow, dataset, features, GateConfig(min_rows=20), run="slow")
+    assert (slow.holdout_rows, verdict.rows) == (100, 40)
+    newest = replace(slow, holdout_until=fast.train_until)
+    with pytest.raises(UnfitData, match="no row of the holdout is new to the champion"):
+        judge(workshop, newest, dataset, features, run="slow")
+
+
+def test_a_champion_of_another_view_cannot_be_compared_row_by_row(workshop: Any) -> None:
+    for view in ("here", "there"):
+        workshop.create(view, 400)
+        features = FeaturesConfig(view=view, holdout=HOLDOUT)
+        dataset = workshop.extract(features)
+        # The champion of "here" would else have seen every row of "there".
+        trainer = replace(GOOD, seed=len(view))
+        challenger = workshop.train(dataset, trainer, features, model="moved", run=view)
+        if view == "here":
+            promoted(workshop, judge(workshop, challenger, dataset, features, run=view))
+    with pytest.raises(FeatureError, match="was trained on view here, this challenger on there"):
+        judge(workshop, challenger, dataset, features, run="there")
+
+
+def test_an_unknown_metric_is_refused_before_anything_is_scored(workshop: Any) -> None:
+    workshop.create("metric", 400)
+    features = FeaturesConfig(view="metric", holdout=HOLDOUT)
+    dataset = workshop.extract(features)
+    challenger = workshop.train(dataset, GOOD, features, model="metric")
+    with pytest.raises(UnknownMetric, match="accuracy"):
+        judge(workshop, challenger, dataset, features, GateConfig(metric="acuracy"))
