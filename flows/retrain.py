@@ -31,21 +31,22 @@ class RetrainConfig:
     checks: ChecksConfig  # what the data must be like to be trained on
     trainer: TrainerConfig  # which estimator, with which parameters and resources
     gate: GateConfig  # what the challenger must prove
+    again: bool = False  # decide anew, also when there is no new data
 
 
 @task(retry=FLAKY, timeout=timedelta(minutes=10))
-def poll(features: FeaturesConfig, model: str) -> Snapshot:
+def poll(features: FeaturesConfig, model: str, again: bool) -> Snapshot:
     """The view as it is now; skips the run, with the reason, when there is nothing new."""
     settings = Settings.of(current().config)
     seen = Watermarks(settings.feature_store).get(features.view, model)
     snapshot = feature_store.connect(settings.feature_store).snapshot(
         features.view,
-        since=seen.version if seen else None,
+        since=seen.version if seen and not again else None,
         exclude=seen.quarantine if seen else (),
     )
     if not snapshot.new_rows:
         since = f"since version {seen.version}" if seen else "in it"
-        raise Skip(f"no new data in {features.view}: nothing {since}")
+        raise Skip(f"no new data in {features.view}: nothing {since} (again=true trains anyway)")
     return snapshot
 
 
@@ -56,8 +57,9 @@ def check(snapshot: Snapshot, checks: ChecksConfig, model: str) -> CheckReport:
     store = feature_store.connect(settings.feature_store)
     report = feature_store.run_checks(store, snapshot, checks, now=SystemClock().now())
     if not report.passed:
-        bad = tuple(range((snapshot.since or 0) + 1, snapshot.version + 1))
-        _seen(settings, snapshot.view, model, snapshot.version, quarantine=bad)
+        seen = Watermarks(settings.feature_store).get(snapshot.view, model)
+        undecided = range(seen.version + 1 if seen else 1, snapshot.version + 1)
+        _seen(settings, snapshot.view, model, snapshot.version, quarantine=tuple(undecided))
         raise Halt(report.reason)
     return report
 
@@ -143,7 +145,7 @@ def halt(verdict: Verdict, dataset: Dataset) -> None:
 @flow(config="retrain")
 def retrain(cfg: RetrainConfig) -> None:
     """Train on new data, and promote the model only when it is proven better."""
-    snapshot = poll(cfg.features, cfg.model)
+    snapshot = poll(cfg.features, cfg.model, cfg.again)
     report = check(snapshot, cfg.checks, cfg.model)
     dataset = extract(snapshot, cfg.features, after=report)
     challenger = train(dataset, cfg.trainer, cfg.features, cfg.model)

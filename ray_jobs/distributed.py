@@ -8,6 +8,7 @@ that was interrupted ends in the same model.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 
+from ray_jobs.errors import RayJobError
 from ray_jobs.parquet_files import local_path
+from ray_jobs.tasks import see
 from ray_jobs.trainers.config import TrainerConfig
 from ray_jobs.trainers.torch import (
     TorchTrainer,
@@ -106,6 +109,7 @@ def _torch_worker(config: dict[str, Any]) -> None:
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
+    see(config["paths"])
     trainer, params, device = config["trainer"], config["params"], config["device"]
     arrays = ray.get(config["data"])
     context = ray.train.get_context()
@@ -247,6 +251,7 @@ def _run(
         "params": dict(params),
         "device": device,
         "data": ray.put(data),
+        "paths": tuple(sys.path),
     }
     group = kind(
         worker,
@@ -283,7 +288,7 @@ def _reason(error: Any) -> Exception:
     failures = getattr(error, "worker_failures", {}) or {}
     causes = [getattr(failure, "cause", failure) for failure in failures.values()]
     for cause in causes:
-        if isinstance(cause, TrainingFailed):
+        if isinstance(cause, RayJobError):
             return cause
     first = next(iter(causes), error)
     line = (str(first).splitlines() or [""])[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ray_jobs.training_errors import WorkerLost
@@ -87,7 +87,11 @@ def cluster_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))
 
 
-def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> Any:
-    # The project's folders, as the coordinator sees them.
+def see(paths: Iterable[str]) -> None:
+    """Put the project's folders, as the coordinator sees them, on this worker's import path."""
     sys.path += [path for path in paths if path not in sys.path]
+
+
+def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> Any:
+    see(paths)
     return function(*args)

@@ -72,20 +72,28 @@ class Driver:
         self._interrupts = 0
         with view, self._interruptible():
             worker.start()
-            handled = 0
-            while worker.is_alive():
-                self._wake.wait(REDRAW)
-                self._wake.clear()
-                if self._interrupts > handled:
-                    handled += 1
-                    self._interrupted(handled, run, view)
-                view.refresh()
-            view.refresh()
+            try:
+                self._watch(worker, run, view)
+            finally:  # also when the view fails: the engine is closed by this thread
+                self._stop.set()
+                self._engine.wake()
+                worker.join()
+        self._stop.clear()
         if failures:
             raise failures[0]
         ended = self._ratchet.service.find(run.id)
         self._alert(ended)
         return ended
+
+    def _watch(self, worker: threading.Thread, run: Run, view: View) -> None:
+        handled = 0
+        while worker.is_alive():
+            self._wake.wait(REDRAW)
+            self._wake.clear()
+            if self._interrupts > handled:
+                handled += 1
+                self._interrupted(handled, run, view)
+            view.refresh()
 
     @property
     def interrupted(self) -> bool:

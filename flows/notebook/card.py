@@ -70,7 +70,7 @@ def card(
         *(_error(task.key, task.error) for task in tasks.values() if _broken(task)),
     ]
     if verdict is not None:
-        parts.append(_verdict(verdict))
+        parts.append(_verdict(verdict, said=detail.run.reason))
     return f'<div class="ratchet">{"".join(parts)}</div>'
 
 
@@ -159,15 +159,17 @@ def _error(key: str, error: ErrorInfo | None) -> str:
 # ---------------------------------------------------------------------- the verdict
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: Verdict, *, said: str | None) -> str:
+    """The verdict, without repeating what stands above as the run's reason."""
     promoted = verdict.decision is Decision.PROMOTE
     colour = COLOURS[TaskStatus.SUCCEEDED if promoted else TaskStatus.HALTED]
-    failed = [rule.message for rule in verdict.rules if not rule.passed]
+    reason = "" if verdict.reason == said else verdict.reason
+    failed = [r.message for r in verdict.rules if not r.passed and r.message not in verdict.reason]
     rules = "".join(f"<li>{escape(message)}</li>" for message in failed)
     return (
         f'<div class="r-verdict"><div class="r-head"><b>verdict</b>'
         f'<span class="r-pill" style="background:{colour}2b;color:{colour}">'
-        f"{escape(verdict.decision.value)}</span><span>{escape(verdict.reason)}</span></div>"
+        f"{escape(verdict.decision.value)}</span><span>{escape(reason)}</span></div>"
         f"{_figures(verdict)}{interval(verdict, colour)}"
         + (f'<ul style="margin:6px 0 0;padding-left:20px">{rules}</ul>' if rules else "")
         + "</div>"

@@ -44,13 +44,13 @@ class Driver:
     ) -> None:
         self.ratchet = ratchet
         self.executor = executor  # of tasks that do not say; None: the project's setting
-        self.error: BaseException | None = None  # why driving stopped before the runs' end
         self._idle = idle
         self._changed = threading.Condition()
         self._changes = 0
         self._guard = threading.RLock()  # over what follows, and while this thread may write
         self._asked: set[str] = set()  # to be driven, from the thread's next look on
         self._open: set[str] = set()  # being driven
+        self._errors: dict[str, BaseException] = {}  # of runs that are not driven any more: why
         self._again = threading.Event()  # the set of runs has changed, or the end has come
         self._engine: Engine | None = None
         self._thread: threading.Thread | None = None
@@ -84,7 +84,7 @@ class Driver:
     def drive(self, run_id: str) -> None:
         """Drive a run to its end, if that is not under way already."""
         with self._guard:
-            self.error = None
+            self._errors.pop(run_id, None)
             self._asked.add(run_id)
             self._closing = False
             self._interrupt()
@@ -93,6 +93,10 @@ class Driver:
                     target=self._serve, name="ratchet-driver", daemon=True
                 )
                 self._thread.start()
+
+    def error_of(self, run_id: str) -> BaseException | None:
+        """What has stopped the driving of a run before its end; None: nothing has."""
+        return self._errors.get(run_id)
 
     def wait_for_change(self, seen: int, timeout: float) -> int:
         """Return when something has happened since `seen`, or after `timeout` seconds."""
@@ -127,8 +131,10 @@ class Driver:
                         return
         except BaseException as error:  # whatever it is, those who wait must hear of it
             with self._guard:
-                self.error, self._thread = error, None
+                self._errors |= dict.fromkeys(self._open | self._asked, error)
                 self._open.clear()
+                self._asked.clear()
+                self._thread = None
             self._notify()
 
     def _with_an_engine(self) -> None:

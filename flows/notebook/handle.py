@@ -195,7 +195,7 @@ class RunHandle:
         """The run as IPython displays it, and the state that this shows."""
         detail = self.detail()
         now = self._driver.ratchet.clock.now()
-        html = card(detail, now, self._verdict_in(detail), self._driver.error)
+        html = card(detail, now, self._verdict_in(detail), self._driver.error_of(self.id))
         return {"text/plain": _line(detail.run), "text/html": html}, detail.run
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -218,8 +218,8 @@ class RunHandle:
     def _until_ended(self, deadline: float | None) -> None:
         seen = -1
         while not self.status.ended:
-            if self._driver.error is not None:
-                raise self._driver.error
+            if (error := self._driver.error_of(self.id)) is not None:
+                raise error
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"run {self.id} is still {self.status}; run.cancel() ends it")
             left = LOOK_SECONDS if deadline is None else deadline - time.monotonic()

@@ -94,8 +94,14 @@ class CellView:
             self.show()
 
     def refresh(self) -> None:
-        """Publish the picture as it is now."""
-        if self._cell is not None:
+        """Publish the picture, if it is not the newest; the last one in any case.
+
+        What is published while a cell runs belongs to that cell, and some frontends (nbclient)
+        take nothing that belongs to a cell which is done: the one who waits has to say the end.
+        """
+        if self._cell is not None and (
+            self._handle.seq() != self._seq or self._handle.status.ended
+        ):
             self._publish(self._place.update)
 
     def say(self, line: str) -> None:

@@ -136,7 +136,10 @@ def test_the_ledger_is_an_array_of_linked_entries(ratchet: Ratchet) -> None:
     assert second["verdict"]["difference"] == 0.1
     assert second["settled"] is True
     lines = ratchet("ledger", "digits").stdout.splitlines()
-    assert [line.split()[:3] for line in lines[1:]] == [["1", "1", "promote"], ["2", "2", "promote"]]
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["1", "1", "promote"],
+        ["2", "2", "promote"],
+    ]
 
 
 def test_verify_finds_a_whole_ledger_whole_and_an_altered_one_broken(
@@ -157,9 +160,7 @@ def test_verify_finds_a_whole_ledger_whole_and_an_altered_one_broken(
 
 
 def test_rollback_makes_the_champion_before_live_again(ratchet: Ratchet, home: Path) -> None:
-    entry = shown(
-        ratchet("rollback", "digits", "--reason", "too slow", "--by", "ada", "--json")
-    )
+    entry = shown(ratchet("rollback", "digits", "--reason", "too slow", "--by", "ada", "--json"))
     assert (entry["epoch"], entry["version"], entry["action"]) == (3, "1", "rollback")
     assert (entry["actor"], entry["reason"]) == ("ada", "too slow")
     assert str(client(home).get_model_version_by_alias("digits", "champion").version) == "1"

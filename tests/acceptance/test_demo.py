@@ -33,7 +33,7 @@ def test_each_night_ends_as_it_should_and_says_why(demo):
     ]  # fmt: skip
     assert "worse than champion version 2" in runs[2]["reason"]
     assert "px_3_4" in runs[3]["reason"]
-    assert runs[4]["reason"] == "no new data in digits: nothing since version 4"
+    assert runs[4]["reason"].startswith("no new data in digits: nothing since version 4")
     assert all(run["started"] and run["ended"] and run["flow"] == "retrain" for run in runs)
 
 

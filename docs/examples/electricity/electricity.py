@@ -4,15 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-HALF_HOURS = 48
-WEEK = 7
-
 
 def before_the_half_hour(table: pa.Table) -> pa.Table:
     """Add the calendar, and what the newest published half hour says about the price.
 
-    Row by row: each value follows from the row and from what was joined to it. The joined
-    columns are null for the very first half hour, and NaN stays NaN: the trainer copes.
+    A row's values follow from the row itself and from what the config joined to it, so that it
+    does not matter how the rows are cut into shards.
     """
     at = table["at"]
     minutes = pc.add(pc.multiply(pc.hour(at), 60), pc.minute(at))
@@ -25,7 +22,7 @@ def before_the_half_hour(table: pa.Table) -> pa.Table:
         "over_day": pc.subtract(table["price"], table["price_day"]),
         "over_week": pc.subtract(table["price"], table["price_week"]),
         "yesterday_over_day": pc.subtract(table["price_yesterday"], table["price_day"]),
-        "demand_over_yesterday": pc.subtract(table["demand_yesterday"], table["demand"]),
+        "demand_ahead": pc.subtract(table["demand_yesterday"], table["demand"]),
     }
     for name, values in added.items():
         table = table.append_column(name, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.sql import Select
@@ -59,12 +60,19 @@ class ReadStore:
         with self._database.read() as connection:
             found = [rows.run_from(row) for row in connection.execute(query).mappings()]
         if not found:
-            raise NotFound(f"there is no run {reference}", hint="see them: ratchet runs")
+            raise NotFound(f"there is no run {reference}", hint=self._nearest(reference))
         if len(found) > 1:
             raise Refused(
                 f"{reference} is the end of several runs' ids", hint="type more of it: ratchet runs"
             )
         return found[0]
+
+    def _nearest(self, reference: str) -> str:
+        """What may have been meant by a reference to no run: an id, or the end of one."""
+        ids = [run.id for run in self.runs(limit=200)]
+        ends = {end: run_id for run_id in ids for end in (run_id, run_id[-len(reference) :])}
+        close = get_close_matches(reference, list(ends), n=1)
+        return f"did you mean {ends[close[0]]}?" if close else "see them: ratchet runs"
 
     def previous(self, run: Run) -> Run | None:
         """The run of the same flow before this one; None for the first."""

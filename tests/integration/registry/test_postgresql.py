@@ -6,6 +6,7 @@ Needs the server's programs; without them, or a URL in RATCHET_TEST_POSTGRES, it
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ def programs() -> Path | None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     given = os.environ.get("RATCHET_TEST_POSTGRES")
     if given:
         yield given
@@ -40,13 +41,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = programs()
     if folder is None or (os.geteuid() == 0 and shutil.which("runuser") is None):
         pytest.skip("PostgreSQL's programs are not installed")
-    home = Path(tmp_path_factory.mktemp("pg"))
+    # Not below pytest's own folder, which only its owner may enter.
+    home = Path(tempfile.mkdtemp(prefix="ratchet-pg-"))
     data = home / "data"
     # The server refuses to run as root.
     user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if user:
-        for path in (home, home.parent, home.parent.parent):
-            path.chmod(0o755)
         shutil.chown(home, "postgres")
 
     def run(*command: str) -> None:
@@ -61,6 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"postgresql+psycopg://ratchet@/postgres?host={home}"
     finally:
         run(str(folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def test_a_sweep_runs_every_combination_and_ends_with_the_worst_code(ratchet: Ra
 def test_a_sweep_prints_a_table_of_its_runs(ratchet: Ratchet) -> None:
     lines = ratchet("run", "nightly", "-m", "parts=1,2").stdout.splitlines()
     assert lines[-3].split() == ["run", "overrides", "status", "took", "reason"]
-    assert ["parts=1", "parts=2"] == [line.split()[1] for line in lines[-2:]]
+    assert [line.split()[1] for line in lines[-2:]] == ["parts=1", "parts=2"]
 
 
 def test_a_mistake_in_the_last_run_of_a_sweep_is_told_before_the_first(ratchet: Ratchet) -> None:
@@ -288,7 +288,15 @@ def test_show_has_tasks_attempts_errors_and_the_changed_config(ratchet: Ratchet)
     assert run["previous"] == first["id"]
     assert run["config_changes"] == [{"key": "ending", "old": "succeed", "new": "fail"}]
     tasks = {task["key"]: task for task in run["tasks"]}
-    assert set(tasks) == {"collect", "decide", "split", "double", "double[0]", "double[1]", "report"}
+    assert set(tasks) == {
+        "collect",
+        "decide",
+        "split",
+        "double",
+        "double[0]",
+        "double[1]",
+        "report",
+    }
     assert tasks["collect"]["value"] == 20
     assert tasks["decide"]["error"]["message"] == "the tap is closed"
     assert "nightly.py" in tasks["decide"]["error"]["trace"]
@@ -309,6 +317,14 @@ def test_show_for_people_has_the_end_of_the_trace_and_the_changes(ratchet: Ratch
 def test_a_run_is_found_by_the_end_of_its_id(ratchet: Ratchet) -> None:
     run = shown(ratchet("run", "nightly", "--json"))
     assert shown(ratchet("show", run["id"][-4:], "--json"))["id"] == run["id"]
+
+
+def test_a_misspelled_run_is_answered_with_the_nearest(ratchet: Ratchet) -> None:
+    run = shown(ratchet("run", "nightly", "--json"))
+    mistyped = run["id"][-6:-1] + "-"
+    assert ratchet("show", mistyped).stderr == (
+        f"error: there is no run {mistyped}\n  next: did you mean {run['id']}?\n"
+    )
 
 
 def test_logs_have_what_each_attempt_printed(ratchet: Ratchet) -> None:
@@ -416,7 +432,9 @@ def test_doctor_names_a_secret_that_is_not_set(
 ) -> None:
     monkeypatch.delenv("RATCHET_ALERT_URL", raising=False)
     config = project / "conf" / "config.yaml"
-    config.write_text(config.read_text().replace("  - _self_", "  - _self_\n  - override alerts: apprise"))
+    config.write_text(
+        config.read_text().replace("  - _self_", "  - _self_\n  - override alerts: apprise")
+    )
     result = ratchet("doctor")
     assert result.exit_code == 1
     assert "The secret RATCHET_ALERT_URL is not set." in result.stdout

@@ -57,9 +57,7 @@ def started(service: Service, made: Flow) -> Run:
 
 def drive(service: Service, run: Run) -> None:
     executors = {"inline": InlineExecutor()}
-    with Engine(
-        service.store, executors, clock=service.clock, default_executor="inline"
-    ) as engine:
+    with Engine(service.store, executors, clock=service.clock, default_executor="inline") as engine:
         engine.run_until_ended([run.id])
 
 

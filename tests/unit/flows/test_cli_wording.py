@@ -69,7 +69,9 @@ def test_colours_are_for_terminals_only_and_not_where_no_color_is_set(
 def test_a_table_is_never_wider_than_the_terminal() -> None:
     console = Console(file=io.StringIO(), width=40)
     lines = table("run", "reason", give=("reason",))
-    lines.add_row("260704-120000-abcdef", cut("column price has 40 % nulls, at most 5 % are allowed"))
+    lines.add_row(
+        "260704-120000-abcdef", cut("column price has 40 % nulls, at most 5 % are allowed")
+    )
     console.print(lines)
     assert isinstance(console.file, io.StringIO)
     _, line = console.file.getvalue().splitlines()

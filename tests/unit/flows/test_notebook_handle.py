@@ -414,6 +414,20 @@ def test_whatever_stops_the_driver_is_raised_where_somebody_waits(
     assert run.wait(PATIENCE).status is RunStatus.SUCCEEDED
 
 
+def test_an_engine_that_cannot_open_is_raised_where_somebody_waits(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Engine) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Engine, "open", full)
+        run = start(squares)
+        with pytest.raises(StoreError, match="the disk is full"):
+            run.wait(PATIENCE)
+    assert run.wait(PATIENCE).status is RunStatus.SUCCEEDED
+
+
 def test_a_closed_driver_leaves_a_run_that_can_be_taken_up_again(
     driver: Driver, start: Start, tmp_path: Path
 ) -> None:
