@@ -1,6 +1,6 @@
 """What a flow is written with: tasks, conditions, retries.
 
-    from flows import Retry, flow, task, when
+from flows import Retry, flow, task, when
 """
 
 from flows.core.context import TaskContext, current

@@ -69,7 +69,8 @@ class Ratchet:
             if not self.broken:
                 raise
             first = self.broken[0]
-            raise NotFound(f"{error}; {first.module} is broken: {first.error}", hint=error.hint) from error
+            broken = f"{first.module} is broken: {first.error}"
+            raise NotFound(f"{error}; {broken}", hint=error.hint) from error
 
     def compose(self, flow: Flow, overrides: Sequence[str] = ()) -> Composed[Any]:
         """The config of one run of `flow`. Raises ConfigError."""
@@ -156,7 +157,7 @@ def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
 
 
 def open_project(project: Path | None = None, overrides: Sequence[str] = ()) -> Ratchet:
-    """The Ratchet of a project folder (default: the current one). Raises ConfigError, StoreError."""
+    """The Ratchet of a folder (default: the current one). Raises ConfigError, StoreError."""
     return bootstrap(compose(None, None, overrides, project or Path.cwd()).settings)
 
 

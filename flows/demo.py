@@ -28,8 +28,8 @@ from flows.bootstrap import Ratchet, open_project
 from flows.core.errors import Refused
 from flows.core.records import Run, RunStatus
 from flows.retrain import retrain
-from registry import LedgerEntry
 from flows.settings import Settings, mask, revealed
+from registry import LedgerEntry
 
 MODEL = "digits"
 OVERRIDES = (
@@ -138,9 +138,8 @@ def _spend(night: Night, ratchet: Ratchet, drive: Callable[[list[str]], None]) -
     if night.batch is not None:
         key = f"night-{night.number}"
         store.append(VIEW.name, night.batch(), key=key, merge_schema=night.number == 4)
-    run = ratchet.start(
-        retrain, OVERRIDES, trigger={"kind": "demo", "night": night.number}, key=f"night-{night.number}"
-    )
+    trigger = {"kind": "demo", "night": night.number}
+    run = ratchet.start(retrain, OVERRIDES, trigger=trigger, key=f"night-{night.number}")
     drive([run.id])
     ended = ratchet.service.find(run.id)
     return Outcome(night=night, run=ended, seconds=time.monotonic() - begun)

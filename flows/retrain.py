@@ -35,7 +35,7 @@ class RetrainConfig:
 
 
 @task(retry=FLAKY, timeout=timedelta(minutes=10))
-def poll(features: FeaturesConfig, model: str, again: bool) -> Snapshot:
+def poll(features: FeaturesConfig, model: str, again: bool = False) -> Snapshot:
     """The view as it is now; skips the run, with the reason, when there is nothing new."""
     settings = Settings.of(current().config)
     seen = Watermarks(settings.feature_store).get(features.view, model)

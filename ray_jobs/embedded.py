@@ -24,6 +24,8 @@ from ray_jobs.resources import ClusterResources, connected_nodes, ensure_feasibl
 from ray_jobs.spec import JobSpec
 from ray_jobs.witnesses import RayAnswer, RayState
 
+_KEPT_SESSIONS = 10  # folders of Ray's own logs
+
 
 @dataclass
 class _Task:
@@ -212,6 +214,9 @@ class _Keeper:
         path = os.environ.get("PYTHONPATH")
         if self._import_paths:
             os.environ["PYTHONPATH"] = _joined(self._import_paths)
+        folder = _temp_dir()
+        if Path("/proc/self").exists():
+            _sweep_sessions(folder)
         try:
             return ray.init(
                 address="local",
@@ -222,7 +227,7 @@ class _Keeper:
                 namespace="ratchet",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=_temp_dir(),
+                _temp_dir=str(folder),
             )
         finally:
             if path is not None:
@@ -237,8 +242,6 @@ def set_ray_environment(config: RayConfig, home: Path) -> None:
     environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A task with side effects never runs twice by itself, also not after a lack of memory.
     environment.setdefault("RAY_task_oom_retries", "0")
-    # When this process is killed, Ray's agents look for their dead head no longer than this.
-    environment.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     if not environment.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         token = Path(config.token_path) if config.token_path else home / "ray-token"
         _ensure_token(token)
@@ -263,12 +266,21 @@ def _ensure_token(path: Path) -> None:
         Path(temporary).unlink()
 
 
-def _temp_dir() -> str:
+def _temp_dir() -> Path:
     """A short folder of this user: Ray's socket paths must stay below 108 characters."""
     folder = Path(tempfile.gettempdir())
     if len(str(folder)) > 40:
         folder = Path("/tmp")
-    return str(folder / f"ratchet-ray-{os.getuid()}")
+    return folder / f"ratchet-ray-{os.getuid()}"
+
+
+def _sweep_sessions(folder: Path) -> None:
+    """Removes what killed drivers left, but for the newest, whose logs somebody may want."""
+    # session_2026-11-22_13-29-58_508286_30662: the time, which sorts, and the driver's pid
+    sessions = sorted(folder.glob("session_2*_*"), reverse=True)
+    for session in sessions[_KEPT_SESSIONS:]:
+        if not Path(f"/proc/{session.name.rpartition('_')[2]}").exists():
+            shutil.rmtree(session, ignore_errors=True)
 
 
 def _joined(paths: tuple[str, ...]) -> str:

@@ -54,7 +54,7 @@ def next_command(detail: RunDetail, *, alive: bool = False) -> str:
         return f"ratchet logs {run.id} -f"
     if run.status is RunStatus.FAILED:
         failed = next((t.key for t in detail.tasks if t.status is TaskStatus.FAILED), "")
-        return f"ratchet logs {run.id} {failed}, or: ratchet retry {run.id}"
+        return f"ratchet logs {run.id} {failed}\n  or: ratchet retry {run.id}"
     if run.status is RunStatus.CANCELLED or not run.status.ended:
         return f"ratchet retry {run.id}"
     verdict = verdict_of(detail)

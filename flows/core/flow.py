@@ -22,7 +22,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
-from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, get_type_hints, overload
 
 from flows.core import values
@@ -212,15 +211,13 @@ class Flow:
 
     def start(self, *overrides: str, **options: Any) -> Any:
         """Start a run in this process and return its handle; see `flows.bootstrap.launch`."""
-        (launcher,) = entry_points(group="ratchet.launcher", name="default")
-        return launcher.load()(self, *overrides, **options)
+        return _plugin("ratchet.launcher")(self, *overrides, **options)
 
     def __repr__(self) -> str:
         return f"<flow {self.name}: {' -> '.join(n.key for n in self.graph.nodes)}>"
 
     def _repr_html_(self) -> str:
-        (painter,) = entry_points(group="ratchet.painter", name="default")
-        drawn: str = painter.load()(self.graph)
+        drawn: str = _plugin("ratchet.painter")(self.graph)
         return drawn
 
 
@@ -309,6 +306,15 @@ class _Draft:
                     f"{node.key} runs {node.run_if}, so {name} may be missing",
                     hint=f"annotate it: {name}: {name_of(hints[name])} | None",
                 )
+
+
+def _plugin(group: str) -> Any:
+    """What the installed distribution names for `group` (see docs/adr/0003)."""
+    # Needed once in a process, and as slow to import as the rest of this file.
+    from importlib.metadata import entry_points
+
+    (found,) = entry_points(group=group, name="default")
+    return found.load()
 
 
 _draft: ContextVar[_Draft | None] = ContextVar("ratchet_draft", default=None)

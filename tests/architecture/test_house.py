@@ -27,10 +27,7 @@ def test_imports_go_downward_only():
 
 @pytest.mark.parametrize("package", [*PACKAGES, "flows.retrain", "flows.bootstrap"])
 def test_importing_a_package_imports_nothing_heavy(package):
-    script = (
-        f"import sys, {package}; "
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
-    )
+    script = f"import sys, {package}; print([name for name in {HEAVY!r} if name in sys.modules])"
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

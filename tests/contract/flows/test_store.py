@@ -34,8 +34,13 @@ def new(run_id="r1", key="k1", graph=CHAIN, flow="f"):
 
 def step(store, *outcomes, worker="w1", slots=8, runs=("r1",), now=NOW):
     return store.runs.step(
-        outcomes, worker=worker, slots={"inline": slots}, default_executor="inline", runs=runs, now=now
-    )  # fmt: skip
+        outcomes,
+        worker=worker,
+        slots={"inline": slots},
+        default_executor="inline",
+        runs=runs,
+        now=now,
+    )
 
 
 def done(attempt_id, value="1"):

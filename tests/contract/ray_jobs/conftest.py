@@ -14,7 +14,7 @@ import pytest
 from ray_jobs import JobSpec, JobStatus, RayClient, RayConfig, connect
 
 HERE = Path(__file__).parent
-PATIENCE = 90.0
+PATIENCE = 180.0
 _NUMBERS = itertools.count()
 
 

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds after which a test gives up; a head is up in ten on a quiet machine."""
 
 

@@ -14,6 +14,8 @@ from ray_jobs import JobState, NotEnoughResources
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+PATIENCE = 180.0
+
 
 def test_a_job_returns_its_result_and_keeps_what_it_printed(jobs: Any) -> None:
     status = jobs.run("greet", "world")
@@ -57,13 +59,13 @@ def test_another_client_adopts_a_job_that_runs(jobs: Any, fifo: Path) -> None:
     other.submit(spec)
     assert other.status(spec.id).state is JobState.RUNNING
     fifo.write_text("go on")
-    assert other.wait([spec.id], 90) == (spec.id,)
+    assert other.wait([spec.id], PATIENCE) == (spec.id,)
     assert other.status(spec.id).result == "go on"
 
 
 def test_a_wait_returns_the_job_that_ends_first(jobs: Any, fifo: Path) -> None:
     waiting, quick = jobs.submit("wait_for", str(fifo)), jobs.submit("greet", "x")
-    assert jobs.client.wait([waiting, quick], 90) == (quick,)
+    assert jobs.client.wait([waiting, quick], PATIENCE) == (quick,)
     jobs.pid_of(waiting)
     fifo.write_text("go on")
     assert jobs.end_of(waiting).state is JobState.SUCCEEDED

@@ -16,7 +16,7 @@ from flows.core.executors.protocol import Outcome, OutcomeKind, Work
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 _RUNS = itertools.count()
 
 

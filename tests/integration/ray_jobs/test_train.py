@@ -236,7 +236,7 @@ def fragile(inputs, outputs, dies=True):
         return TrainerConfig(
             kind=TrainerKind.TORCH,
             estimator=f"{module}:fragile",
-            params={"epochs": 6, "batch_size": 120, "learning_rate": 0.01, **params},
+            params={"epochs": 6, "batch_size": 120, "learning_rate": 0.1, **params},
             workers=2,
             num_cpus=1,
         )

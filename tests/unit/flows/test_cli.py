@@ -132,8 +132,9 @@ def test_a_run_in_a_pipe_prints_a_line_for_each_task_and_what_to_type_next(
     lines = result.stdout.splitlines()
     assert any(line.endswith("collect succeeded") for line in lines)
     assert any(line.endswith("decide failed: ValueError: the tap is closed") for line in lines)
-    assert lines[-1].startswith("next: ratchet logs ")
-    assert "decide, or: ratchet retry" in lines[-1]
+    assert lines[-2].startswith("next: ratchet logs ")
+    assert lines[-2].endswith(" decide")
+    assert lines[-1].startswith("  or: ratchet retry ")
 
 
 def test_an_inline_run_works_too(ratchet: Ratchet) -> None:

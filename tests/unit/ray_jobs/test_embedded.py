@@ -18,7 +18,6 @@ NAMES = (
     "RAY_AUTH_TOKEN_PATH",
     "RAY_USAGE_STATS_ENABLED",
     "RAY_task_oom_retries",
-    "RAY_gcs_rpc_server_reconnect_timeout_s",
 )
 
 

@@ -247,7 +247,7 @@ def test_a_retried_run_keeps_what_succeeded_and_decides_the_rest_again():
     assert p.run.status is RunStatus.FAILED
     p.reopen(NOW)
     assert p.run.status is RunStatus.RUNNING
-    assert sorted(list(p.claimable(NOW))) == ["b", "m[1]"]
+    assert sorted(p.claimable(NOW)) == ["b", "m[1]"]
     end(p, "b", value="0")
     end(p, "m[1]", value="2")
     end(p, "z")
