@@ -132,7 +132,8 @@ class Ratchet:
     def _call(self, flow: str, task: str) -> Any:
         """The function itself, for flows that only this process has (notebooks, scripts)."""
         known = self.flows.get(flow)
-        return known.tasks[task].function if known.source.startswith("__main__:") else None
+        found = known.tasks.get(task)  # a notebook may have written the flow anew meanwhile
+        return found.function if found and known.source.startswith("__main__:") else None
 
     def close(self) -> None:
         """Give back the store's connections."""

@@ -16,12 +16,25 @@ from ray_jobs.errors import (
 )
 from ray_jobs.evaluate import evaluate
 from ray_jobs.extract import extract
-from ray_jobs.features import FeaturesConfig, HoldoutConfig, JoinConfig
+from ray_jobs.features import Engine, FeaturesConfig, HoldoutConfig, JoinConfig
 from ray_jobs.resources import ClusterResources, NodeResources, ensure_feasible
 from ray_jobs.spec import JobError, JobSpec, JobState, JobStatus, LogChunk
 from ray_jobs.train import Challenger, RunInfo, train
-from ray_jobs.trainers.config import SearchConfig, TrainerConfig
-from ray_jobs.training_errors import UnfitData
+from ray_jobs.trainers.config import (
+    Interval,
+    SearchConfig,
+    SearchKind,
+    Task,
+    TrainerConfig,
+    TrainerKind,
+)
+from ray_jobs.training_errors import (
+    FeatureError,
+    TrainingFailed,
+    UnfitData,
+    UnknownName,
+    WorkerLost,
+)
 
 __all__ = [
     "ArtifactError",
@@ -46,13 +59,22 @@ __all__ = [
     "ensure_feasible",
     "Challenger",
     "Dataset",
+    "Engine",
+    "FeatureError",
     "FeaturesConfig",
     "HoldoutConfig",
+    "Interval",
     "JoinConfig",
     "RunInfo",
     "SearchConfig",
+    "SearchKind",
+    "Task",
     "TrainerConfig",
+    "TrainerKind",
+    "TrainingFailed",
     "UnfitData",
+    "UnknownName",
+    "WorkerLost",
     "evaluate",
     "extract",
     "train",

@@ -73,8 +73,8 @@ class RayClient(Protocol):
     def dashboard_url(self) -> str | None:
         """Where people watch this Ray; None when it has no dashboard or has not started."""
 
-    def warm(self) -> None:
-        """Begins to start what a first job would wait for, and returns at once."""
+    def warm(self, import_paths: tuple[str, ...] = ()) -> None:
+        """Begins to start what a first job with these paths would wait for; returns at once."""
 
     def submit(self, spec: JobSpec) -> None:
         """Runs the job, or adopts it."""

@@ -67,7 +67,7 @@ class ClusterRay(MarkedClient):
             )
         )
 
-    def warm(self) -> None:
+    def warm(self, import_paths: tuple[str, ...] = ()) -> None:
         """Nothing to start: the cluster runs."""
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class ClusterRay(MarkedClient):
         try:
             details = self._client().get_job_info(job_id)
         except RuntimeError as error:
-            if "404" in str(error):
+            if "status code 404" in str(error):
                 return RayAnswer(state=RayState.UNKNOWN)
             return RayAnswer(state=RayState.UNREACHABLE, message=one_line(error))
         except RayUnreachable as error:
@@ -135,6 +135,10 @@ class ClusterRay(MarkedClient):
         except (RuntimeError, OSError, RayJobError) as error:
             # The stop marker alone ends the job, a little later.
             _log.info("Ray cannot be asked to stop %s: %s", job_id, one_line(error))
+
+    def _forget(self, job_id: str) -> None:
+        super()._forget(job_id)
+        self._answers.pop(job_id, None)
 
     def _silent(self) -> str:
         return f"Ray at {self.config.address} does not answer any more."

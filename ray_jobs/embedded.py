@@ -64,9 +64,9 @@ class EmbeddedRay(MarkedClient):
             self._ensure_ray(self._paths)
         return ClusterResources(nodes=connected_nodes())
 
-    def warm(self) -> None:
-        """Begins to start Ray, so that a first job does not wait for it."""
-        threading.Thread(target=self._warm, name="ray-warm", daemon=True).start()
+    def warm(self, import_paths: tuple[str, ...] = ()) -> None:
+        """Begins to start Ray, so that a first job with these paths does not wait for it."""
+        threading.Thread(target=self._warm, args=(import_paths,), daemon=True).start()
 
     def close(self) -> None:
         """Ends the Ray that was started here with all its jobs."""
@@ -75,9 +75,9 @@ class EmbeddedRay(MarkedClient):
                 self._keeper.stop()
                 self._keeper = None
 
-    def _warm(self) -> None:
+    def _warm(self, import_paths: tuple[str, ...]) -> None:
         with self._submitting, suppress(RayJobError):  # the first job will say so
-            self._ensure_ray(self._paths)
+            self._ensure_ray(import_paths)
 
     def _submit_to_ray(self, spec: JobSpec) -> None:
         if spec.id in self._tasks:
@@ -128,6 +128,10 @@ class EmbeddedRay(MarkedClient):
             import ray
 
             ray.cancel(task.ref)
+
+    def _forget(self, job_id: str) -> None:
+        super()._forget(job_id)
+        self._tasks.pop(job_id, None)
 
     def _ensure_ray(self, import_paths: tuple[str, ...]) -> None:
         set_ray_environment(self.config, self._home)

@@ -229,7 +229,7 @@ def _connect(spec: JobSpec) -> None:
     """Joins the cluster that runs this job; its tasks' prints come to the job's log."""
     import ray
 
-    ray.init(namespace="ratchet", log_to_driver=True, logging_level=logging.WARNING)
+    ray.init("auto", namespace="ratchet", log_to_driver=True, logging_level=logging.WARNING)
 
 
 def main(arguments: list[str]) -> int:

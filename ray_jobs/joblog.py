@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from ray_jobs.artifacts import ArtifactStore
 from ray_jobs.errors import ArtifactError
@@ -75,6 +75,10 @@ class _Tee(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         return "utf-8"
+
+    @property
+    def buffer(self) -> BinaryIO:
+        return self._original.buffer  # bytes go to Ray's log alone
 
     def writable(self) -> bool:
         return True

@@ -108,6 +108,10 @@ class MarkedClient(ABC):
     def _markers(self, job_id: str) -> JobMarkers:
         return JobMarkers(self._artifacts, job_id)
 
+    def _forget(self, job_id: str) -> None:
+        """Drops what is remembered of a job whose done marker says it all."""
+        self._pulses.forget(job_id)
+
     def _has_ended(self, job_id: str) -> bool:
         try:
             return self._status(job_id, max_age_s=self.max_answer_age_s).state.ended
@@ -125,7 +129,7 @@ class MarkedClient(ABC):
             # It may have ended since the first look, and then its done marker wins.
             done = markers.done()
         if done is not None:
-            self._pulses.forget(job_id)
+            self._forget(job_id)
             return from_done(done)
         if (
             self.ends_orphans

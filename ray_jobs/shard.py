@@ -78,6 +78,9 @@ def run_shard(
             prefix=join.prefix,
         )
     table = _apply(table, definition, shard)
+    for column in definition.kept:
+        if column not in table.column_names:
+            raise _unknown(column, "features.label, group or slices", table, definition)
     inputs = _inputs(table, definition, source_columns, shard)
     names = list(dict.fromkeys((*inputs, *definition.kept, ROW)))
     return _write(table.select(names), inputs, definition, shard, folder)
@@ -86,18 +89,18 @@ def run_shard(
 def _read(shard: Shard, definition: FeatureDefinition, schema: pa.Schema) -> pa.Table:
     wanted = definition.read_columns(schema.names)
     path = local_path(shard.source)
-    if path is not None and definition.engine == Engine.POLARS.value:
-        import polars as pl
+    with open_file(shard.source) as file:
+        names = column_names(file, wanted)
+        first, end = shard.groups or (0, file.num_row_groups)
+        if path is None or definition.engine != Engine.POLARS.value:
+            table = file.read_row_groups(range(first, end), columns=names)
+        else:
+            import polars as pl
 
-        lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        there = set(lazy.collect_schema().names())
-        if shard.groups is not None:
-            lazy = lazy.slice(shard.first_row, shard.rows)
-        table = lazy.select([c for c in wanted if c in there]).collect().to_arrow()
-    else:
-        with open_file(shard.source) as file:
-            first, end = shard.groups or (0, file.num_row_groups)
-            table = file.read_row_groups(range(first, end), columns=column_names(file, wanted))
+            lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+            if shard.groups is not None:
+                lazy = lazy.slice(shard.first_row, shard.rows)
+            table = lazy.select(names).collect().to_arrow()
     for position, name in enumerate(wanted):
         if name not in table.column_names:
             table = table.add_column(position, name, _absent(name, shard, schema, table.num_rows))
@@ -115,7 +118,7 @@ def _absent(name: str, shard: Shard, schema: pa.Schema, rows: int) -> pa.Array:
 def _apply(table: pa.Table, definition: FeatureDefinition, shard: Shard) -> pa.Table:
     functions = load(definition.code)
     for path, function in zip(definition.code.functions, functions, strict=True):
-        before = table.num_rows
+        before, names = table.num_rows, table.column_names
         try:
             out = function(table)
         except Exception as error:
@@ -127,7 +130,7 @@ def _apply(table: pa.Table, definition: FeatureDefinition, shard: Shard) -> pa.T
         table = _as_table(out, path, shard)
         _check_rows(table, before, path, shard)
         for column in definition.kept:
-            if column not in table.column_names:
+            if column in names and column not in table.column_names:
                 raise _lost(column, path, shard)
     return table
 
@@ -163,6 +166,17 @@ def _check_rows(table: pa.Table, before: int, path: str, shard: Shard) -> None:
     )
 
 
+def _unknown(
+    column: str, setting: str, table: pa.Table, definition: FeatureDefinition
+) -> FeatureError:
+    there = [name for name in table.column_names if name != ROW]
+    return FeatureError(
+        f"{setting} names {column!r}, which neither view {definition.view}, "
+        f"a join nor a function provides{nearest(column, there)}",
+        hint=f"columns there are: {', '.join(there)}",
+    )
+
+
 def _lost(column: str, path: str, shard: Shard) -> FeatureError:
     return FeatureError(
         f"feature function {path} lost the column {column!r}, which is needed ({_where(shard)})",
@@ -179,11 +193,7 @@ def _inputs(
     if definition.columns:
         for column in definition.columns:
             if column not in there:
-                raise FeatureError(
-                    f"features.columns names {column!r}, which neither view {definition.view}, "
-                    f"a join nor a function provides{nearest(column, there)}",
-                    hint=f"columns there are: {', '.join(c for c in there if c != ROW)}",
-                )
+                raise _unknown(column, "features.columns", table, definition)
         return definition.columns
     kept = {*definition.kept, *definition.entities, ROW} - {*definition.features}
     known = source - {*definition.features}

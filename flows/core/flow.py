@@ -210,7 +210,7 @@ class Flow:
         self.config_type, self.graph, self.tasks = _build(function, name)
 
     def start(self, *overrides: str, **options: Any) -> Any:
-        """Start a run in this process and return its handle; see `flows.bootstrap.launch`."""
+        """Start a run in this process and return its handle; see `flows.notebook.launch`."""
         return _plugin("ratchet.launcher")(self, *overrides, **options)
 
     def __repr__(self) -> str:

@@ -44,7 +44,7 @@ PROJECT = {
         greeting: hello
         gate:
           min_rows: 40
-          floors: {accuracy: 0.9}
+          floors: {accuracy: 0.8}
         """,
     "conf/features/points.yaml": """
         view: points

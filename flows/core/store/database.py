@@ -62,8 +62,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url: URL = make_url(url)
         self.engine = _engine(self.url)
-        self._local = threading.local()
-        self._held: list[Connection] = []
+        self._held: dict[threading.Thread, Connection] = {}
         self._guard = threading.Lock()
 
     @contextmanager
@@ -90,28 +89,27 @@ class Database:
     def close(self) -> None:
         """Give back every connection."""
         with self._guard:
-            for connection in self._held:
+            for connection in self._held.values():
                 connection.close()
             self._held.clear()
-        self._local = threading.local()
         self.engine.dispose()
 
     def _connection(self) -> Connection:
-        connection: Connection | None = getattr(self._local, "connection", None)
+        mine = threading.current_thread()
+        connection = self._held.get(mine)
         if connection is None:
             connection = self.engine.connect()
-            self._local.connection = connection
             with self._guard:
-                self._held.append(connection)
+                for thread in [t for t in self._held if not t.is_alive()]:
+                    self._held.pop(thread).close()  # nobody will write through it any more
+                self._held[mine] = connection
         return connection
 
     def _forget(self) -> None:
         """Drop this thread's connection after an error: the next write opens a fresh one."""
-        connection: Connection | None = getattr(self._local, "connection", None)
+        with self._guard:
+            connection = self._held.pop(threading.current_thread(), None)
         if connection is not None:
-            self._local.connection = None
-            with self._guard:
-                self._held.remove(connection)
             connection.invalidate()
             connection.close()
 

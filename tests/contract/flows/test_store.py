@@ -281,3 +281,15 @@ def test_processes_that_open_a_new_store_at_once_all_find_it_ready(store_url):
     for opened in stores:
         assert opened.reads.runs() == ()
         opened.close()
+
+
+def test_threads_that_come_and_go_leave_no_connection_behind(store):
+    def write(index):
+        store.runs.create(new(f"r{index}", key=str(index)), NOW)
+
+    for index in range(40):
+        thread = threading.Thread(target=write, args=(index,))
+        thread.start()
+        thread.join()
+    assert len(store.reads.runs()) == 40
+    assert store.database.engine.pool.checkedout() <= 2

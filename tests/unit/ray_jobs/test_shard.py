@@ -8,6 +8,7 @@ import pytest
 
 from ray_jobs.dataset import ROW_ID, read_parts
 from ray_jobs.definition import ROW, FeatureDefinition, JoinDefinition, from_text
+from ray_jobs.errors import ArtifactError
 from ray_jobs.feature_code import FeatureCode
 from ray_jobs.shard import Shard, run_shard
 from ray_jobs.training_errors import FeatureError
@@ -173,6 +174,26 @@ def test_an_unknown_input_column_names_the_nearest(source: Shard, tmp_path: Path
     definition = with_functions("table.append_column('ratio', table['a'])", columns=("a", "ratoi"))
     with pytest.raises(FeatureError, match=r"names 'ratoi'.*nearest is 'ratio'"):
         made(source, definition, tmp_path)
+
+
+def test_a_label_that_nothing_provides_is_named(source: Shard, tmp_path: Path) -> None:
+    for definition in (replace(DEFINITION, label="yy"), with_functions("table", label="yy")):
+        with pytest.raises(FeatureError, match=r"features.label, group or slices names 'yy'"):
+            made(source, definition, tmp_path)
+
+
+def test_a_function_may_make_the_label(source: Shard, tmp_path: Path) -> None:
+    definition = with_functions(
+        "table.append_column('rise', pc.greater(table['a'], 4.0))", "table", label="rise"
+    )
+    assert made(source, definition, tmp_path)["rise"].to_pylist() == [False] * 5 + [True] * 5
+
+
+def test_a_source_file_that_is_gone_is_named(source: Shard, tmp_path: Path) -> None:
+    Path(source.source).unlink()
+    with pytest.raises(ArtifactError, match="does not exist any more") as caught:
+        made(source, DEFINITION, tmp_path)
+    assert caught.value.permanent
 
 
 def test_only_needed_columns_are_read_when_no_function_may_ask_for_more(
