@@ -1,19 +1,11 @@
-"""The ledger on PostgreSQL: the same schema, the same refusals, one winner.
+"""The ledger on PostgreSQL: the same schema, the same refusals, one winner."""
 
-Needs the server's programs; without them, or a URL in RATCHET_TEST_POSTGRES, it is skipped.
-"""
-
-import os
-import shutil
-import subprocess
-import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from registry.database import open_database
@@ -23,57 +15,10 @@ from registry.locks import exclusive
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def programs() -> Path | None:
-    found = shutil.which("initdb")
-    if found is not None:
-        return Path(found).parent
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return installed[-1].parent if installed else None
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    given = os.environ.get("RATCHET_TEST_POSTGRES")
-    if given:
-        yield given
-        return
-    pytest.importorskip("psycopg")
-    folder = programs()
-    if folder is None or (os.geteuid() == 0 and shutil.which("runuser") is None):
-        pytest.skip("PostgreSQL's programs are not installed")
-    # Not below pytest's own folder, which only its owner may enter.
-    home = Path(tempfile.mkdtemp(prefix="ratchet-pg-"))
-    data = home / "data"
-    # The server refuses to run as root.
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(home, "postgres")
-
-    def run(*command: str) -> None:
-        # Not captured through pipes: the server would keep them open for as long as it runs.
-        subprocess.run([*user, *command], check=True, stdout=subprocess.DEVNULL, cwd=home)
-
-    run(str(folder / "initdb"), "-A", "trust", "-U", "ratchet", "--no-sync", "-D", str(data))
-    settings = f"-c listen_addresses= -c unix_socket_directories={home} -c fsync=off"
-    log = str(home / "log")
-    run(str(folder / "pg_ctl"), "-D", str(data), "-w", "-l", log, "-o", settings, "start")
-    try:
-        yield f"postgresql+psycopg://ratchet@/postgres?host={home}"
-    finally:
-        run(str(folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(home)
-
-
 @pytest.fixture
-def url(server: str, request: pytest.FixtureRequest) -> str:
+def url(new_postgres: Callable[[], str]) -> str:
     """A new database in the server."""
-    name = f"ratchet_{abs(hash(request.node.name)) % 10**9}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return engine.url.set(database=name).render_as_string(hide_password=False)
+    return new_postgres()
 
 
 def change(version: str) -> Change:
