@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,10 @@ class ClusterRay(MarkedClient):
     def close(self) -> None:
         """Lets go of the cluster; its jobs go on."""
         self._http = None
+
+    def _intent(self, spec: JobSpec) -> JobSpec:
+        # What was sent is on the job's path; folders of the same name there are not meant.
+        return replace(spec, import_paths=()) if self.config.ship else spec
 
     def _submit_to_ray(self, spec: JobSpec) -> None:
         client = self._client()

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from types import FrameType
 
 from ray_jobs.artifacts import ArtifactStore
-from ray_jobs.errors import ArtifactError
+from ray_jobs.errors import ArtifactError, BadEntrypoint
 from ray_jobs.joblog import JobLog, captured
 from ray_jobs.markers import Done, Heartbeat, JobMarkers, StopReason
 from ray_jobs.process import kill_own_processes, this_process
@@ -73,6 +73,11 @@ def _outcome(markers: JobMarkers, spec: JobSpec, prepare: Callable[[JobSpec], No
             prepare(spec)
         with _stoppable():
             result = load_entrypoint(spec.entrypoint)(spec.payload)
+        if not isinstance(result, str):
+            raise BadEntrypoint(
+                f"Job entrypoint {spec.entrypoint!r} returned {type(result).__name__}, not text.",
+                hint="Return one string, for example JSON.",
+            )
         return _done(markers.job_id, JobState.SUCCEEDED, result=result)
     except BaseException as error:
         # Ray raises SystemExit or KeyboardInterrupt where it stops a process of its own.

@@ -39,6 +39,10 @@ class MarkedClient(ABC):
     def _ask_ray(self, job_id: str, max_age_s: float) -> RayAnswer:
         """Ray's testimony, at most `max_age_s` old."""
 
+    def _intent(self, spec: JobSpec) -> JobSpec:
+        """The spec as the job itself will read it."""
+        return spec
+
     @abstractmethod
     def _submit_to_ray(self, spec: JobSpec) -> None:
         """Submits under the spec's id, unless Ray knows the id already."""
@@ -53,7 +57,7 @@ class MarkedClient(ABC):
         with self._submitting:
             if markers.done() or markers.heartbeat() or markers.stop_request():
                 return
-            is_new = markers.intend(spec)
+            is_new = markers.intend(self._intent(spec))
             try:
                 self._submit_to_ray(spec)
             except RayUnreachable:

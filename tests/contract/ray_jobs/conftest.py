@@ -6,6 +6,7 @@ import importlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _NUMBERS = itertools.count()
 class Jobs:
     """A client, and short ways to use it in a test."""
 
-    def __init__(self, client: RayClient, connect_again: Callable[[], RayClient]) -> None:
+    def __init__(self, client: RayClient, connect_again: Callable[..., RayClient]) -> None:
         self.client = client
         self.connect_again = connect_again
 
@@ -83,8 +84,8 @@ def jobs(
                 stop_grace_s=1.0,
             )
 
-        def again() -> RayClient:
-            return connect(config, str(home / "artifacts"), home)
+        def again(**other: Any) -> RayClient:
+            return connect(replace(config, **other), str(home / "artifacts"), home)
 
         client = again()
         try:

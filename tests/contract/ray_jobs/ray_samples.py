@@ -68,7 +68,8 @@ def names_in_ray(payload: str) -> str:
     names: set[str] = set()
     for _ in range(40):  # Ray gathers names once a second
         names = {task.name for task in list_tasks(here, limit=1000)}
-        names |= {(job.metadata or {}).get("name", "") for job in list_jobs(here, limit=1000, detail=True)}
+        jobs = list_jobs(here, limit=1000, detail=True)
+        names |= {(job.metadata or {}).get("name", "") for job in jobs}
         if payload in names:
             break
         time.sleep(0.25)

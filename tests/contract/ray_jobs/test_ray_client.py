@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,29 @@ def test_a_job_whose_process_is_killed_is_lost(jobs: Any, fifo: Path) -> None:
 
 def test_a_job_starts_ray_tasks_that_find_the_projects_modules(jobs: Any) -> None:
     assert jobs.run("fan_out", "r7").result == "[0, 1, 4]"
+
+
+def test_a_project_that_the_cluster_does_not_see_is_sent_along(jobs: Any, tmp_path: Path) -> None:
+    if not jobs.client.survives:
+        pytest.skip("an embedded Ray sees the same folders")
+    for name in ("project", "more"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "project" / "sent_job.py").write_text(
+        "import ray, sent_too\n"
+        "def where(payload):\n"
+        "    return __file__ + ':' + ray.get(ray.remote(sent_too.here).remote())\n"
+    )
+    (tmp_path / "more" / "sent_too.py").write_text("def here(): return __file__\n")
+    spec = jobs.spec(
+        "where",
+        entrypoint="sent_job:where",
+        import_paths=(str(tmp_path / "project"), str(tmp_path / "more")),
+    )
+    sender = jobs.connect_again(ship=True, python=sys.executable)
+    sender.submit(spec)
+    sent = [Path(file) for file in jobs.end_of(spec.id).result.split(":")]
+    assert [file.name for file in sent] == ["sent_job.py", "sent_too.py"]
+    assert not any(tmp_path in file.parents for file in sent)
 
 
 def test_ray_shows_the_names_that_people_gave(jobs: Any) -> None:

@@ -102,6 +102,7 @@ def test_an_orphan_that_ends_itself_is_lost_not_stopped(
     [
         ("entry_jobs:fail", "KeyError", "'hello'"),
         ("entry_jobs:leave", "SystemExit", "3"),
+        ("entry_jobs:answer_with_a_number", "BadEntrypoint", "returned int, not text"),
         ("entry_jobs:nowhere", "BadEntrypoint", "entry_jobs has no function 'nowhere'"),
     ],
 )
