@@ -1,7 +1,9 @@
 """Running the checks: what is known from the log first, then one pass over the columns needed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+
+import pyarrow.compute as pc
 
 from feature_store.checks.config import ChecksConfig, Scope
 from feature_store.checks.report import CheckReport, CheckResult
@@ -9,7 +11,7 @@ from feature_store.checks.rows import age, volume
 from feature_store.checks.schema import named_columns, schema
 from feature_store.checks.values import Checked, values
 from feature_store.columns import column_types, require
-from feature_store.snapshot import Snapshot
+from feature_store.snapshot import Part, Snapshot
 from feature_store.store import FeatureStore
 
 _REASONS = 3
@@ -34,12 +36,14 @@ def run_checks(
     require(view.name, named_columns(config, view), {**declared, **found, **_own(view.columns)})
 
     rows = snapshot.new_rows if config.scope is Scope.NEW else snapshot.rows
+    parts = store.changes(snapshot) if config.scope is Scope.NEW else store.parts(snapshot)
+    unused = _without_values(store, snapshot, parts, found.keys() - declared.keys())
+    found = {column: kind for column, kind in found.items() if column not in unused}
     results = [*schema(config, view, declared, found, snapshot)]
     reported = frozenset(result.column for result in results if result.column is not None)
     results += volume(config, snapshot, store.history(view.name))
     results += age(config, snapshot, now)
     if rows:
-        parts = store.changes(snapshot) if config.scope is Scope.NEW else store.parts(snapshot)
         checked = Checked(
             view=view,
             types=found,
@@ -49,6 +53,16 @@ def run_checks(
         )
         results += values(config, checked)
     return _report(snapshot, rows, results)
+
+
+def _without_values(
+    store: FeatureStore, snapshot: Snapshot, parts: Sequence[Part], columns: Iterable[str]
+) -> set[str]:
+    """Columns of the table that none of these rows fills: a quarantined batch brought them."""
+    if not parts:
+        return set(columns)
+    data = store.dataset(snapshot, parts)
+    return {c for c in columns if not data.count_rows(filter=pc.field(c).is_valid())}
 
 
 def _own(columns: Iterable[str]) -> dict[str, str]:

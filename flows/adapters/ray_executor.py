@@ -110,7 +110,7 @@ class RayExecutor:
 
     def warm(self) -> None:
         """Begin to start an embedded Ray, when it is known that a run will need it."""
-        self._ray.warm(self._import_paths)
+        self._call(lambda: self._ray.warm(self._import_paths))
 
     def close(self) -> None:
         """End an embedded Ray with its jobs; let go of a cluster, whose jobs go on."""

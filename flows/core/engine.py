@@ -70,6 +70,7 @@ class Engine:
         self._live: dict[str, _Live] = {}
         self._claimed: deque[Claim] = deque()
         self._unrecorded: list[Outcome] = []
+        self._warmed: set[str] = set()
         self._looked = clock.now()
 
     # ------------------------------------------------------------------ life
@@ -175,6 +176,10 @@ class Engine:
             log=self._log(attempt),
             call=self.calls(claim.flow, node.key) if self.calls else None,
         )
+        for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed
+            self._warmed.add(name)
+            if name in self.executors:
+                self.executors[name].warm()
         try:
             executor.start(work)
         except RatchetError as error:

@@ -116,6 +116,14 @@ class Graph:
         return {key: tuple(keys) for key, keys in found.items()}
 
     @cached_property
+    def next_executors(self) -> dict[str, frozenset[str]]:
+        """For each key, the executors that the tasks right after it ask for."""
+        return {
+            key: frozenset(e for k in after if (e := self.by_key[k].executor) is not None)
+            for key, after in self.downstream.items()
+        }
+
+    @cached_property
     def leaves(self) -> tuple[str, ...]:
         """Tasks that nothing waits for."""
         return tuple(key for key, after in self.downstream.items() if not after)

@@ -28,6 +28,9 @@ class InlineExecutor:
         """Take the function that receives outcomes."""
         self._deliver = deliver
 
+    def warm(self) -> None:
+        """Do nothing: there is nothing to get ready."""
+
     def start(self, work: Work) -> None:
         """Run `work` here and now."""
         if self._deliver is None:

@@ -66,6 +66,9 @@ class Executor(Protocol):
     def open(self, deliver: Deliver) -> None:
         """Take the function that receives outcomes; called once, before anything else."""
 
+    def warm(self) -> None:
+        """Begin to get ready, and return at once: work will come soon."""
+
     def start(self, work: Work) -> None:
         """Run `work`, or adopt it if it is already running."""
 

@@ -36,6 +36,9 @@ class ThreadExecutor:
         """Take the function that receives outcomes."""
         self._deliver = deliver
 
+    def warm(self) -> None:
+        """Do nothing: threads are there at once."""
+
     def start(self, work: Work) -> None:
         """Queue `work`, unless it is already here."""
         with self._lock:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from flows.core import values
 from flows.core.errors import NotStorable, StoreError
-from flows.core.graph import Graph, Node
+from flows.core.graph import Graph, Node, node_key
 from flows.core.progress import Progress
 from flows.core.records import (
     Attempt,
@@ -61,6 +61,7 @@ class Claim:
     attempt: Attempt
     node: Node
     flow: str
+    then: frozenset[str]  # executors that the tasks right after it ask for
     arguments: str  # JSON object
     config: str  # JSON
     config_yaml: str
@@ -376,6 +377,7 @@ def _claim_of(progress: Progress, attempt: Attempt, arguments: str) -> Claim:
         attempt=attempt,
         node=progress.graph.node(attempt.key),
         flow=progress.run.flow,
+        then=progress.graph.next_executors[node_key(attempt.key)],
         arguments=arguments,
         config=progress.config_text,
         config_yaml=progress.config_yaml,

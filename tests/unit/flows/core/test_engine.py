@@ -33,6 +33,8 @@ class Held:
     def open(self, deliver):
         self.deliver = deliver
 
+    def warm(self): ...
+
     def start(self, work):
         self.started.append(work)
 
@@ -322,3 +324,27 @@ def test_a_loop_that_is_told_to_stop_leaves_the_run_as_it_is(store, clock):
         made = begin(store, clock, chain)
         driver.run_until_ended([made.id], stop)
     assert store.reads.find(made.id).status is RunStatus.QUEUED
+
+
+def test_an_executor_is_warmed_one_task_ahead_and_only_once(store, clock):
+    @task(executor="held")
+    def far(x: int) -> int:
+        return x
+
+    @flow
+    def leading() -> None:
+        far(far(add(one())))
+
+    held, warmed = Held(), []
+    held.warm = lambda: warmed.append(clock.now())
+    threads = {"inline": InlineExecutor(), "held": held}
+    with Engine(
+        store, threads, clock=clock, default_executor="inline",
+        calls=lambda _, key: leading.tasks[key].function,
+    ) as driver:  # fmt: skip
+        driver.drive(begin(store, clock, leading).id)
+        driver.tick(clock.now())  # one starts: far is two tasks away
+        assert warmed == []
+        driver.tick(clock.now())  # add starts
+        driver.tick(clock.now())  # far starts, and far-2 follows it
+        assert len(warmed) == 1
