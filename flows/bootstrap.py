@@ -142,6 +142,7 @@ class Ratchet:
 
 def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
     """A Ratchet over `settings`. Raises StoreError when its store cannot be opened."""
+    _refuse_shadows(Path(settings.project))
     clock = clock or SystemClock()
     store = Store.open(reveal(settings.store.url))
     flows = Flows(_load)
@@ -160,6 +161,18 @@ def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
 def open_project(project: Path | None = None, overrides: Sequence[str] = ()) -> Ratchet:
     """The Ratchet of a folder (default: the current one). Raises ConfigError, StoreError."""
     return bootstrap(compose(None, None, overrides, project or Path.cwd()).settings)
+
+
+def _refuse_shadows(project: Path) -> None:
+    """Raise ConfigError when a module of the project would be imported in the place of ours."""
+    ours = Path(__file__).resolve().parents[1]
+    for name in ("flows", "feature_store", "ray_jobs", "registry"):
+        for theirs in (project / f"{name}.py", project / name / "__init__.py"):
+            if theirs.exists() and not theirs.resolve().is_relative_to(ours / name):
+                raise ConfigError(
+                    f"{theirs} has the name of a package of Ratchet, and would hide it",
+                    hint=f"call it something else, such as my_{name}",
+                )
 
 
 def _import(module: str, flows: Flows) -> list[Broken]:

@@ -5,6 +5,7 @@ from ray_jobs.client import RayClient, RayConfig
 from ray_jobs.cluster import ClusterRay
 from ray_jobs.connection import connect
 from ray_jobs.dataset import Dataset
+from ray_jobs.dotted import resolve
 from ray_jobs.embedded import EmbeddedRay
 from ray_jobs.errors import (
     ArtifactError,
@@ -77,5 +78,6 @@ __all__ = [
     "WorkerLost",
     "evaluate",
     "extract",
+    "resolve",
     "train",
 ]

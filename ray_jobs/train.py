@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
 from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet, labels_of, task_of
 from ray_jobs.training_errors import UnfitData
 from registry import Registry, RegistryConfig, connect
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +178,17 @@ def train(
             seconds=fit.seconds,
             seed=trainer.seed,
         )
+        _logger.info(
+            "%s trained on %s rows until %s in %.1f s on %s; %s rows are held out",
+            trainer.estimator,
+            f"{challenger.train_rows:,}",
+            f"{challenger.train_until:%Y-%m-%d %H:%M}",
+            challenger.seconds,
+            challenger.device,
+            f"{challenger.holdout_rows:,}",
+        )
+        for metric, value in sorted(metrics.items()):
+            _logger.info("%s %.6g", metric, value)
         _log(registered, challenger, dataset, trainer, found, now)
         version = registered.register(
             model,

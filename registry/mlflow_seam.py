@@ -4,6 +4,7 @@ Only `MlflowClient` with explicit ids is used. The fluent API keeps the active r
 tracking URI, in global variables: two flows in one daemon would write into each other's runs.
 """
 
+import logging
 import os
 import threading
 import urllib.error
@@ -54,6 +55,7 @@ class MlflowSeam:
         with translated(f"MLflow at {_shown(uri)}"):
             from mlflow import MlflowClient
 
+            logging.getLogger("alembic").setLevel(logging.WARNING)  # MLflow's and our migrations
             # Processes that meet a new database at once break each other's migration.
             with exclusive(uri, "mlflow-init"):
                 client = MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+import ray_jobs
 from flows.bootstrap import Ratchet
 from flows.cli.failures import one_line
 from flows.cli.installation import opened
@@ -35,7 +37,7 @@ def check(
 ) -> int:
     """Validate every flow and config without running them; exit code 1 when one is wrong."""
     with opened(context) as ratchet:
-        findings = [*_modules(ratchet), *_flows(ratchet), *_configs(ratchet)]
+        findings = [*_modules(ratchet), *_flows(ratchet), *_configs(ratchet), *_code(ratchet)]
     wrong = [finding for finding in findings if not finding.ok]
     if as_json:
         print_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
@@ -82,6 +84,33 @@ def _configs(ratchet: Ratchet) -> Iterator[Finding]:
         errors = [_error_of(ratchet, flow, name) for flow in users]
         error = errors[0] if own else (None if None in errors else errors[0])
         yield _finding(f"config conf/flow/{name}.yaml", error)
+
+
+def _code(ratchet: Ratchet) -> Iterator[Finding]:
+    """The functions and estimators that the flows' configs name, imported but not called."""
+    named: dict[str, None] = {}
+    for name in ratchet.flows.names():
+        with suppress(RatchetError):  # reported above
+            named |= dict.fromkeys(_dotted(ratchet.compose(ratchet.flows.get(name)).data))
+    for path in named:
+        try:
+            ray_jobs.resolve(path, ratchet.settings.allowed_modules)
+        except ray_jobs.RayJobError as error:
+            yield Finding(what=f"name {path}", ok=False, problem=one_line(error), hint=error.hint)
+        else:
+            yield Finding(what=f"name {path}", ok=True)
+
+
+def _dotted(data: Any) -> Iterator[str]:
+    """Values under the keys that name code."""
+    pairs = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in pairs:
+        if key == "estimator" and isinstance(value, str):
+            yield value
+        elif key == "functions":
+            yield from value
+        elif isinstance(value, dict | list):
+            yield from _dotted(value)
 
 
 def _error_of(ratchet: Ratchet, flow: Flow, name: str) -> RatchetError | None:

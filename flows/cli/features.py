@@ -190,7 +190,9 @@ def release(
         for name, out in wanted.items():
             if out:
                 told = ", ".join(map(str, out))
-                console().print(f"{view}: {name} takes version {told} into its next run again")
+                console().print(
+                    f"{view}: {name} trains on version {told} again, from its next run on"
+                )
 
 
 def _store(ratchet: Ratchet) -> FeatureStore:
