@@ -76,6 +76,7 @@ class RunState:
         self.tasks = {task.key: task for task in tasks}
         self.attempts = {a.key: a for a in attempts if a.status is AttemptStatus.RUNNING}
         self.base_seq = run.seq  # what the store must still hold for the changes to be valid
+        self._seq = run.seq
         self._changes = Changes()
         self._parsed: dict[str, Any] = {}
         self.recount()
@@ -110,6 +111,8 @@ class RunState:
     def take(self) -> Changes:
         """Hand over what changed since the last call."""
         changes, self._changes = self._changes, Changes()
+        if changes.events:
+            self.run = changes.run = replace(self.run, seq=self._seq)
         return changes
 
     def live(self, attempt_id: str) -> Attempt | None:
@@ -209,11 +212,11 @@ class RunState:
     def _append(
         self, kind: str, now: datetime, task: str | None, attempt: int | None, data: dict[str, Any]
     ) -> None:
-        self.run = self._changes.run = replace(self.run, seq=self.run.seq + 1)
+        self._seq += 1
         self._changes.events.append(
             Event(
                 id=0,
-                seq=self.run.seq,
+                seq=self._seq,
                 at=now,
                 kind=str(kind),
                 run_id=self.run.id,

@@ -25,9 +25,12 @@ MAX_BYTES = 1_000_000
 """A stored value over this size is data, and belongs in the artifact store."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def dumps(value: object) -> str:
     """Encode `value` as compact JSON text with stable key order for dataclasses."""
-    text = json.dumps(to_json(value), separators=(",", ":"), ensure_ascii=False)
+    text = _ENCODER.encode(to_json(value))
     if len(text) > MAX_BYTES:
         raise NotStorable(
             f"a value of {len(text):,} characters is too large for the state store",

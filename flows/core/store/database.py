@@ -7,6 +7,7 @@ other instead of failing with "database is locked".
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +21,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.types import TIMESTAMP, TypeEngine
 
+from flows.core.clock import SystemClock
 from flows.core.errors import StoreError
 
-BUSY_SECONDS = 30
+BUSY_SECONDS = 30.0
 """How long a writer waits for another process's transaction on the same SQLite file."""
 
 
@@ -42,17 +44,20 @@ class UtcTime(TypeDecorator[datetime]):
         """To the database."""
         if value is None or dialect.name != "sqlite":
             return value
-        return _iso(value)
+        return iso(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From the database."""
         if value is None:
             return None
-        return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+        if isinstance(value, str):
+            return datetime.fromisoformat(value)  # written by `iso`, and therefore in UTC
+        return value.astimezone(UTC) if isinstance(value, datetime) else None
 
 
 @lru_cache(maxsize=256)  # the rows of one transaction share their times
-def _iso(value: datetime) -> str:
+def iso(value: datetime) -> str:
+    """UTC, to the microsecond, always as wide: sorts as text like it does as time."""
     return value.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -62,6 +67,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url: URL = make_url(url)
         self.engine = _engine(self.url)
+        self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
         self._held: dict[threading.Thread, Connection] = {}
         self._guard = threading.Lock()
 
@@ -72,7 +78,7 @@ class Database:
             connection = self._connection()
             with connection.begin():
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, self._driver_error) as error:
             self._forget()
             raise _explained(error, self.url) from error
 
@@ -83,7 +89,7 @@ class Database:
             reader = self.engine.execution_options(reads_only=True)
             with reader.connect() as connection, connection.begin():
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, self._driver_error) as error:
             raise _explained(error, self.url) from error
 
     def close(self) -> None:
@@ -133,14 +139,31 @@ def _engine(url: URL) -> Engine:
 def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
     dbapi_connection.isolation_level = None  # we say BEGIN ourselves
     cursor = dbapi_connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _use_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Turn WAL on; the timeout of SQLite does not hold for this, when several open a new file."""
+    clock, patience = SystemClock(), BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or patience <= 0:
+                raise
+        clock.sleep(0.02)
+        patience -= 0.02
+
+
 def _begin_sqlite(connection: Connection) -> None:
     reads_only = connection.get_execution_options().get("reads_only", False)
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    cursor = connection.connection.cursor()
+    cursor.execute("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    cursor.close()
 
 
 def _unwritable(url: URL, error: Exception) -> StoreError:
@@ -150,7 +173,7 @@ def _unwritable(url: URL, error: Exception) -> StoreError:
     )
 
 
-def _explained(error: SQLAlchemyError, url: URL) -> StoreError:
+def _explained(error: Exception, url: URL) -> StoreError:
     """The database's complaint as one sentence with the next step; never with its password."""
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
     text = text.strip().partition("\n")[0]
@@ -169,7 +192,7 @@ def _explained(error: SQLAlchemyError, url: URL) -> StoreError:
         )
     if "locked" in text:
         return StoreError(
-            f"another process has held {where} for more than {BUSY_SECONDS} s",
+            f"another process has held {where} for more than {BUSY_SECONDS:g} s",
             hint="see who: ratchet doctor",
         )
     return StoreError(f"the state store {where} answers: {text}", hint="check: ratchet doctor")

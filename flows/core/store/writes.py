@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select
 
 from flows.core import values
 from flows.core.errors import NotFound
 from flows.core.graph import Graph
 from flows.core.progress import Progress
-from flows.core.records import Attempt, AttemptStatus, Event, Run, TaskRun, TaskStatus
+from flows.core.records import Attempt, AttemptStatus, Event, Run, TaskStatus
 from flows.core.state import Changes
 from flows.core.store import rows, schema
+from flows.core.store.batch import change, execute, insertion
 
 _run, _task, _attempt = schema.run, schema.task_run, schema.attempt
 
@@ -41,8 +40,8 @@ def write(connection: Connection, progress: Progress) -> list[Event]:
     """Write what changed, if the run still is where it was read. Raises Moved."""
     changes = progress.take()
     if changes.run is not None:
-        guard = {**rows.run_row(changes.run), "run_id": changes.run.id, "base": progress.base_seq}
-        if connection.execute(_UPDATE_RUN, guard).rowcount != 1:
+        guarded = {**rows.run_row(changes.run), "base": progress.base_seq}
+        if execute(connection, _UPDATE_RUN, [guarded]) != 1:
             raise Moved
         progress.base_seq = changes.run.seq
     _write_rows(connection, changes)
@@ -51,23 +50,23 @@ def write(connection: Connection, progress: Progress) -> list[Event]:
 
 def _write_rows(connection: Connection, changes: Changes) -> None:
     if changes.new_tasks:
-        connection.execute(_INSERT_TASK, [rows.task_row(t) for t in changes.new_tasks.values()])
+        execute(connection, _INSERT_TASK, [rows.task_row(t) for t in changes.new_tasks.values()])
     if changes.tasks:
-        connection.execute(_UPDATE_TASK, [_keyed(t) for t in changes.tasks.values()])
+        execute(connection, _UPDATE_TASK, [rows.task_row(t) for t in changes.tasks.values()])
     if changes.attempts:
-        connection.execute(_UPDATE_ATTEMPT, [_ended(a) for a in changes.attempts.values()])
+        ended = [rows.attempt_row(a) for a in changes.attempts.values()]
+        execute(connection, _UPDATE_ATTEMPT, ended)
     if changes.new_attempts:
-        connection.execute(
-            _INSERT_ATTEMPT, [rows.attempt_row(a) for a in changes.new_attempts.values()]
-        )
+        begun = [rows.attempt_row(a) for a in changes.new_attempts.values()]
+        execute(connection, _INSERT_ATTEMPT, begun)
     if changes.events:
-        connection.execute(_INSERT_EVENT, [rows.event_row(e) for e in changes.events])
+        execute(connection, _INSERT_EVENT, [rows.event_row(e) for e in changes.events])
 
 
 def insert_run(connection: Connection, progress: Progress, created: Event) -> None:
     """A new run with its definition, its tasks and its first event."""
     run = progress.run
-    connection.execute(_INSERT_RUN, rows.run_row(run))
+    connection.execute(insert(_run), rows.run_row(run))
     connection.execute(
         insert(schema.definition),
         {
@@ -77,8 +76,8 @@ def insert_run(connection: Connection, progress: Progress, created: Event) -> No
             "config_yaml": progress.config_yaml,
         },
     )
-    connection.execute(_INSERT_TASK, [rows.task_row(task) for task in progress.tasks.values()])
-    connection.execute(_INSERT_EVENT, rows.event_row(created))
+    execute(connection, _INSERT_TASK, [rows.task_row(task) for task in progress.tasks.values()])
+    execute(connection, _INSERT_EVENT, [rows.event_row(created)])
 
 
 def by_key(connection: Connection, flow: str, key: str) -> Run | None:
@@ -104,22 +103,6 @@ def reusable(connection: Connection, cache_key: str) -> tuple[str, str] | None:
     return (row.value, row.run_id) if row is not None else None
 
 
-def _keyed(task: TaskRun) -> dict[str, Any]:
-    row = rows.task_row(task)
-    return {**row, "of_run": row.pop("run_id"), "of_key": row.pop("key")}
-
-
-def _ended(attempt: Attempt) -> dict[str, Any]:
-    row = rows.attempt_row(attempt)
-    return {name: row[name] for name in ("status", "worker", "ended_at", "stopping", "error")} | {
-        "of_id": attempt.id
-    }
-
-
-def _binds(table: Any, *names: str) -> dict[str, Any]:
-    return {name: bindparam(name, type_=table.c[name].type) for name in names}
-
-
 _BY_ID = select(_run).where(_run.c.id == bindparam("id"))
 _BY_KEY = select(_run).where(and_(_run.c.flow == bindparam("flow"), _run.c.key == bindparam("key")))
 _SEQS = select(_run.c.id, _run.c.seq).where(_run.c.id.in_(bindparam("ids", expanding=True)))
@@ -142,37 +125,31 @@ _REUSABLE = (
     .order_by(_task.c.ended_at.desc())
     .limit(1)
 )
-_INSERT_RUN = insert(_run)
-_INSERT_TASK = insert(_task)
-_INSERT_ATTEMPT = insert(_attempt)
-_INSERT_EVENT = insert(schema.event)
-_UPDATE_RUN = (
-    update(_run)
-    .where(and_(_run.c.id == bindparam("run_id"), _run.c.seq == bindparam("base")))
-    .values(_binds(_run, "status", "reason", "started_at", "ended_at", "seq"))
+_INSERT_TASK = insertion(_task)
+_INSERT_ATTEMPT = insertion(_attempt)
+_INSERT_EVENT = insertion(schema.event, without=("id",))
+_UPDATE_RUN = change(
+    _run,
+    ("status", "reason", "started_at", "ended_at", "seq"),
+    where="id = :id AND seq = :base",
 )
-_UPDATE_TASK = (
-    update(_task)
-    .where(and_(_task.c.run_id == bindparam("of_run"), _task.c.key == bindparam("of_key")))
-    .values(
-        _binds(
-            _task,
-            "status",
-            "attempt",
-            "failures",
-            "losses",
-            "ready_at",
-            "started_at",
-            "ended_at",
-            "reason",
-            "value",
-            "error",
-            "cache_key",
-        )
-    )
+_UPDATE_TASK = change(
+    _task,
+    (
+        "status",
+        "attempt",
+        "failures",
+        "losses",
+        "ready_at",
+        "started_at",
+        "ended_at",
+        "reason",
+        "value",
+        "error",
+        "cache_key",
+    ),
+    where="run_id = :run_id AND key = :key",
 )
-_UPDATE_ATTEMPT = (
-    update(_attempt)
-    .where(_attempt.c.id == bindparam("of_id"))
-    .values(_binds(_attempt, "status", "worker", "ended_at", "stopping", "error"))
+_UPDATE_ATTEMPT = change(
+    _attempt, ("status", "worker", "ended_at", "stopping", "error"), where="id = :id"
 )
