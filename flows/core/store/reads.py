@@ -46,7 +46,7 @@ class ReadStore:
             query = query.where(_run.c.status == status)
         query = query.order_by(_run.c.created_at.desc(), _run.c.id.desc()).limit(limit)
         with self._database.read() as connection:
-            return tuple(rows.run_from(row) for row in connection.execute(query).mappings())
+            return rows.runs_from(connection.execute(query))
 
     def find(self, reference: str) -> Run:
         """A run by its id, the end of its id, or `last`. Raises NotFound, Refused."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import CursorResult, RowMapping
 
 from flows.core import values
 from flows.core.records import (
@@ -30,9 +31,16 @@ def run_row(run: Run) -> dict[str, Any]:
 
 def run_from(row: Row) -> Run:
     """A Run from its row."""
-    return Run(
-        **{**row, "status": RunStatus(row["status"]), "trigger": values.loads(row["trigger"])}
-    )
+    fields = dict(row)
+    fields["status"] = RunStatus(fields["status"])
+    fields["trigger"] = json.loads(fields["trigger"])
+    return Run(**fields)
+
+
+def runs_from(found: CursorResult[Any]) -> tuple[Run, ...]:
+    """Runs from a result, fetched at once: the way of long lists."""
+    names = tuple(found.keys())
+    return tuple(run_from(dict(zip(names, row, strict=True))) for row in found.all())
 
 
 def task_row(task: TaskRun) -> dict[str, Any]:
