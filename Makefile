@@ -9,7 +9,8 @@ demo: $(READY)          ## the main job: five nights of a training loop, on real
 	$(BIN)/ratchet demo
 
 test: $(READY)          ## every test that needs nothing but this machine
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not alone"
+	$(BIN)/pytest -m alone
 
 check: $(READY)         ## style, types, import contracts, and the project's own flows
 	$(BIN)/ruff check .

@@ -190,6 +190,7 @@ def test_labels_of_one_class_and_missing_labels_are_unfit(workshop: Any) -> None
             workshop.train(made, FOREST, features, model=name)
 
 
+@pytest.mark.alone
 def test_two_torch_workers_go_on_from_the_checkpoint_when_one_is_killed(
     workshop: Any, dataset: Dataset
 ) -> None:
@@ -254,6 +255,7 @@ def fragile(inputs, outputs, dies=True):
     assert not list((Path(dataset.uri) / "checkpoints").iterdir())
 
 
+@pytest.mark.alone
 def test_two_xgboost_workers_make_one_booster(workshop: Any, dataset: Dataset) -> None:
     pytest.importorskip("xgboost", reason="an optional trainer")
     trainer = TrainerConfig(
