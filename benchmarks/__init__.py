@@ -1,1 +1,1 @@
-"""Every speed that the README states, measured beside what it cannot beat: `python -m benchmarks`."""
+"""Every speed that the README states, beside what it cannot beat: `python -m benchmarks`."""

@@ -20,7 +20,9 @@ from typing import Any
 
 HOLDOUT = 0.3
 SETTINGS = {"C": 0.1, "max_iter": 2000, "random_state": 0, "n_jobs": 1}
-REQUIREMENTS = [f"{name}=={installed(name)}" for name in ("scikit-learn", "skops", "numpy", "scipy")]
+REQUIREMENTS = [
+    f"{name}=={installed(name)}" for name in ("scikit-learn", "skops", "numpy", "scipy")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,11 @@ class Place:
     time: str
 
 
-def retrain(place: Place, seen: Sequence[str] = ()) -> list[str]:
-    """One night: extract, train, evaluate, promote when better. Returns the files now known."""
+def retrain(place: Place, seen: Sequence[str] = ()) -> tuple[bool, list[str]]:
+    """One night: extract, train, evaluate, promote when better.
+
+    Returns whether it promoted, and the files that are known now.
+    """
     import ray
     from deltalake import DeltaTable
 
@@ -50,7 +55,7 @@ def retrain(place: Place, seen: Sequence[str] = ()) -> list[str]:
     if better:
         _promote(place, version)
     _end(place, run_id, "succeeded" if better else "halted")
-    return files
+    return better, files
 
 
 def _client(place: Place) -> Any:

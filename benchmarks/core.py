@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import pairwise
 
 from benchmarks import floors
 from benchmarks.local_ray import local_ray
@@ -116,7 +117,7 @@ def _hand_overs(setting: Setting, drivers: dict[str, Driver]) -> Iterator[Figure
         for name, found in gaps.items():
             moments = drivers[name].moments(drivers[name].run(stamps))
             if number:  # the first warms up
-                pairs = zip(moments, moments[1:], strict=False)
+                pairs = pairwise(moments)
                 found += [(after.begun - before.ended) / 1e6 for before, after in pairs]
     for name, found in gaps.items():
         sample = Sample(values=tuple(found))
@@ -157,9 +158,9 @@ def _fan_outs(
         )
 
 
-def _ms_a_task(action: partial[object]) -> Case:
+def _ms_a_task(action: Callable[[], object]) -> Case:
     return lambda: seconds(action) / CHAIN * 1e3
 
 
-def _tasks_a_second(action: partial[object]) -> Case:
+def _tasks_a_second(action: Callable[[], object]) -> Case:
     return lambda: FAN / seconds(action)

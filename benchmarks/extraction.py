@@ -8,10 +8,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
 import feature_store
 from benchmarks.local_ray import local_ray
 from benchmarks.measure import Setting, seconds, side_by_side
 from benchmarks.report import Aim, Figure, Kind
+from benchmarks.trade_features import transform
 from feature_store import FeatureStoreConfig, FeatureView, Snapshot
 from ray_jobs import FeaturesConfig, extract
 
@@ -21,9 +26,7 @@ COLUMNS = 20  # entity, event time, label, and measurements
 X = tuple(f"x{number}" for number in range(COLUMNS - 3))
 AIM = Aim(kind=Kind.RATIO_AT_MOST, bound=2.0)  # at least half of polars' speed
 START = datetime(2026, 1, 1, tzinfo=UTC)
-VIEW = FeatureView(
-    name="trades", entities=("account",), event_time="at", features=X, label="label"
-)
+VIEW = FeatureView(name="trades", entities=("account",), event_time="at", features=X, label="label")
 FEATURES = FeaturesConfig(view="trades", functions=("benchmarks.trade_features:trades",))
 
 
@@ -74,18 +77,11 @@ def _extract(snapshot: Snapshot, config: FeatureStoreConfig, place: Path) -> Non
 
 
 def _alone(files: list[str], file: Path) -> None:
-    import polars as pl
-
-    from benchmarks.trade_features import transform
-
     transform(pl.scan_parquet(files)).sink_parquet(file, compression="zstd")
 
 
 def _fill(store: feature_store.FeatureStore, rows: int) -> None:
     """Random numbers, which zstd cannot make much smaller."""
-    import numpy as np
-    import pyarrow as pa
-
     store.create(VIEW)
     rng = np.random.default_rng(0)
     each = rows // APPENDS

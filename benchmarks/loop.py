@@ -86,9 +86,14 @@ def _by_hand(setting: Setting, store: FeatureStore, view: str) -> float:
         time=VIEW.event_time,
     )
     _arrive(store, view, 1)
-    known = by_hand.retrain(place)
+    _, known = by_hand.retrain(place)
+
+    def night() -> None:
+        promoted, _ = by_hand.retrain(place, known)
+        assert promoted
+
     _arrive(store, view, 2)
-    return seconds(lambda: by_hand.retrain(place, known))
+    return seconds(night)
 
 
 def _arrive(store: FeatureStore, view: str, night: int) -> None:

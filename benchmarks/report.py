@@ -106,9 +106,7 @@ def print_table(figures: Sequence[Figure], machine: Machine, console: Console) -
     console.print(table)
 
 
-def write_json(
-    figures: Sequence[Figure], machine: Machine, path: Path, *, quick: bool
-) -> None:
+def write_json(figures: Sequence[Figure], machine: Machine, path: Path, *, quick: bool) -> None:
     """The same, with every single measurement."""
     document = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

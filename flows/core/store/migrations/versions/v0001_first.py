@@ -71,8 +71,8 @@ def _create_tasks() -> None:
         sa.Column("value", sa.Text),
         sa.Column("error", sa.Text),
         sa.Column("cache_key", sa.String(64)),
+        sqlite_with_rowid=False,
     )
-    _partial_index("task_claimable", "task_run", ["ready_at"], "status IN ('ready', 'retrying')")
     _partial_index("task_reusable", "task_run", ["cache_key"], "cache_key IS NOT NULL")
 
 
@@ -90,6 +90,7 @@ def _create_attempts() -> None:
         sa.Column("ended_at", UtcTime),
         sa.Column("stopping", sa.String(16)),
         sa.Column("error", sa.Text),
+        sqlite_with_rowid=False,
     )
     op.create_index("attempt_of_run", "attempt", ["run_id"])
     _partial_index(
