@@ -301,7 +301,7 @@ def interrupt_once_running(run: RunHandle, *, release: bool) -> threading.Thread
         else:
             os.kill(os.getpid(), signal.SIGINT)
 
-    pressing = threading.Thread(target=press)
+    pressing = threading.Thread(target=press, daemon=True)
     pressing.start()
     return pressing
 
