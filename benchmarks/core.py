@@ -98,7 +98,7 @@ def _chains(
             names[2]: _ms_a_task(partial(drivers["processes"].run, chain)),
             names[3]: _ms_a_task(partial(floors.chain_in_worker, commit, pool[0], CHAIN)),
         },
-        repeats=setting.of(40, 8),
+        repeats=setting.of(40, 5),
         warm_up=2,
     )
     for own, floor in (names[:2], names[2:]):

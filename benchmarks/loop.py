@@ -45,7 +45,7 @@ def figures(setting: Setting) -> Iterator[Figure]:
             return _by_hand(setting, store, f"digits_{next(numbers)}")
 
         samples = side_by_side(
-            {"own": own, "hand": hand}, repeats=setting.of(9, 2), warm_up=setting.of(2, 1)
+            {"own": own, "hand": hand}, repeats=setting.of(9, 1), warm_up=setting.of(2, 1)
         )
     yield Figure(
         name="the training loop, promoted",

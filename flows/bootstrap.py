@@ -44,6 +44,7 @@ class Ratchet:
     service: Service
     flows: Flows
     broken: tuple[Broken, ...] = ()
+    overrides: tuple[str, ...] = ()  # what it was opened with; every run's config begins so
     clock: Clock = field(default_factory=SystemClock)
 
     @property
@@ -74,7 +75,8 @@ class Ratchet:
 
     def compose(self, flow: Flow, overrides: Sequence[str] = ()) -> Composed[Any]:
         """The config of one run of `flow`. Raises ConfigError."""
-        return compose(flow.config, flow.config_type, overrides, self.project)
+        chosen = (*self.overrides, *overrides)
+        return compose(flow.config, flow.config_type, chosen, self.project)
 
     def start(
         self,
@@ -160,7 +162,9 @@ def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
 
 def open_project(project: Path | None = None, overrides: Sequence[str] = ()) -> Ratchet:
     """The Ratchet of a folder (default: the current one). Raises ConfigError, StoreError."""
-    return bootstrap(compose(None, None, overrides, project or Path.cwd()).settings)
+    ratchet = bootstrap(compose(None, None, overrides, project or Path.cwd()).settings)
+    ratchet.overrides = tuple(overrides)
+    return ratchet
 
 
 def _refuse_shadows(project: Path) -> None:

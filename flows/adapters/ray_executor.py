@@ -51,6 +51,7 @@ class RayExecutor:
     """
 
     name = "ray"
+    queues = False  # Ray has one, and resources of its own to wait for
     kills = True
 
     def __init__(

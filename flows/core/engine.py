@@ -27,6 +27,11 @@ from flows.core.worker import Identity, LeaseKeeper, dead_among
 LOOK_ROUND = timedelta(seconds=0.25)
 """How often the engine looks for what other processes did to its runs."""
 
+QUICK = 0.05
+"""Seconds. While an executor's work takes less, as much again is claimed ahead of its workers,
+so that they do not wait for a commit between two pieces of work; never work with a timeout,
+which would pass in the queue."""
+
 OnEvent = Callable[[Event], None]
 Calls = Callable[[str, str], Callable[..., Any] | None]
 """(flow, task) -> the function, for flows that live in this process only (notebooks)."""
@@ -37,6 +42,7 @@ class _Live:
     """An attempt that this engine has given to an executor."""
 
     executor: Executor
+    begun: datetime
     deadline: datetime | None
     told: bool = False  # to end
 
@@ -71,6 +77,7 @@ class Engine:
         self._claimed: deque[Claim] = deque()
         self._unrecorded: list[Outcome] = []
         self._warmed: set[str] = set()
+        self._pace: dict[str, float] = {}  # seconds that an executor's work took of late
         self._looked = clock.now()
 
     # ------------------------------------------------------------------ life
@@ -132,12 +139,13 @@ class Engine:
             self._unrecorded,
             worker=self._lease.name,
             slots=self._free_slots(),
+            ahead=self._ahead(),
             default_executor=self.default_executor,
             runs=self.runs,
             now=now,
         )
         for outcome in self._unrecorded:
-            self._live.pop(outcome.attempt_id, None)
+            self._forget(outcome.attempt_id, now)
         self._unrecorded = []
         self._after(step, now)
         self._end_overdue(now)
@@ -161,7 +169,7 @@ class Engine:
         attempt, node = claim.attempt, claim.node
         executor = self.executors[attempt.executor]
         deadline = attempt.started_at + timedelta(seconds=node.timeout) if node.timeout else None
-        self._live[attempt.id] = _Live(executor=executor, deadline=deadline)
+        self._live[attempt.id] = _Live(executor=executor, begun=self.clock.now(), deadline=deadline)
         work = Work(
             attempt_id=attempt.id,
             run_id=attempt.run_id,
@@ -191,6 +199,17 @@ class Engine:
             return None
         return str(self.logs / attempt.run_id / f"{attempt.key}.{attempt.number}.log")
 
+    def _forget(self, attempt_id: str, now: datetime) -> None:
+        live = self._live.pop(attempt_id, None)
+        if live is not None:
+            took, name = (now - live.begun).total_seconds(), live.executor.name
+            self._pace[name] = 0.8 * self._pace.get(name, 2 * QUICK) + 0.2 * took
+
+    def _ahead(self) -> dict[str, int]:
+        """How many attempts may wait in each executor's own queue."""
+        quick = {name for name, pace in self._pace.items() if pace < QUICK}
+        return {name: e.slots for name, e in self.executors.items() if e.queues and name in quick}
+
     def _free_slots(self) -> dict[str, int]:
         free = {name: executor.slots for name, executor in self.executors.items()}
         for live in self._live.values():
@@ -198,7 +217,7 @@ class Engine:
         for outcome in self._unrecorded:
             if (ended := self._live.get(outcome.attempt_id)) is not None:
                 free[ended.executor.name] += 1
-        return {name: max(0, slots) for name, slots in free.items()}
+        return free
 
     def _drain(self) -> list[Outcome]:
         found: list[Outcome] = []

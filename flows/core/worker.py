@@ -81,12 +81,15 @@ class LeaseKeeper:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise LeaseLost when others may take this worker for dead."""
-        if self._lease is None or self._lease.expires_at <= self._clock.now():
-            raise LeaseLost(
-                f"worker {self.name} could not renew its lease in time and has stopped",
-                hint="its runs can be taken over: ratchet retry RUN",
-            )
+        """Renew a lease that has run out (the machine slept, or was too busy to renew it).
+
+        What others took over meanwhile is theirs: attempts that they have marked lost are
+        refused when they are recorded. Raises LeaseLost when the lease itself is gone.
+        """
+        if self._lease is None:
+            raise LeaseLost(f"worker {self.name} holds no lease")
+        if self._lease.expires_at <= self._clock.now():
+            self._lease = self._store.leases.renew(self._lease, LEASE, self._clock.now())
 
     def close(self) -> None:
         """Stop renewing, and give the lease back so that nobody has to wait for it to expire."""

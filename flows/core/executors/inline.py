@@ -16,6 +16,7 @@ class InlineExecutor:
     """
 
     name = "inline"
+    queues = False
     kills = False
     survives = False
 

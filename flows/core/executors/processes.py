@@ -33,6 +33,7 @@ class ProcessExecutor:
     """
 
     name = "processes"
+    queues = True
     kills = True
     survives = False
 

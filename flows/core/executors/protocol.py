@@ -56,6 +56,10 @@ class Executor(Protocol):
         """How many attempts run at once."""
 
     @property
+    def queues(self) -> bool:
+        """Whether it keeps its workers busy from a queue of its own."""
+
+    @property
     def kills(self) -> bool:
         """Whether it can end running work."""
 

@@ -19,6 +19,7 @@ class ThreadExecutor:
     """
 
     name = "threads"
+    queues = True
     kills = False
     survives = False
 

@@ -34,6 +34,7 @@ from flows.core.records import (
 )
 from flows.core.store import writes
 from flows.core.store.database import Database
+from flows.core.store.room import Room
 
 CACHED_RUNS = 256
 """Runs kept in memory; the rest are read again when they move."""
@@ -161,12 +162,14 @@ class RunStore:
         default_executor: str,
         runs: Iterable[str],
         now: datetime,
+        ahead: Mapping[str, int] | None = None,
     ) -> Step:
         """Record how attempts ended and claim what can start now, in one commit.
 
         What may be claimed:
         - a task of one of `runs` that is ready, or retrying and due;
-        - whose executor (its own, or `default_executor`) has a free slot in `slots`;
+        - whose executor (its own, or `default_executor`) has a free slot in `slots`, or, for a
+          task without a timeout, has room for one of `ahead` more in its queue;
         - of a run that is not being cancelled.
         A claim is durable before this returns; only then may the work start.
         """
@@ -179,12 +182,13 @@ class RunStore:
             return Step()
 
         def decide(connection: Connection) -> Step:
-            step, free, moved = Step(), dict(slots), []
+            step, moved = Step(), []
+            room = Room(slots, ahead or {})
             for run_id, ended in by_run.items():
                 progress = self._load(connection, run_id)
                 step.late += [outcome for outcome in ended if not progress.finish(outcome, now)]
-                if any(free.values()):
-                    self._claim(connection, progress, step, free, worker, default_executor, now)
+                if room.anywhere:
+                    self._claim(connection, progress, step, room, worker, default_executor, now)
                 moved.append(progress)
             for progress in moved:
                 step.events += writes.write(connection, progress)
@@ -295,7 +299,7 @@ class RunStore:
         connection: Connection,
         progress: Progress,
         step: Step,
-        free: dict[str, int],
+        room: Room,
         worker: str,
         default_executor: str,
         now: datetime,
@@ -306,9 +310,9 @@ class RunStore:
             for key in progress.claimable(now):
                 node = progress.graph.node(key)
                 executor = node.executor or default_executor
-                if executor not in free:
-                    progress.refuse(key, _no_executor(executor, free), now)
-                elif free[executor] > 0:
+                if executor not in room.slots:
+                    progress.refuse(key, _no_executor(executor, room.slots), now)
+                elif room.has(executor, waits=node.timeout is None):
                     try:
                         arguments = _arguments(progress, key)
                     except NotStorable as error:
@@ -319,8 +323,8 @@ class RunStore:
                         continue
                     attempt = progress.start(key, worker=worker, executor=executor, now=now)
                     step.claims.append(_claim_of(progress, attempt, arguments))
-                    free[executor] -= 1
-                if not any(free.values()):
+                    room.slots[executor] -= 1
+                if not room.anywhere:
                     return
 
     def _reuse(

@@ -25,7 +25,7 @@ from flows.core.worker import LEASE
 class Held:
     """An executor whose work ends when the test says so."""
 
-    name, slots, kills, survives = "held", 4, True, False
+    name, slots, queues, kills, survives = "held", 4, False, True, False
 
     def __init__(self):
         self.started, self.stopped, self.deliver = [], [], None
@@ -252,7 +252,7 @@ def test_a_full_disk_loses_no_outcome(store, clock, monkeypatch):
     assert len(held.started) == 2
 
 
-def test_a_worker_whose_lease_ran_out_records_nothing_more(store, clock):
+def test_a_worker_that_slept_past_its_lease_goes_on_when_nobody_took_over(store, clock):
     held = Held()
     with engine(store, clock, held, chain) as driver:
         made = begin(store, clock, chain)
@@ -260,9 +260,34 @@ def test_a_worker_whose_lease_ran_out_records_nothing_more(store, clock):
         driver.tick(clock.now())
         held.end(value="1")
         clock.advance(LEASE.total_seconds() + 1)
+        driver.tick(clock.now())
+    assert store.reads.detail(made.id).tasks[0].value == "1"
+
+
+def test_a_worker_records_nothing_of_what_was_taken_over_while_it_slept(store, clock, tmp_path):
+    held = Held()
+    other = Store.open(f"sqlite:///{tmp_path}/ratchet.db")
+    with engine(store, clock, held, chain) as driver:
+        made = begin(store, clock, chain)
+        driver.drive(made.id)
+        driver.tick(clock.now())
+        clock.advance(LEASE.total_seconds() + 1)
+        other.runs.recover(
+            made.id, [driver._lease.name], worker="w2", survivors=set(), now=clock.now()
+        )
+        held.end(value="666")
+        driver.tick(clock.now())
+    assert store.reads.detail(made.id).tasks[0].value is None
+    other.close()
+
+
+def test_a_worker_whose_lease_is_gone_stops(store, clock):
+    with engine(store, clock, Held(), chain) as driver:
+        driver.drive(begin(store, clock, chain).id)
+        store.leases.release(driver._lease._lease)
+        clock.advance(LEASE.total_seconds() + 1)
         with pytest.raises(LeaseLost):
             driver.tick(clock.now())
-    assert store.reads.detail(made.id).tasks[0].value is None
 
 
 def test_another_worker_takes_over_what_a_dead_one_left(store, clock):
@@ -348,3 +373,31 @@ def test_an_executor_is_warmed_one_task_ahead_and_only_once(store, clock):
         driver.tick(clock.now())  # add starts
         driver.tick(clock.now())  # far starts, and far-2 follows it
         assert len(warmed) == 1
+
+
+def test_quick_work_is_claimed_ahead_of_its_workers_but_never_work_with_a_timeout(store, clock):
+    @task(timeout=60, executor="held")
+    def limited(x: int) -> int:
+        return x
+
+    @flow
+    def many() -> None:
+        add.map(numbers(30))
+
+    @flow
+    def guarded() -> None:
+        limited.map(numbers(30))
+
+    for which, most in ((many, 8), (guarded, 4)):
+        held = Held()
+        held.queues = True
+        held.close = lambda: None
+        with engine(store, clock, held, which) as driver:
+            driver.drive(begin(store, clock, which).id)
+            driver.tick(clock.now())
+            held.end(value=str(list(range(30))))
+            for _ in range(12):  # quick: no time passes
+                driver.tick(clock.now())
+                if len(held.started) > 1:
+                    held.end(index=len(held.started) - len(driver._live), value="1")
+            assert len(driver._live) == most
