@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from flows.core import values
 from flows.core.errors import GraphError
 from flows.core.retry import Retry
 
@@ -122,6 +123,11 @@ class Graph:
             key: frozenset(e for k in after if (e := self.by_key[k].executor) is not None)
             for key, after in self.downstream.items()
         }
+
+    @cached_property
+    def text(self) -> str:
+        """The graph as JSON text, as each of its runs stores it."""
+        return values.dumps(self)
 
     @cached_property
     def leaves(self) -> tuple[str, ...]:

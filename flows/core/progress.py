@@ -16,7 +16,7 @@ from typing import Any
 
 from flows.core import retry
 from flows.core.errors import Refused
-from flows.core.graph import Graph, Node, RunIf, child_key, node_key
+from flows.core.graph import Graph, Node, child_key, node_key
 from flows.core.lifecycle import AttemptEvent, RunEvent, TaskEvent
 from flows.core.records import (
     Attempt,
@@ -29,6 +29,7 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
+from flows.core.rules import why_not
 from flows.core.state import RunState
 
 
@@ -239,21 +240,12 @@ class Progress(RunState):
 
     def _why_not(self, node: Node) -> str | None:
         """Why the node is not to run, in one sentence; None when it is."""
-        before = [self.tasks[key] for key in node.upstream]
-        failed = [t for t in before if t.status is TaskStatus.FAILED]
-        other = [t for t in before if t.status is not TaskStatus.SUCCEEDED]
-        if node.run_if is RunIf.ALL_SUCCEEDED and other:
-            return f"{other[0].key} was {other[0].status}"
-        if node.run_if is RunIf.NONE_FAILED and (failed or (before and len(other) == len(before))):
-            first = (failed or other)[0]
-            return f"{first.key} was {first.status}"
-        if node.run_if is RunIf.ANY_FAILED and not failed:
-            return "nothing before it failed"
-        if node.condition:
+        reason = why_not(node.run_if, [self.tasks[key] for key in node.upstream])
+        if reason is None and node.condition:
             for ref, wanted in node.condition.literals:
                 if self.read(ref) is not wanted:
                     return f"{ref} is {'false' if wanted else 'true'}"
-        return None
+        return reason
 
     def _expand(self, node: Node, now: datetime) -> None:
         assert node.over is not None
@@ -332,14 +324,14 @@ class Progress(RunState):
         if self.run.status is RunStatus.CANCELLING:
             self._cancel_task(attempt.key, now)
         elif isinstance(decision, retry.RetryAt):
-            data = {"error": _line(error), "at": decision.at.isoformat()}
+            data = {"error": error.line, "at": decision.at.isoformat()}
             self.move_task(
                 attempt.key,
                 event,
                 now,
                 data,
                 ready_at=decision.at,
-                reason=_line(error),
+                reason=error.line,
                 error=error,
                 **counts,
             )
@@ -351,7 +343,7 @@ class Progress(RunState):
     def _fail_task(
         self, key: str, error: ErrorInfo, now: datetime, *, settle: bool = True, **fields: Any
     ) -> None:
-        line = _line(error)
+        line = error.line
         data = {"error": line, "hint": error.hint} if error.hint else {"error": line}
         self.move_task(
             key, TaskEvent.FAILED, now, data, ended_at=now, reason=line, error=error, **fields
@@ -408,11 +400,6 @@ def _timeout(node: Node) -> ErrorInfo:
         message=f"{node.key} was ended after its timeout of {node.timeout:g} s",
         kinds=("TimedOut", "builtins.TimeoutError", "builtins.OSError", "builtins.Exception"),
     )
-
-
-def _line(error: ErrorInfo) -> str:
-    first = error.message.strip().partition("\n")[0]
-    return f"{error.type}: {first}" if first else error.type
 
 
 def _cost(cpu_seconds: float | None) -> dict[str, Any]:

@@ -77,6 +77,12 @@ class ErrorInfo:
     hint: str | None = None  # the next thing to do, when the exception knows it
     permanent: bool = False  # a retry cannot help
 
+    @property
+    def line(self) -> str:
+        """The error in one line, as a run's reason says it."""
+        first = self.message.strip().partition("\n")[0]
+        return f"{self.type}: {first}" if first else self.type
+
 
 class OutcomeKind(StrEnum):
     """How an attempt ended, as its executor saw it."""

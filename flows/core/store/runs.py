@@ -80,9 +80,6 @@ class Step:
     to_stop: list[Attempt] = field(default_factory=list)  # ours, of runs that are cancelled
 
 
-_ENDED = tuple(status for status in RunStatus if status.ended)
-
-
 T = TypeVar("T")
 
 
@@ -268,7 +265,9 @@ class RunStore:
     def _may_move(self, run_id: str, now: datetime) -> bool:
         """False only when memory says for sure that nothing of the run can be claimed."""
         progress = self._cache.get(run_id)
-        if progress is None or progress.run.status in (RunStatus.CANCELLING, *_ENDED):
+        if progress is None:
+            return True
+        if progress.run.status is RunStatus.CANCELLING or progress.run.status.ended:
             return True
         return next(progress.claimable(now), None) is not None
 

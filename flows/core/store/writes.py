@@ -71,7 +71,7 @@ def insert_run(connection: Connection, progress: Progress, created: Event) -> No
         insert(schema.definition),
         {
             "run_id": run.id,
-            "graph": values.dumps(progress.graph),
+            "graph": progress.graph.text,
             "config": progress.config_text,
             "config_yaml": progress.config_yaml,
         },
