@@ -83,7 +83,9 @@ class Registry:
         OutsiderChange, PromotionRefused, LedgerBroken, UnknownModel, ExportFailed.
         """
         entry = self._promotions.promote(verdict, actor=actor, now=now)
-        self.models.set_tags(verdict.model, verdict.challenger, verdict_tags(verdict))
+        shown = self.models.version(verdict.model, verdict.challenger).tags
+        missing = {k: v for k, v in verdict_tags(verdict).items() if shown.get(k) != v}
+        self.models.set_tags(verdict.model, verdict.challenger, missing)  # most often none
         self.export(verdict.model)
         return entry
 
