@@ -133,6 +133,8 @@ class Ratchet:
 
     def _call(self, flow: str, task: str) -> Any:
         """The function itself, for flows that only this process has (notebooks, scripts)."""
+        if flow not in self.flows.names():
+            return None  # its run goes on by the dotted paths that it has stored
         known = self.flows.get(flow)
         found = known.tasks.get(task)  # a notebook may have written the flow anew meanwhile
         return found.function if found and known.source.startswith("__main__:") else None

@@ -27,3 +27,19 @@ def test_a_module_of_flows_that_is_broken_does_not_stop_the_others(tmp_path):
     with pytest.raises(NotFound, match="broken_for_the_test is broken: ZeroDivisionError"):
         ratchet.flow("missing")
     ratchet.close()
+
+
+def test_a_run_goes_on_although_its_flow_is_not_among_the_projects_flows(tmp_path):
+    (tmp_path / "elsewhere_for_the_test.py").write_text(
+        "from flows import flow, task\n\n"
+        "@task\ndef one() -> int:\n    return 1\n\n"
+        "@flow\ndef odd() -> None:\n    one()\n"
+    )
+    first = open_project(tmp_path)
+    run = first.start(first.flow("elsewhere_for_the_test:odd"), trigger={"kind": "test"})
+    first.close()
+    second = open_project(tmp_path)  # it was not told of the flow
+    with second.engine(executor="threads") as engine:
+        engine.run_until_ended([run.id])
+    assert second.service.find(run.id).status == "succeeded"
+    second.close()
