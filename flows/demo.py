@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,8 +26,9 @@ import registry
 from feature_store import FeatureView
 from flows.adapters.alerts import Alerts
 from flows.bootstrap import Ratchet, open_project
-from flows.core.errors import Refused
+from flows.core.errors import Refused, StoreError
 from flows.core.records import Run, RunStatus
+from flows.core.store import Store
 from flows.retrain import retrain
 from flows.settings import Settings, mask, revealed
 from registry import LedgerEntry
@@ -195,7 +197,7 @@ Next:
 
 def _fresh(home: Path) -> None:
     """An empty home that says whose it is; an earlier demo's is kept once, beside it."""
-    if home.exists() and any(home.iterdir()):
+    if home.exists() and not _is_unused(home):
         if not (home / MARKER).exists():
             raise Refused(
                 f"{home} holds runs of a real project, which the demo would mix with its own",
@@ -207,6 +209,20 @@ def _fresh(home: Path) -> None:
         home.rename(previous)
     home.mkdir(parents=True, exist_ok=True)
     (home / MARKER).write_text("Made by `ratchet demo`, and replaced by the next one.\n")
+
+
+def _is_unused(home: Path) -> bool:
+    """Nothing there, or no more than a state store without a run (`ratchet check` leaves one)."""
+    if any(not path.name.startswith("ratchet.db") for path in home.iterdir()):
+        return False
+    if not (home / "ratchet.db").exists():
+        return True
+    try:
+        store = Store.open(f"sqlite:///{home / 'ratchet.db'}")
+    except StoreError:
+        return False
+    with closing(store):
+        return not store.reads.runs(limit=1)
 
 
 def _digits() -> tuple[Any, Any]:
