@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from flows.adapters.attempt_log import AttemptLog
 from flows.bootstrap import Ratchet
-from flows.cli.attempt_logs import AttemptLog
 from flows.cli.installation import opened, recorded_artifacts
 from flows.cli.wording import console, print_json
 from flows.core.errors import NotFound, Refused

@@ -8,15 +8,13 @@ guarded by the run's `seq`.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from flows.core import retry
 from flows.core.errors import Refused
-from flows.core.graph import Graph, Node, child_key, node_key
+from flows.core.graph import Node, child_key, node_key
 from flows.core.lifecycle import AttemptEvent, RunEvent, TaskEvent
 from flows.core.records import (
     Attempt,
@@ -24,7 +22,6 @@ from flows.core.records import (
     ErrorInfo,
     Outcome,
     OutcomeKind,
-    Run,
     RunStatus,
     TaskRun,
     TaskStatus,
@@ -36,25 +33,13 @@ from flows.core.state import RunState
 class Progress(RunState):
     """A run that moves."""
 
-    def __init__(
-        self,
-        run: Run,
-        graph: Graph,
-        config: Any,
-        tasks: Iterable[TaskRun],
-        attempts: Iterable[Attempt] = (),
-        config_yaml: str = "",
-    ) -> None:
-        super().__init__(run, graph, config, tasks, attempts, config_yaml)
-        self._undecided: deque[str] = deque()
-
     # ------------------------------------------------------------------ stimuli
 
     def begin(self, now: datetime) -> None:
         """Decide on the tasks that wait for nothing; once, when the run is created."""
         for node in self.graph.nodes:
             if not node.upstream:
-                self._undecided.append(node.key)
+                self.undecided.append(node.key)
         self._settle(now)
 
     def start(self, key: str, *, worker: str, executor: str, now: datetime) -> Attempt:
@@ -122,7 +107,7 @@ class Progress(RunState):
             attempt.key,
             TaskEvent.SUCCEEDED,
             now,
-            _cost(cost),
+            {} if cost is None else {"cpu_s": round(cost, 6)},
             value=value,
             ended_at=now,
             reason=None,
@@ -186,7 +171,7 @@ class Progress(RunState):
         for key, task in list(self.tasks.items()):
             if task.status.claimable:
                 self._cancel_task(key, now)
-        self._undecided.extend(n.key for n in self.graph.nodes if self.is_decidable(n.key))
+        self.undecided.extend(n.key for n in self.graph.nodes if self.is_decidable(n.key))
         for attempt in list(self.attempts.values()):
             self.stopping(attempt, "cancel")
         self._settle(now)
@@ -203,7 +188,7 @@ class Progress(RunState):
                 fresh: dict[str, Any] = {"failures": 0, "losses": 0, "ended_at": None}
                 self.move_task(key, TaskEvent.REOPENED, now, reason=None, error=None, **fresh)
         self.recount()
-        self._undecided.extend(n.key for n in self.graph.nodes if self.is_decidable(n.key))
+        self.undecided.extend(n.key for n in self.graph.nodes if self.is_decidable(n.key))
         self._settle(now)
 
     def refuse(self, key: str, error: ErrorInfo, now: datetime) -> None:
@@ -215,8 +200,8 @@ class Progress(RunState):
 
     def _settle(self, now: datetime) -> None:
         """Decide on every task whose upstream has ended, until nothing follows from it."""
-        while self._undecided:
-            self._decide(self.graph.by_key[self._undecided.popleft()], now)
+        while self.undecided:
+            self._decide(self.graph.by_key[self.undecided.popleft()], now)
         if not self.open_nodes and not self.run.status.ended:
             self._end(now)
 
@@ -366,7 +351,7 @@ class Progress(RunState):
             for after in self.graph.downstream[key]:
                 self.waiting[after] -= 1
                 if not self.waiting[after]:
-                    self._undecided.append(after)
+                    self.undecided.append(after)
         if settle:
             self._settle(now)
 
@@ -400,7 +385,3 @@ def _timeout(node: Node) -> ErrorInfo:
         message=f"{node.key} was ended after its timeout of {node.timeout:g} s",
         kinds=("TimedOut", "builtins.TimeoutError", "builtins.OSError", "builtins.Exception"),
     )
-
-
-def _cost(cpu_seconds: float | None) -> dict[str, Any]:
-    return {} if cpu_seconds is None else {"cpu_s": round(cpu_seconds, 6)}

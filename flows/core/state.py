@@ -7,6 +7,7 @@ appends its event.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -77,6 +78,7 @@ class RunState:
         self.attempts = {a.key: a for a in attempts if a.status is AttemptStatus.RUNNING}
         self.base_seq = run.seq  # what the store must still hold for the changes to be valid
         self._seq = run.seq
+        self.undecided: deque[str] = deque()  # tasks whose upstream has ended
         self._changes = Changes()
         self._parsed: dict[str, Any] = {}
         self.recount()

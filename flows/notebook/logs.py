@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.adapters.ray_executor import job_id
+from flows.adapters.attempt_log import AttemptLog
 from flows.bootstrap import Ratchet
 from flows.core.records import Attempt
-from ray_jobs import ArtifactStore
-from ray_jobs.markers import JobMarkers
 
 
 class LogText(str):
@@ -24,15 +22,5 @@ class LogText(str):
 
 
 def log_of(attempt: Attempt, ratchet: Ratchet) -> LogText:
-    """The attempt's log so far; empty when it has printed nothing.
-
-    The log of a Ray job is copied to the attempt's file by the worker that submitted it; where
-    that is not here (another machine, a dead worker), the job's own is read.
-    """
-    path = ratchet.logs / attempt.run_id / f"{attempt.key}.{attempt.number}.log"
-    if path.exists():
-        return LogText(path.read_text(encoding="utf-8", errors="replace"))
-    if attempt.executor != "ray":
-        return LogText("")
-    artifacts = ArtifactStore(ratchet.settings.artifacts)
-    return LogText(JobMarkers(artifacts, job_id(attempt.id)).log().text)
+    """The attempt's log so far; empty when it has printed nothing."""
+    return LogText(AttemptLog(attempt, ratchet.logs, ratchet.settings.artifacts).read())

@@ -1,7 +1,8 @@
 """The state store: what was decided, durable before the next thing starts."""
 
+from flows.core.store.claim import Claim
 from flows.core.store.reads import RunDetail
-from flows.core.store.runs import Claim, NewRun, Step
+from flows.core.store.runs import NewRun, Step
 from flows.core.store.store import Store
 
 __all__ = ["Claim", "NewRun", "RunDetail", "Step", "Store"]

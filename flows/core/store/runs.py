@@ -18,13 +18,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from flows.core import values
 from flows.core.errors import NotStorable, StoreError
-from flows.core.graph import Graph, Node, node_key
+from flows.core.graph import Graph, Node
 from flows.core.progress import Progress
 from flows.core.records import (
     Attempt,
-    ErrorInfo,
     Event,
     Outcome,
     Run,
@@ -33,6 +31,7 @@ from flows.core.records import (
     TaskStatus,
 )
 from flows.core.store import writes
+from flows.core.store.claim import Claim, arguments_of, claim_of, no_executor, unreadable
 from flows.core.store.database import Database
 from flows.core.store.room import Room
 
@@ -53,20 +52,6 @@ class NewRun:
     config_yaml: str
     config_digest: str
     trigger: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """An attempt that this worker has begun, and what it needs to be run."""
-
-    attempt: Attempt
-    node: Node
-    flow: str
-    then: frozenset[str]  # executors that the tasks right after it ask for
-    arguments: str  # JSON object
-    config: str  # JSON
-    config_yaml: str
-    config_digest: str
 
 
 @dataclass(kw_only=True)
@@ -234,7 +219,7 @@ class RunStore:
                     continue
                 if attempt.executor in survivors:
                     taken = progress.adopt(attempt, worker, now)
-                    adopted.append(_claim_of(progress, taken, _arguments(progress, taken.key)))
+                    adopted.append(claim_of(progress, taken, arguments_of(progress, taken.key)))
                 else:
                     progress.lose(attempt, f"its worker {attempt.worker} died", now)
 
@@ -310,18 +295,18 @@ class RunStore:
                 node = progress.graph.node(key)
                 executor = node.executor or default_executor
                 if executor not in room.slots:
-                    progress.refuse(key, _no_executor(executor, room.slots), now)
+                    progress.refuse(key, no_executor(executor, room.slots), now)
                 elif room.has(executor, waits=node.timeout is None):
                     try:
-                        arguments = _arguments(progress, key)
+                        arguments = arguments_of(progress, key)
                     except NotStorable as error:
-                        progress.refuse(key, _unreadable(error), now)
+                        progress.refuse(key, unreadable(error), now)
                         continue
                     if self._reuse(connection, progress, node, key, arguments, now):
                         again = True
                         continue
                     attempt = progress.start(key, worker=worker, executor=executor, now=now)
-                    step.claims.append(_claim_of(progress, attempt, arguments))
+                    step.claims.append(claim_of(progress, attempt, arguments))
                     room.slots[executor] -= 1
                 if not room.anywhere:
                     return
@@ -366,36 +351,3 @@ class RunStore:
 def run_of(attempt_id: str) -> str:
     """The run's id in an attempt's id, `<run>.<task>.<number>`."""
     return attempt_id.partition(".")[0]
-
-
-def _arguments(progress: Progress, key: str) -> str:
-    try:
-        return values.dumps(progress.arguments(key))
-    except (LookupError, TypeError) as error:
-        raise NotStorable(f"the inputs of {key} cannot be read: {error!r}") from error
-
-
-def _claim_of(progress: Progress, attempt: Attempt, arguments: str) -> Claim:
-    return Claim(
-        attempt=attempt,
-        node=progress.graph.node(attempt.key),
-        flow=progress.run.flow,
-        then=progress.graph.next_executors[node_key(attempt.key)],
-        arguments=arguments,
-        config=progress.config_text,
-        config_yaml=progress.config_yaml,
-        config_digest=progress.run.config_digest,
-    )
-
-
-def _unreadable(error: NotStorable) -> ErrorInfo:
-    return ErrorInfo(type="NotStorable", message=str(error), hint=error.hint, permanent=True)
-
-
-def _no_executor(name: str, known: Iterable[str]) -> ErrorInfo:
-    return ErrorInfo(
-        type="NoExecutor",
-        message=f"there is no executor {name!r}",
-        hint=f"choose one of {', '.join(known)}",
-        permanent=True,
-    )
