@@ -96,6 +96,14 @@ class OutcomeKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asset:
+    """Something outside that a task made or changed, and that others may wait for."""
+
+    name: str  # `model:digits`, `table:digits_features`
+    version: str  # of the thing, as its owner numbers it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The end of one attempt, as an executor delivers it."""
 
@@ -105,6 +113,8 @@ class Outcome:
     reason: str | None = None  # one sentence, for HALTED, SKIPPED, STOPPED and LOST
     error: ErrorInfo | None = None  # for FAILED
     cpu_seconds: float | None = None  # processor time that the attempt used, where known
+    gpu_seconds: float | None = None  # GPUs held, times the seconds that they were held
+    assets: tuple[Asset, ...] = ()  # what the attempt made, as it said with `produced`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +133,12 @@ class Run:
     started_at: datetime | None
     ended_at: datetime | None
     seq: int  # number of its last event; the version of its state
+    priority: int = 0  # of several that wait, the highest goes first
+    lane: str | None = None  # of the runs in one lane, one runs at a time
+    max_runs: int | None = None  # as many runs of the flow may run at once
+    held_by: str | None = None  # the worker that has it to itself (`ratchet run`, a notebook)
+    claimable_at: datetime | None = None  # when something of it may first be claimed
+    claimable: str | None = None  # the pools of what waits to be claimed, each between spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +175,8 @@ class Attempt:
     ended_at: datetime | None = None
     stopping: str | None = None  # why it was told to end: `timeout` or `cancel`
     error: ErrorInfo | None = None
+    pool: str | None = None  # the pool whose slots it holds; None: its pool has no limit
+    weight: int = 1  # slots that it holds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from flows.core.store.database import Database
 VERSION_TABLE = "ratchet_version"
 """Ours, so that MLflow's `alembic_version` may live in the same database."""
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test compares it with the scripts."""
 
 

@@ -5,6 +5,8 @@ run 1─n task_run        where each task stands
 task_run 1─n attempt    each try; at most one alive per task run
 event                   append-only: one line per transition
 lease                   who is alive
+schedule 1─n fire       what starts runs by itself; each fire at most once
+outbox                  alerts, written with the event that they tell of, until delivered
 """
 
 from __future__ import annotations
@@ -41,10 +43,22 @@ run = Table(
     Column("started_at", UtcTime),
     Column("ended_at", UtcTime),
     Column("seq", Integer, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("lane", String(200)),
+    Column("max_runs", Integer),
+    Column("held_by", String(200)),
+    Column("claimable_at", UtcTime),
+    Column("claimable", String(1000)),
     UniqueConstraint("flow", "key", name="one_run_per_flow_and_key"),
     Index("run_newest", "created_at", "id"),
     Index("run_newest_of_flow", "flow", "created_at"),
     Index("run_status", "status"),
+)
+Index(
+    "run_claimable",
+    run.c.claimable_at,
+    sqlite_where=text("claimable_at IS NOT NULL"),
+    postgresql_where=text("claimable_at IS NOT NULL"),
 )
 
 definition = Table(
@@ -95,9 +109,18 @@ attempt = Table(
     Column("ended_at", UtcTime),
     Column("stopping", String(16)),
     Column("error", Text),
+    Column("pool", String(100)),
+    Column("weight", Integer, nullable=False, server_default="1"),
     sqlite_with_rowid=False,
 )
 Index("attempt_of_run", attempt.c.run_id)
+Index(
+    "attempt_in_pool",
+    attempt.c.pool,
+    attempt.c.started_at,
+    sqlite_where=text("pool IS NOT NULL"),
+    postgresql_where=text("pool IS NOT NULL"),
+)
 Index(
     "one_live_attempt",
     attempt.c.run_id,
@@ -129,4 +152,60 @@ lease = Table(
     Column("holder", String(200), nullable=False),
     Column("token", Integer, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("flow", String(200), nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("next_at", UtcTime),
+    Column("cursor", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("seq", Integer, nullable=False),
+)
+Index(
+    "schedule_due",
+    schedule.c.next_at,
+    sqlite_where=text("status = 'active' AND next_at IS NOT NULL"),
+    postgresql_where=text("status = 'active' AND next_at IS NOT NULL"),
+)
+
+fire = Table(
+    "fire",
+    metadata,
+    Column("schedule", String(200), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", Text),
+    Column("run_id", String(64)),
+    Index("fire_newest", "schedule", "decided_at"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("key", String(300), primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("flow", String(200)),
+    Column("at", UtcTime, nullable=False),
+    Column("alert", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_at", UtcTime, nullable=False),
+    Column("delivered_at", UtcTime),
+    Column("deliveries", Text, nullable=False),
+)
+Index(
+    "outbox_due",
+    outbox.c.next_at,
+    sqlite_where=text("status = 'pending'"),
+    postgresql_where=text("status = 'pending'"),
 )

@@ -130,7 +130,7 @@ _INSERT_ATTEMPT = insertion(_attempt)
 _INSERT_EVENT = insertion(schema.event, without=("id",))
 _UPDATE_RUN = change(
     _run,
-    ("status", "reason", "started_at", "ended_at", "seq"),
+    ("status", "reason", "started_at", "ended_at", "seq", "held_by", "claimable_at", "claimable"),
     where="id = :id AND seq = :base",
 )
 _UPDATE_TASK = change(

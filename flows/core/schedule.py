@@ -1,0 +1,180 @@
+"""Schedules: what makes a flow run by itself, and what to do when that did not happen in time.
+
+A schedule is declared, in config or beside its flow, and stored. Everything here is pure:
+the scheduler passes in the time, what it knows of the data, and the flow's history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class Missed(StrEnum):
+    """What to do with fires that nobody was there for."""
+
+    SKIP = "skip"  # record them as missed, and go on with the next
+    LATEST = "latest"  # run the newest of them, record the others as missed
+    ALL = "all"  # run every one of them, oldest first
+
+
+class Overlap(StrEnum):
+    """What to do with a fire while a run of the same schedule is still open."""
+
+    SKIP = "skip"  # record the fire as skipped
+    QUEUE = "queue"  # run it after the open ones, one at a time
+    CANCEL = "cancel"  # cancel the open ones, and run it once they are gone
+    ALLOW = "allow"  # run it beside them
+
+
+class Late(StrEnum):
+    """What rows that arrive later than `lateness` after their event time count for."""
+
+    COUNT = "count"  # like any other row
+    IGNORE = "ignore"  # they do not make a schedule fire; the next run trains on them anyway
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cron:
+    """At the times of a cron expression, in the wall time of a zone.
+
+    When clocks go forward, a time that does not exist fires at the first instant after the
+    gap; when they go back, a fixed time fires once and a repeated one (`*/30`) in both hours.
+    """
+
+    cron: str  # five fields, six with seconds first, or @hourly @daily @weekly @monthly @yearly
+    zone: str = "UTC"  # IANA name, Europe/Berlin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Every so often, counted from an anchor, so that a restart does not shift it."""
+
+    every: timedelta  # at least one second
+    anchor: datetime | None = None  # aware; None: when the schedule was first saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewData:
+    """When a feature view has new rows; keyed by data version, so none fires twice."""
+
+    view: str
+    min_rows: int = 1  # new rows since the last fire
+    settle: timedelta = timedelta(0)  # wait until nothing was added for this long
+    max_wait: timedelta | None = None  # fire at the latest this long after the first new row
+    late: Late = Late.COUNT
+    lateness: timedelta | None = None  # older than this at arrival is late; with late=ignore
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnAsset:
+    """When another flow made something: `model:digits` promoted, `table:sales` written."""
+
+    asset: str  # `kind:name`; `model:*` matches all of a kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnRequest:
+    """Only when somebody asks: `ratchet schedules fire`, or the web hook."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadline:
+    """Early enough that the run ends in time, as the flow's own history tells.
+
+    Starts at `by` less an upper prediction bound for the run's duration (`deadline.duration_bound`),
+    never later than `latest_start` before `by`, and never earlier than `earliest_start` before it.
+    """
+
+    by: str  # wall time, "06:00"
+    zone: str = "UTC"
+    days: str = "*"  # cron's day-of-week field: "1-5" is Monday to Friday
+    confidence: float = 0.95  # of ending in time
+    latest_start: timedelta = timedelta(minutes=30)  # before `by`; also while history is short
+    earliest_start: timedelta = timedelta(hours=12)  # before `by`
+
+
+Trigger = Cron | Interval | NewData | OnAsset | OnRequest | Deadline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What makes a flow run by itself."""
+
+    name: str  # unique in the installation
+    flow: str  # the flow's name
+    trigger: Trigger
+    overrides: tuple[str, ...] = ()  # of the flow's config; {at:%Y-%m-%d} is the fire's time
+    missed: Missed = Missed.LATEST
+    grace: timedelta = timedelta(hours=24)  # a fire older than this is missed for good
+    overlap: Overlap = Overlap.SKIP
+    priority: int = 0  # of its runs
+    deadline: timedelta | None = None  # from a fire's time to its run's end; alerts, ends nothing
+    origin: str = "config"  # where it was declared: config, or the flow's dotted path
+
+
+class ScheduleStatus(StrEnum):
+    """Where a stored schedule stands."""
+
+    ACTIVE = "active"  # fires
+    PAUSED = "paused"  # by a person; fires meanwhile are treated as missed ones on resume
+    DISABLED = "disabled"  # by Ratchet, because it could not be carried out; the reason says why
+    REMOVED = "removed"  # no longer declared
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSchedule:
+    """A schedule and where it stands."""
+
+    schedule: Schedule
+    status: ScheduleStatus
+    reason: str | None  # one sentence, for paused (by whom) and disabled
+    next_at: datetime | None  # when the scheduler has to look at it again; None: never by time
+    cursor: dict[str, Any]  # what its trigger has seen: {"at": iso} {"version": 7} {"event": 31}
+    created_at: datetime
+    updated_at: datetime
+    seq: int  # grows with every change; guards it as a run's does
+
+
+class FireOutcome(StrEnum):
+    """What became of one fire."""
+
+    STARTED = "started"  # a run was recorded
+    SKIPPED = "skipped"  # its overlap policy said so
+    MISSED = "missed"  # nobody was there in time
+    FAILED = "failed"  # the run could not be recorded; the schedule is disabled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fire:
+    """One time at which a schedule's trigger was met; unique by schedule and key."""
+
+    schedule: str
+    key: str  # `2026-11-22T03:00:00+00:00`, `digits@7`, `event:31`, or the caller's own
+    at: datetime  # the time that it stands for
+    decided_at: datetime
+    outcome: FireOutcome
+    reason: str | None = None  # one sentence, unless started
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataState:
+    """What a view has beyond a version, as the scheduler is told."""
+
+    version: int  # the newest
+    new_rows: int  # added since, without late ones where the trigger ignores them
+    first_at: datetime | None  # when the first of them was committed
+    last_at: datetime | None  # when the newest of them was
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What a schedule has to do now."""
+
+    fires: tuple[tuple[str, datetime], ...] = ()  # (key, at) to run, oldest first
+    missed: tuple[tuple[str, datetime], ...] = ()  # to record as missed, oldest first
+    next_at: datetime | None = None  # when to look again
+    cursor: dict[str, Any] = field(default_factory=dict)
