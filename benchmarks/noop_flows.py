@@ -9,6 +9,7 @@ from flows import flow, task
 
 CHAIN = 100  # tasks, one after the other
 FAN = 500  # tasks side by side
+SHORT = 10  # tasks, one after the other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,14 @@ def chain() -> None:
     """One task after the other."""
     x = noop(0)
     for _ in range(CHAIN - 1):
+        x = noop(x)
+
+
+@flow
+def short() -> None:
+    """A few tasks, one after the other."""
+    x = noop(0)
+    for _ in range(SHORT - 1):
         x = noop(x)
 
 

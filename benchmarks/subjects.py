@@ -10,7 +10,17 @@ from pathlib import Path
 from benchmarks.measure import Setting
 from benchmarks.report import Figure
 
-NAMES = ("start", "listing", "core", "loop", "extraction", "point_in_time")
+NAMES = (
+    "start",
+    "listing",
+    "core",
+    "two_workers",
+    "schedules",
+    "always_on",
+    "loop",
+    "extraction",
+    "point_in_time",
+)
 
 
 def measure(name: str, place: Path, quick: bool) -> list[Figure]:
