@@ -79,8 +79,8 @@ class FeatureStore(Protocol):
         """The newest version."""
         ...
 
-    def history(self, name: str) -> tuple[Version, ...]:
-        """Versions that the log still tells of, oldest first."""
+    def history(self, name: str, *, after: int = -1) -> tuple[Version, ...]:
+        """Versions after `after` (by default all) that the log still tells of, oldest first."""
         ...
 
     def snapshot(

@@ -96,10 +96,10 @@ class ViewStore:
         self._stored(name)
         return self._tables.latest(name)
 
-    def history(self, name: str) -> tuple[Version, ...]:
-        """Versions that the log still tells of, oldest first."""
+    def history(self, name: str, *, after: int = -1) -> tuple[Version, ...]:
+        """Versions after one that the log still tells of, oldest first."""
         self._stored(name)
-        commits = self._tables.commits(name, -1, self._tables.latest(name), whole=False)
+        commits = self._tables.commits(name, after, self._tables.latest(name), whole=False)
         return tuple(
             Version(
                 version=commit.version,

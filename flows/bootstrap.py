@@ -5,16 +5,22 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import ray_jobs
+from flows import schedules
+from flows.adapters.alerts import Alerts
 from flows.adapters.ray_executor import RayExecutor
-from flows.config import Composed, compose
-from flows.core import values
+from flows.adapters.views import ViewSource
+from flows.config import Composed, Composer, compose
+from flows.core import due, values
 from flows.core.clock import Clock, SystemClock
+from flows.core.courier import Courier
 from flows.core.engine import Engine, OnEvent
 from flows.core.errors import ConfigError, NotFound, RatchetError
 from flows.core.executors.inline import InlineExecutor
@@ -23,9 +29,15 @@ from flows.core.executors.protocol import Executor
 from flows.core.executors.threads import ThreadExecutor
 from flows.core.flow import Flow
 from flows.core.records import Run
-from flows.core.service import Flows, Service
-from flows.core.store import Store
+from flows.core.schedule import Fire, Schedule
+from flows.core.schedule_service import ScheduleService
+from flows.core.scheduler import Scheduler
+from flows.core.service import Flows, Service, new_run_id
+from flows.core.store import NewRun, Store
+from flows.core.worker import Identity
+from flows.schedules import Declared
 from flows.settings import Settings, reveal, revealed
+from ray_jobs import RayConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +87,17 @@ class Ratchet:
 
     def compose(self, flow: Flow, overrides: Sequence[str] = ()) -> Composed[Any]:
         """The config of one run of `flow`. Raises ConfigError."""
-        chosen = (*self.overrides, *overrides)
-        return compose(flow.config, flow.config_type, chosen, self.project)
+        return self._composer.compose(flow.config, flow.config_type, (*self.overrides, *overrides))
+
+    @cached_property
+    def _composer(self) -> Composer:
+        return Composer(project=self.project)
+
+    def _compose_for_outsider(self, flow: Flow, overrides: Sequence[str]) -> Composed[Any]:
+        """With overrides that may name only keys of the flow's own config. Raises ConfigError."""
+        return self._composer.compose(
+            flow.config, flow.config_type, self.overrides, flow_only=overrides
+        )
 
     def start(
         self,
@@ -85,50 +106,138 @@ class Ratchet:
         *,
         trigger: Mapping[str, Any],
         key: str | None = None,
+        held_by: str | None = None,
+        flow_only: bool = False,
     ) -> Run:
         """Record a run of `flow` with its config, composed here and never again.
+
+        Args:
+            held_by: the worker that is about to drive it, alone; None: whoever finds it.
+            flow_only: the overrides come from outside, and may set the flow's own keys only.
 
         Raises:
             ConfigError: an override does not fit the flow's config.
         """
-        composed = self.compose(flow, overrides)
-        config = values.to_json(composed.settings)
-        if composed.flow is not None:
-            config |= values.to_json(composed.flow)
+        compose = self._compose_for_outsider if flow_only else self.compose
+        composed = compose(flow, overrides)
         return self.service.start(
             flow,
-            config=config,
+            config=_config_of(composed),
             config_yaml=composed.yaml,
             config_digest=composed.digest,
             trigger={**trigger, "overrides": list(overrides)},
             key=key,
+            held_by=held_by,
         )
 
-    def engine(self, *, executor: str | None = None, on_event: OnEvent | None = None) -> Engine:
-        """A worker in this process, to be used in a ``with`` block."""
-        return Engine(
+    def engine(
+        self,
+        *,
+        executor: str | None = None,
+        on_event: OnEvent | None = None,
+        serves: frozenset[str] | None = None,
+        ray: Callable[[], RayConfig] | None = None,
+        identity: Identity | None = None,
+    ) -> Engine:
+        """A worker in this process, to be used in a ``with`` block.
+
+        Args:
+            executor: where tasks run that do not say it; None: as the settings say.
+            serves: the pools whose tasks it runs; None: all.
+            ray: which Ray its Ray tasks go to, with its secrets; None: that of the settings.
+            identity: who it is, where runs are made for it before it is open; None: a new worker.
+        """
+        on_ray = RayExecutor(
+            lambda: ray_jobs.connect(
+                ray() if ray else revealed(self.settings.ray), self.settings.artifacts, self.home
+            ),
+            import_paths=(str(self.project),),
+        )
+        engine = Engine(
             self.service.store,
-            self._executors(),
+            {**self._local_executors(), on_ray.name: on_ray},
             clock=self.clock,
             default_executor=executor or self.settings.executor.value,
             logs=self.logs,
             calls=self._call,
             on_event=on_event,
+            pools=self.settings.limits(),
+            serves=serves,
+            identity=identity,
+        )
+        on_ray.when_counted(engine.wake)
+        return engine
+
+    def config_stamp(self) -> object:
+        """Another one when a config file has changed."""
+        return self._composer.stamp()
+
+    def reread(self) -> Ratchet:
+        """The same, with the settings as the config files have them now. Raises ConfigError."""
+        settings = compose(None, None, self.overrides, self.project).settings
+        return replace(self, settings=settings)
+
+    def fire(self, schedule: str, overrides: Sequence[str], *, key: str | None, by: str) -> Fire:
+        """Fire a schedule now, on request, with overrides of the flow's own config for this run.
+
+        Raises NotFound, Refused, ConfigError.
+        """
+        return self.schedules.fire(schedule, key=key, by=by, overrides=tuple(overrides))
+
+    def declared(self) -> Declared:
+        """The schedules of config and flows, and what is wrong; broken modules are among it."""
+        found = schedules.declared(self.settings, self.flows)
+        broken = {each.module: each.error for each in self.broken}
+        return replace(found, problems={**broken, **found.problems})
+
+    def prepare(self, schedule: Schedule, key: str, at: datetime) -> NewRun:
+        """The run of one fire of a schedule. Raises NotFound, ConfigError."""
+        flow = self.flow(schedule.flow)
+        composed = self._compose_for_outsider(flow, due.filled(schedule, at))
+        return NewRun(
+            id=new_run_id(self.clock.now()),
+            flow=flow.name,
+            key=key,
+            source=flow.source,
+            graph=flow.graph,
+            config=_config_of(composed),
+            config_yaml=composed.yaml,
+            config_digest=composed.digest,
+            trigger={},  # whoever fires says what started it
+            priority=flow.priority,
+            max_runs=flow.max_runs,
         )
 
-    def _executors(self) -> dict[str, Executor]:
+    def scheduler(self, wake: Callable[[], None]) -> Scheduler:
+        """What fires schedules; `wake` is called when a run was recorded."""
+        return Scheduler(self.service.store, self.prepare, self._views, clock=self.clock, wake=wake)
+
+    @cached_property
+    def schedules(self) -> ScheduleService:
+        """The verbs about schedules."""
+        return ScheduleService(
+            self.service.store, self.clock, self._check, self.prepare, self._views
+        )
+
+    def _check(self, schedule: Schedule) -> None:
+        schedules.check(schedule, self.flows, self._compose_for_outsider, self.clock.now())
+
+    @cached_property
+    def _views(self) -> ViewSource:
+        return ViewSource(revealed(self.settings.feature_store))
+
+    def courier(self) -> Courier:
+        """Who delivers the alerts of this installation."""
+        post = Alerts(self.settings.alerts, self.home)
+        return Courier(self.service.store, post, clock=self.clock)
+
+    def _local_executors(self) -> dict[str, Executor]:
         cores = os.cpu_count() or 1
         workers = self.settings.workers
         return {
             "inline": InlineExecutor(),
             "threads": ThreadExecutor(workers.threads or max(4, cores)),
             "processes": ProcessExecutor(workers.processes or cores),
-            "ray": RayExecutor(
-                lambda: ray_jobs.connect(
-                    revealed(self.settings.ray), self.settings.artifacts, self.home
-                ),
-                import_paths=(str(self.project),),
-            ),
         }
 
     def _call(self, flow: str, task: str) -> Any:
@@ -144,6 +253,12 @@ class Ratchet:
         self.service.store.close()
 
 
+def _config_of(composed: Composed[Any]) -> Any:
+    """What a run's tasks are given of its config, as JSON data."""
+    config = values.to_json(composed.settings.for_runs())
+    return config if composed.flow is None else config | values.to_json(composed.flow)
+
+
 def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
     """A Ratchet over `settings`. Raises StoreError when its store cannot be opened."""
     _refuse_shadows(Path(settings.project))
@@ -155,7 +270,7 @@ def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
     broken = tuple(b for module in settings.flows for b in _import(module, flows))
     return Ratchet(
         settings=settings,
-        service=Service(store, clock),
+        service=Service(store, clock, settings.limits()),
         flows=flows,
         broken=broken,
         clock=clock,

@@ -24,7 +24,7 @@ from rich.table import Table
 import feature_store
 import registry
 from feature_store import FeatureView
-from flows.adapters.alerts import Alerts
+from flows.adapters.alerts import tell
 from flows.bootstrap import Ratchet, open_project
 from flows.core.errors import Refused, StoreError
 from flows.core.records import Run, RunStatus
@@ -86,7 +86,6 @@ def main(project: Path, home: Path, console: Console) -> int:
     _fresh(home)
     ratchet = open_project(project, [f"home={home}"])
     console.print("[bold]Five nights of a training loop[/], on scikit-learn's handwritten digits\n")
-    alerts = Alerts(ratchet.settings.alerts, ratchet.home)
     outcomes = []
     with ratchet.engine() as engine:
         for night in nights():
@@ -95,7 +94,7 @@ def main(project: Path, home: Path, console: Console) -> int:
             outcomes.append(outcome)
             _report(outcome, console)
             if outcome.run.status is RunStatus.HALTED:
-                alerts.notify(outcome.run)
+                tell(ratchet.courier(), outcome.run.id, ratchet.clock.now())
                 console.print(f"         alert written to {ratchet.home / 'alerts.jsonl'}")
     _summary(outcomes, ratchet, console, time.monotonic() - begun)
     ratchet.close()

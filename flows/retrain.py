@@ -10,7 +10,7 @@ import ray_jobs
 import registry
 from feature_store import CheckReport, ChecksConfig, Snapshot, Watermarks
 from flows.core.clock import SystemClock
-from flows.core.context import current
+from flows.core.context import current, produced
 from flows.core.errors import Halt, Skip
 from flows.core.flow import flow, task, when
 from flows.core.retry import Backoff, Retry
@@ -59,7 +59,7 @@ def check(snapshot: Snapshot, checks: ChecksConfig, model: str) -> CheckReport:
     if not report.passed:
         seen = Watermarks(settings.feature_store).get(snapshot.view, model)
         undecided = range(seen.version + 1 if seen else 1, snapshot.version + 1)
-        _seen(settings, snapshot.view, model, snapshot.version, quarantine=tuple(undecided))
+        _seen(settings, snapshot, model, quarantine=tuple(undecided))
         raise Halt(report.reason)
     return report
 
@@ -77,7 +77,7 @@ def extract(snapshot: Snapshot, features: FeaturesConfig) -> Dataset:
     )
 
 
-@task(executor="ray", retry=FLAKY, timeout=timedelta(hours=48))
+@task(executor="ray", resources="trainer", retry=FLAKY, timeout=timedelta(hours=48))
 def train(
     dataset: Dataset, trainer: TrainerConfig, features: FeaturesConfig, model: str
 ) -> Challenger:
@@ -95,7 +95,7 @@ def train(
             allowed_modules=settings.allowed_modules,
         )
     except UnfitData as unfit:
-        _seen(settings, dataset.view, model, dataset.version)
+        _seen(settings, dataset, model)
         raise Halt(str(unfit)) from unfit
 
 
@@ -126,7 +126,8 @@ def promote(verdict: Verdict, dataset: Dataset) -> LedgerEntry:
     with registry.connect(settings.registry) as models:
         entry = models.promote(verdict, actor=f"flow {current().flow}", now=now)
         models.tracking.end_run(verdict.mlflow_run_id, "succeeded", now=now)
-    _seen(settings, dataset.view, verdict.model, dataset.version)
+    produced(f"model:{verdict.model}", entry.version, at=dataset.watermark)
+    _seen(settings, dataset, verdict.model)
     return entry
 
 
@@ -138,7 +139,7 @@ def halt(verdict: Verdict, dataset: Dataset) -> None:
         models.tracking.end_run(
             verdict.mlflow_run_id, "halted", now=SystemClock().now(), reason=verdict.reason
         )
-    _seen(settings, dataset.view, verdict.model, dataset.version)
+    _seen(settings, dataset, verdict.model)
     raise Halt(verdict.reason)
 
 
@@ -155,10 +156,12 @@ def retrain(cfg: RetrainConfig) -> None:
 
 
 def _seen(
-    settings: Settings, view: str, model: str, version: int, quarantine: tuple[int, ...] = ()
+    settings: Settings, data: Snapshot | Dataset, model: str, quarantine: tuple[int, ...] = ()
 ) -> None:
-    """Remember that this model's loop has decided on the view up to `version`."""
+    """Remember that this model's loop has decided on the view up to the version of `data`."""
+    view, version = data.view, data.version
     Watermarks(settings.feature_store).advance(view, model, version, quarantine=quarantine)
+    produced(f"watermark:{view}/{model}", version, at=data.watermark)
 
 
 def _run_info() -> RunInfo:

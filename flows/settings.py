@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -21,7 +22,10 @@ from urllib.parse import quote
 
 from feature_store import FeatureStoreConfig
 from flows.core import values
+from flows.core.admission import Pool, Rate
+from flows.core.alert import AlertKind, Severity, Throttle
 from flows.core.errors import ConfigError
+from flows.core.schedule import Late, Missed, Overlap
 from ray_jobs import RayConfig
 from registry import RegistryConfig
 
@@ -61,24 +65,26 @@ class StoreConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AlertRoute:
-    """Alerts of some flows or endings that go to other places than the default."""
+    """Alerts that go to other places than the default; all that is said here must hold."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     urls: tuple[str, ...]  # Apprise URLs
-    flows: tuple[str, ...] = ("*",)  # name patterns of the flows (fnmatch)
-    on: tuple[str, ...] = ("halted", "failed")  # endings of a run
+    flows: tuple[str, ...] = ("*",)  # name patterns of the flows (fnmatch); "" is no flow's
+    severities: tuple[Severity, ...] = ()  # how soon somebody has to look; empty: any
+    kinds: tuple[AlertKind, ...] = ()  # what happened; empty: anything
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlertsConfig:
-    """Who is told when a run ends halted or failed."""
+    """Who is told when a run, a schedule or a champion is not as it should be."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    urls: tuple[str, ...] = ()  # Apprise URLs; none: alerts go to the log only
-    on: tuple[str, ...] = ("halted", "failed")  # endings of a run that alert
-    routes: tuple[AlertRoute, ...] = ()  # a matching route takes the place of ``urls``
+    urls: tuple[str, ...] = ()  # Apprise URLs; none: alerts go to `<home>/alerts.jsonl` only
+    kinds: tuple[AlertKind, ...] = ()  # what the URLs are told of; empty: everything
+    routes: tuple[AlertRoute, ...] = ()  # every one that matches; they take the place of `urls`
+    throttle: Throttle | None = field(default_factory=Throttle)  # of each URL; None: none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +95,61 @@ class WorkersConfig:
 
     threads: int | None = None  # threads of the ``threads`` executor
     processes: int | None = None  # processes of the ``processes`` executor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """What makes a flow run by itself: one trigger, and what to do when it does not work out.
+
+    Exactly one of the first six says what the trigger is. A key that is left out has the default
+    of the trigger's own class in ``flows.core.schedule``; those of other triggers are refused.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    flow: str  # name
+    cron: str | None = None  # Cron: "0 3 * * *", or @daily
+    every: timedelta | None = None  # Interval
+    new_data: str | None = None  # NewData: name of a feature view
+    asset: str | None = None  # OnAsset: "model:digits", "table:sales"
+    by: str | None = None  # Deadline: "06:00"
+    on_request: bool | None = None  # OnRequest: true
+    zone: str | None = None  # of cron and by
+    anchor: datetime | None = None  # of every
+    min_rows: int | None = None  # of new_data, as are the four below
+    settle: timedelta | None = None
+    max_wait: timedelta | None = None
+    late: Late | None = None
+    lateness: timedelta | None = None
+    days: str | None = None  # of by, as are the three below
+    confidence: float | None = None
+    latest_start: timedelta | None = None
+    earliest_start: timedelta | None = None
+    overrides: tuple[str, ...] = ()  # of the flow's own config; {at:%Y-%m-%d} is the fire's time
+    missed: Missed = Missed.LATEST
+    grace: timedelta = timedelta(hours=24)  # a fire older than this is missed for good
+    overlap: Overlap = Overlap.SKIP
+    priority: int = 0  # of its runs; 0: the flow's
+    deadline: timedelta | None = None  # from a fire's time to its run's end
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiConfig:
+    """The REST API of `ratchet up`; it listens on this machine only."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    webhook_secret: str | None = None  # ${secret:NAME}: signs the bodies of a web hook
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolConfig:
+    """What the tasks that name this pool share."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    slots: int | None = None  # what they may weigh together at once; None: no limit
+    rate: str | None = None  # of starts, "10/1m"; None: no limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +173,9 @@ class Settings:
     allowed_modules: tuple[str, ...] = BUILT_IN_MODULES  # what a dotted path may begin with
     executor: ExecutorName = ExecutorName.PROCESSES  # where tasks run that do not say
     workers: WorkersConfig = field(default_factory=WorkersConfig)
+    schedules: Mapping[str, ScheduleConfig] = field(default_factory=dict)  # by name
+    pools: Mapping[str, PoolConfig] = field(default_factory=dict)  # by name
+    api: ApiConfig = field(default_factory=ApiConfig)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
@@ -130,9 +194,27 @@ class Settings:
             registry=revealed(settings.registry),
         )
 
+    def limits(self) -> dict[str, Pool]:
+        """The pools that limit anything, by name. Raises ConfigError, naming the pool."""
+        return {name: _pool(name, config) for name, config in self.pools.items()}
+
+    def for_runs(self) -> Settings:
+        """What a run keeps of the settings: all but what only scheduler and workers need."""
+        return replace(self, schedules={}, pools={}, api=ApiConfig())
+
     def reveal(self, value: str) -> str:
         """``value`` with each reference ``secret:NAME`` replaced by the secret (see ``reveal``)."""
         return reveal(value)
+
+
+def _pool(name: str, config: PoolConfig) -> Pool:
+    if config.slots is not None and config.slots < 1:
+        raise ConfigError(f"pool {name} has {config.slots} slots", hint="give it at least one")
+    try:
+        rate = None if config.rate is None else Rate.parse(config.rate)
+    except ConfigError as error:
+        raise ConfigError(f"pool {name}: {error}", hint=error.hint) from None
+    return Pool(name=name, slots=config.slots, rate=rate)
 
 
 def reveal(value: str, environ: Mapping[str, str] | None = None) -> str:

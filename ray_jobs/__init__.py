@@ -4,6 +4,7 @@ from ray_jobs.artifacts import ArtifactStore
 from ray_jobs.client import RayClient, RayConfig
 from ray_jobs.cluster import ClusterRay
 from ray_jobs.connection import connect
+from ray_jobs.dashboard import ClusterLoad, Dashboard
 from ray_jobs.dataset import Dataset
 from ray_jobs.dotted import resolve
 from ray_jobs.embedded import EmbeddedRay
@@ -41,7 +42,9 @@ __all__ = [
     "ArtifactError",
     "ArtifactStore",
     "BadEntrypoint",
+    "ClusterLoad",
     "ClusterRay",
+    "Dashboard",
     "ClusterResources",
     "EmbeddedRay",
     "JobError",

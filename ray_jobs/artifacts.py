@@ -6,6 +6,7 @@ folder, is fsynced and renamed; an object store is written with a single put.
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,6 +160,32 @@ class ArtifactStore:
             filesystem, root = self._remote
             if self.exists(name):
                 filesystem.delete_file(f"{root}/{name}")
+
+    def sizes(self, name: str = "") -> dict[str, int]:
+        """The files in a folder and below it with their bytes, sorted; empty when it is not."""
+        with self._errors("read", name):
+            if self.folder is not None:
+                there = self.folder / name
+                found = [path for path in sorted(there.rglob("*")) if path.is_file()]
+                return {path.relative_to(there).as_posix(): path.stat().st_size for path in found}
+            filesystem, root = self._remote
+            base = f"{root}/{name}".rstrip("/")
+            selector = pafs.FileSelector(base, allow_not_found=True, recursive=True)
+            infos = sorted(filesystem.get_file_info(selector), key=lambda info: info.path)
+            files = [info for info in infos if info.type == pafs.FileType.File]
+            return {info.path[len(base) + 1 :]: info.size for info in files}
+
+    def delete_folder(self, name: str = "") -> None:
+        """Removes a folder with all that is in it; nothing happens when it does not exist."""
+        with self._errors("delete", name):
+            if self.folder is not None:
+                if (self.folder / name).is_dir():
+                    shutil.rmtree(self.folder / name)
+                return
+            filesystem, root = self._remote
+            path = f"{root}/{name}".rstrip("/")
+            if filesystem.get_file_info(path).type == pafs.FileType.Directory:
+                filesystem.delete_dir(path)
 
     @contextmanager
     def _errors(self, verb: str, name: str) -> Iterator[None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
+from ray_jobs.dashboard import ClusterLoad
 from ray_jobs.resources import ClusterResources
 from ray_jobs.spec import JobSpec, JobStatus, LogChunk
 
@@ -96,6 +97,15 @@ class RayClient(Protocol):
 
     def resources(self) -> ClusterResources:
         """What the cluster has."""
+
+    def load(self) -> ClusterLoad | None:
+        """What the cluster has, and what of it is in use; None for a Ray that is only ours.
+
+        Raises RayUnreachable, RayJobError.
+        """
+
+    def has_begun(self, job_id: str) -> bool:
+        """Whether the job has left Ray's queue: its own process has been heard of."""
 
     def close(self) -> None:
         """Gives back what was started here."""

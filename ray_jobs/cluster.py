@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ray_jobs.client import RayConfig
-from ray_jobs.dashboard_http import one_line, open_job_client
+from ray_jobs.dashboard import ClusterLoad, Dashboard
+from ray_jobs.dashboard_http import address_of, one_line, open_job_client, token_of
 from ray_jobs.errors import RayJobError, RayUnreachable
 from ray_jobs.marked import MarkedClient
 from ray_jobs.resources import ELASTIC, ClusterResources, NodeResources, ensure_feasible
@@ -67,6 +68,10 @@ class ClusterRay(MarkedClient):
                 if node["state"] == "ALIVE"
             )
         )
+
+    def load(self) -> ClusterLoad:
+        """What the cluster has, and what of it is in use, by whomever."""
+        return Dashboard(address_of(self.config), token_of(self.config)).load()
 
     def warm(self, import_paths: tuple[str, ...] = ()) -> None:
         """Nothing to start: the cluster runs."""

@@ -17,7 +17,7 @@ def open_job_client(config: RayConfig) -> Any:
 
     Raises RayUnreachable within seconds when none does, RayJobError when it refuses us.
     """
-    address = _address(config)
+    address = address_of(config)
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
@@ -50,17 +50,22 @@ def open_job_client(config: RayConfig) -> Any:
 
 def _headers(config: RayConfig) -> dict[str, str]:
     # Not by RAY_AUTH_TOKEN_PATH: Ray reads its environment once, when it is first imported.
+    token = token_of(config)
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def token_of(config: RayConfig) -> str | None:
+    """The cluster's token; None when none is configured. Raises RayJobError."""
     if config.token_path is None:
-        return {}
+        return None
     try:
-        token = Path(config.token_path).expanduser().read_text().strip()
+        return Path(config.token_path).expanduser().read_text().strip()
     except OSError as error:
         raise RayJobError(
             f"The token of the Ray cluster cannot be read: {error.strerror}: {config.token_path}",
             hint="Set ray.token_path to a copy of the cluster's token file.",
             permanent=True,
         ) from error
-    return {"Authorization": f"Bearer {token}"}
 
 
 def one_line(error: BaseException) -> str:
@@ -69,7 +74,7 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= 400 else f"{text[:80]} ... {text[-300:]}"
 
 
-def _address(config: RayConfig) -> str:
+def address_of(config: RayConfig) -> str:
     address = config.address or ""
     if not address.startswith(("http://", "https://")):
         raise RayJobError(

@@ -36,6 +36,7 @@ from ray_jobs.trainers.torch import (
 from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet
 from ray_jobs.trainers.xgboost import XgboostTrainer, encoded
 from ray_jobs.training_errors import TrainingFailed, WorkerLost
+from ray_jobs.usage import current_usage
 from registry.inputs import as_array
 
 _TORCH_FILE = "state.pt"
@@ -263,10 +264,15 @@ def _run(
             failure_config=FailureConfig(max_failures=trainer.config.max_failures),
         ),
     )
+    workers, gpus = trainer.config.workers, trainer.config.num_gpus if device == "cuda" else 0
+    usage = current_usage()
+    grant = usage.begin(workers * trainer.config.num_cpus, workers * gpus)
     try:
         result = group.fit()
     except WorkerGroupError as error:
         raise _reason(error) from error
+    finally:
+        usage.end(grant)
     if result.checkpoint is None:
         raise WorkerLost("the distributed training ended without a checkpoint")
     return result

@@ -64,6 +64,9 @@ class EmbeddedRay(MarkedClient):
             self._ensure_ray(self._paths)
         return ClusterResources(nodes=connected_nodes())
 
+    def load(self) -> None:
+        """Nobody else uses this Ray, and it queues what does not fit."""
+
     def warm(self, import_paths: tuple[str, ...] = ()) -> None:
         """Begins to start Ray, so that a first job with these paths does not wait for it."""
         threading.Thread(target=self._warm, args=(import_paths,), daemon=True).start()

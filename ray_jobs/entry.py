@@ -25,6 +25,7 @@ from ray_jobs.joblog import JobLog, captured
 from ray_jobs.markers import Done, Heartbeat, JobMarkers, StopReason
 from ray_jobs.process import kill_own_processes, this_process
 from ray_jobs.spec import JobError, JobSpec, JobState, load_entrypoint
+from ray_jobs.usage import Usage, counted_in
 
 _log = logging.getLogger(__name__)
 
@@ -59,19 +60,25 @@ def run_job(
         return None
     if markers.stop_request() is not None:
         return _finish(heart, _stopped(markers, "before it started"))
+    heart.usage.begin(0, spec.num_gpus)  # of the job itself, whose processor time counts anyway
     with captured(heart.log), heart.beating():
-        done = _outcome(markers, spec, prepare)
+        done = _outcome(markers, spec, prepare, heart.usage)
     return _finish(heart, done)
 
 
-def _outcome(markers: JobMarkers, spec: JobSpec, prepare: Callable[[JobSpec], None] | None) -> Done:
+def _outcome(
+    markers: JobMarkers,
+    spec: JobSpec,
+    prepare: Callable[[JobSpec], None] | None,
+    usage: Usage,
+) -> Done:
     try:
         for path in reversed(spec.import_paths):
             if path not in sys.path:
                 sys.path.insert(0, path)
         if prepare is not None:
             prepare(spec)
-        with _stoppable():
+        with _stoppable(), counted_in(usage):
             result = load_entrypoint(spec.entrypoint)(spec.payload)
         if not isinstance(result, str):
             raise BadEntrypoint(
@@ -114,6 +121,7 @@ def _done(
 
 
 def _finish(heart: _Heart, done: Done) -> Done:
+    done = replace(done, used=heart.usage.so_far())
     heart.markers.finish(done)
     heart.leave()
     return done
@@ -144,6 +152,7 @@ class _Heart:
     def __init__(self, markers: JobMarkers, *, every_s: float, dedicated: bool) -> None:
         self.markers = markers
         self.log = JobLog(markers.store)
+        self.usage = Usage()
         self._last = Heartbeat(
             beat=0, at=_now(), every_s=every_s, process=this_process(), dedicated=dedicated
         )
@@ -195,7 +204,8 @@ class _Heart:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _beat(self, *, ended: bool = False) -> None:
-        self._last = replace(self._last, beat=self._last.beat + 1, at=_now(), ended=ended)
+        beat, used = self._last.beat + 1, self.usage.so_far()
+        self._last = replace(self._last, beat=beat, at=_now(), ended=ended, used=used)
         try:
             self.markers.beat(self._last)
         except ArtifactError as error:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -33,7 +32,7 @@ from ray_jobs.definition import FeatureDefinition, JoinDefinition, define
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.parquet_files import open_file, row_groups, time_range
 from ray_jobs.shard import Shard, run_shard
-from ray_jobs.tasks import cluster_cpus, run_all, submit
+from ray_jobs.tasks import Submitted, cluster_cpus, run_all, submit
 from ray_jobs.training_errors import FeatureError, UnfitData
 
 _Timed = tuple[str, tuple[datetime, datetime] | None]
@@ -131,7 +130,7 @@ class Extraction:
             for snapshot, join in zip(self.joined, self.definition.joins, strict=True)
         ]
         about = f"extract · {self.snapshot.view}"
-        calls: list[Callable[[], Any]] = [
+        calls: list[Callable[[], Submitted]] = [
             partial(
                 submit,
                 run_shard,

@@ -6,6 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ray_jobs.artifacts import ArtifactStore
 from ray_jobs.client import RayConfig
@@ -100,6 +101,10 @@ class MarkedClient(ABC):
             markers.ask_to_stop(StopRequest(reason=StopReason.ASKED, grace_s=grace))
             self._stop_in_ray(job_id, grace)
 
+    def has_begun(self, job_id: str) -> bool:
+        """Whether the job has left Ray's queue: its own process has been heard of."""
+        return self._markers(job_id).heartbeat() is not None
+
     def logs(self, job_id: str, offset: int = 0) -> LogChunk:
         """The job's output from byte `offset` on."""
         return self._markers(job_id).log(offset)
@@ -154,4 +159,4 @@ class MarkedClient(ABC):
             raise RayUnreachable(
                 answer.message, hint="Start it, or correct ray.address; the job is adopted then."
             )
-        return status
+        return replace(status, used=heartbeat.used) if heartbeat else status

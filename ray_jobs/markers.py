@@ -23,6 +23,7 @@ from ray_jobs.artifacts import ArtifactStore
 from ray_jobs.errors import JobNotKnown
 from ray_jobs.process import ProcessIdentity
 from ray_jobs.spec import JobError, JobSpec, JobState, LogChunk
+from ray_jobs.usage import Used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Heartbeat:
     process: ProcessIdentity
     dedicated: bool  # the process exists for this job alone: alive means at work
     ended: bool = False  # the last beat: the job has left
+    used: Used | None = None  # so far
 
 
 class StopReason(StrEnum):
@@ -62,6 +64,7 @@ class Done:
     host: str
     result: str | None = None
     error: JobError | None = None
+    used: Used | None = None  # in all
 
 
 class JobMarkers:
@@ -98,7 +101,8 @@ class JobMarkers:
         row = self._row("heartbeat.json")
         if row is None:
             return None
-        return Heartbeat(**row | {"process": ProcessIdentity(**row["process"])})
+        process = ProcessIdentity(**row["process"])
+        return Heartbeat(**row | {"process": process, "used": _used(row)})
 
     def finish(self, done: Done) -> None:
         """Writes how the job ended."""
@@ -111,7 +115,7 @@ class JobMarkers:
             return None
         if row["error"] is not None:
             row["error"] = JobError(**row["error"] | {"kinds": tuple(row["error"]["kinds"])})
-        return Done(**row | {"state": JobState(row["state"])})
+        return Done(**row | {"state": JobState(row["state"]), "used": _used(row)})
 
     def ask_to_stop(self, request: StopRequest) -> None:
         """Leaves the request to end; one that was asked for outranks one for an orphan."""
@@ -145,6 +149,11 @@ class JobMarkers:
     def _row(self, name: str) -> dict[str, Any] | None:
         text = self._text(name)
         return None if text is None else json.loads(text)
+
+
+def _used(row: dict[str, Any]) -> Used | None:
+    used = row.get("used")
+    return None if used is None else Used(**used)
 
 
 def _dump(record: Heartbeat | StopRequest | Done) -> str:

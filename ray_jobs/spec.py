@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from ray_jobs.errors import BadEntrypoint, RayJobError
+from ray_jobs.usage import Used
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -100,6 +101,7 @@ class JobStatus:
     result: str | None = None  # what the entrypoint returned, when it succeeded
     error: JobError | None = None  # why it failed, stopped or was lost
     node: str | None = None  # host that ran it
+    used: Used | None = None  # so far, or in all once it has ended; None: it never started
     witnesses: str = ""  # what Ray and the markers said: "ray: failed; heartbeat: fresh"
 
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ray_jobs.training_errors import WorkerLost
+from ray_jobs.usage import Usage, current_usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """A Ray task under way."""
+
+    reference: Any  # ray.ObjectRef of (seconds that it ran, what it returned)
+    usage: Usage  # the account that it is counted in
+    grant: int  # its number there
 
 
 def submit(
@@ -16,8 +28,8 @@ def submit(
     num_cpus: float = 1,
     num_gpus: float = 0,
     retries: int = 0,
-) -> Any:
-    """Start `function(*args)` on the cluster; returns Ray's reference to the result.
+) -> Submitted:
+    """Start `function(*args)` on the cluster; `result` waits for it.
 
     `function` is importable by name. `retries` is for work that may safely run twice.
     """
@@ -26,16 +38,23 @@ def submit(
     remote = ray.remote(_call).options(
         name=name, num_cpus=num_cpus, num_gpus=num_gpus, max_retries=retries
     )
-    return remote.remote(tuple(sys.path), function, *args)
+    usage = current_usage()
+    reference = remote.remote(tuple(sys.path), function, *args)
+    return Submitted(reference=reference, usage=usage, grant=usage.begin(num_cpus, num_gpus))
 
 
-def result(reference: Any) -> Any:
-    """The result of one task. Raises what the task raised, or WorkerLost."""
+def result(task: Submitted) -> Any:
+    """The result of one task. Raises what the task raised, or WorkerLost.
+
+    A task that does not end well counts from its submission on: it does not say when it began.
+    """
     import ray
     from ray import exceptions as failures
 
     try:
-        return ray.get(reference)
+        seconds, value = ray.get(task.reference)
+        task.usage.end(task.grant, seconds)
+        return value
     except failures.RayTaskError as error:
         cause = error.cause if isinstance(error.cause, Exception) else None
         if cause is None or isinstance(cause, failures.RayError):
@@ -50,9 +69,13 @@ def result(reference: Any) -> Any:
         raise WorkerLost("a Ray worker died before its task was done") from error
     except failures.RayError as error:
         raise WorkerLost(f"a Ray task was lost: {error}") from error
+    finally:
+        task.usage.end(task.grant)
 
 
-def run_all(calls: Sequence[Callable[[], Any]], *, parallel: int) -> Iterator[tuple[int, Any]]:
+def run_all(
+    calls: Sequence[Callable[[], Submitted]], *, parallel: int
+) -> Iterator[tuple[int, Any]]:
     """Start each call, at most `parallel` at a time; yields (its number, result) as they end.
 
     The first error ends the others and is raised.
@@ -60,17 +83,20 @@ def run_all(calls: Sequence[Callable[[], Any]], *, parallel: int) -> Iterator[tu
     import ray
 
     waiting = list(enumerate(calls))[::-1]
-    running: dict[Any, int] = {}
+    running: dict[Any, tuple[int, Submitted]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
                 number, call = waiting.pop()
-                running[call()] = number
+                task = call()
+                running[task.reference] = (number, task)
             ended, _ = ray.wait(list(running), num_returns=1)
-            yield running.pop(ended[0]), result(ended[0])
+            number, task = running.pop(ended[0])
+            yield number, result(task)
     finally:
-        for reference in running:
+        for reference, (_, task) in running.items():
             ray.cancel(reference, force=True)
+            task.usage.end(task.grant)
 
 
 def cluster_cpus() -> int:
@@ -92,6 +118,8 @@ def see(paths: Iterable[str]) -> None:
     sys.path += [path for path in paths if path not in sys.path]
 
 
-def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> Any:
+def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
+    began = time.monotonic()
     see(paths)
-    return function(*args)
+    value = function(*args)
+    return time.monotonic() - began, value

@@ -91,6 +91,7 @@ def from_done(done: Done) -> JobStatus:
         result=done.result,
         error=done.error,
         node=done.host,
+        used=done.used,
         witnesses=f"done marker: {done.state}",
     )
 

@@ -1,187 +1,207 @@
-"""Alerts: who is told when a run ends halted or failed.
+"""Who is told of what, and the way there: routes from the config, services through Apprise.
 
 Each alert is one line of `<home>/alerts.jsonl`, whatever else is configured; that file is the
-channel of an installation without any URL. Services are reached through Apprise. Nothing here
-raises: what could not be delivered is in the deliveries that come back, without a secret.
+channel of an installation without any URL. Nothing here raises: what could not be delivered is
+a problem in one line, without a secret.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from flows.core.errors import ConfigError
-from flows.core.records import Run, RunStatus
+from flows.core import values
+from flows.core.alert import (
+    Alert,
+    AlertKind,
+    Delivery,
+    DeliveryState,
+    Letter,
+    Severity,
+    Throttle,
+)
+from flows.core.courier import Courier
+from flows.core.errors import ConfigError, StoreError
 from flows.settings import AlertsConfig, mask, reveal
 
 FILE = "alerts.jsonl"
+TIMEOUT = 15.0
+"""Seconds that a service gets for one alert; to connect and to answer it gets 4 s each, unless
+its URL says otherwise (`?cto=` and `?rto=`)."""
 _WEB = frozenset({"http", "https", "json", "jsons", "xml", "xmls", "form", "forms"})
 _SECRET_LENGTH = 6
 """Shorter parts of a URL are words such as `json` or `api`, and no secrets."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alert:
-    """What is said: what happened, why, since when, and what to do next."""
-
-    at: str  # ISO time of the run's end
-    run: str  # id of the run
-    flow: str
-    status: str  # how the run ended
-    reason: str  # one sentence
-    since: str  # ISO time of the run's start
-    next: str  # the command to type
-
-    @property
-    def title(self) -> str:
-        """One line."""
-        return f"Ratchet: {self.flow} {self.status}"
-
-    @property
-    def body(self) -> str:
-        """A few lines."""
-        return "\n".join(
-            (
-                f"{self.flow} {self.status}: {self.reason}",
-                f"Run {self.run}, from {self.since} to {self.at}.",
-                f"Next: {self.next}",
-            )
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What became of an alert on one channel."""
-
-    channel: str  # `alerts.jsonl`, or the service, without anything secret
-    delivered: bool
-    problem: str | None = None  # one line
-
-
 class Alerts:
-    """Tells people how runs ended."""
+    """The channels of one installation: what `flows.core.courier` sends through."""
 
     def __init__(self, config: AlertsConfig, home: Path) -> None:
         self.config = config
         self.home = home
 
-    def notify(self, run: Run) -> tuple[Delivery, ...]:
-        """Tell whoever is to know that the run ended; empty when its ending alerts nobody."""
-        urls = self._urls(run.flow, run.status)
-        return () if urls is None else self.send(_alert_of(run), urls)
+    @property
+    def throttle(self) -> Throttle | None:
+        """How much a channel takes in a window."""
+        return self.config.throttle
+
+    def throttled(self, channel: str) -> bool:
+        """Whether the throttle holds for a channel: for every one but the file."""
+        return channel != FILE
+
+    def channels(self, alert: Alert) -> tuple[str, ...]:
+        """The names of the channels that an alert has to reach: the file, then the services."""
+        wanted = self._urls(alert)
+        return (FILE, *(channel for channel, url in self._named().items() if url in wanted))
+
+    def send(self, alert: Alert, channel: str) -> tuple[DeliveryState, str | None]:
+        """Send an alert, and say how that went; with FAILED the problem, in one line."""
+        if channel == FILE:
+            return self._write(alert)
+        url = self._named().get(channel)
+        if url is None:
+            return DeliveryState.FAILED, "it is in no config any more"
+        return self._tell(replace(alert, reason=mask(alert.reason)), url)
 
     def test(self, now: datetime) -> tuple[Delivery, ...]:
-        """Send a test to every URL of the config."""
+        """Send a test to every channel of the config, past the outbox."""
         alert = Alert(
-            at=_iso(now),
-            run="none",
-            flow="a test",
-            status="sent",
+            key=f"{AlertKind.TEST}:{now.isoformat()}",
+            kind=AlertKind.TEST,
+            severity=Severity.INFO,
+            flow=None,
+            subject="test",
+            title="this is a test",
             reason="somebody typed `ratchet alerts test`; nothing is wrong",
-            since=_iso(now),
+            since=now,
+            at=now,
             next="nothing to do",
         )
-        urls = (*self.config.urls, *(url for route in self.config.routes for url in route.urls))
-        return self.send(alert, dict.fromkeys(urls))
+        found = []
+        for channel in (FILE, *self._named()):
+            state, problem = self.send(alert, channel)
+            found.append(Delivery(channel=channel, state=state, at=now, problem=problem))
+        return tuple(found)
 
-    def send(self, alert: Alert, urls: Iterable[str]) -> tuple[Delivery, ...]:
-        """Write the alert down, and deliver it to each URL."""
-        sent = tuple(_deliver(alert, url) for url in urls)
-        return (_write(self.home / FILE, alert, sent), *sent)
-
-    def _urls(self, flow: str, status: RunStatus) -> tuple[str, ...] | None:
-        """Where an ending is told; None: nowhere, not even in the file."""
+    def _urls(self, alert: Alert) -> set[str]:
+        """Whom an alert is for: every route that matches, or else the default."""
         routes = [
             route
             for route in self.config.routes
-            if status in route.on and any(fnmatchcase(flow, pattern) for pattern in route.flows)
+            if any(fnmatchcase(alert.flow or "", pattern) for pattern in route.flows)
+            and (not route.severities or alert.severity in route.severities)
+            and (not route.kinds or alert.kind in route.kinds)
         ]
         if routes:
-            return tuple(dict.fromkeys(url for route in routes for url in route.urls))
-        return self.config.urls if status in self.config.on else None
+            return {url for route in routes for url in route.urls}
+        told = not self.config.kinds or alert.kind in self.config.kinds
+        return set(self.config.urls) if told else set()
+
+    def _named(self) -> dict[str, str]:
+        """Channel -> URL: its service, and where two are called alike a part of its digest."""
+        routed = (url for route in self.config.routes for url in route.urls)
+        urls = dict.fromkeys((*self.config.urls, *routed))
+        services = [_service(url) for url in urls]
+        return {
+            name if services.count(name) == 1 else f"{name}#{_digest(url)}": url
+            for name, url in zip(services, urls, strict=True)
+        }
+
+    def _write(self, alert: Alert) -> tuple[DeliveryState, str | None]:
+        said = values.to_json(alert) | {"reason": mask(alert.reason)}
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            with (self.home / FILE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(said, ensure_ascii=False) + "\n")
+        except OSError as error:
+            return DeliveryState.FAILED, error.strerror or str(error)
+        alone = not self._urls(alert)
+        return (DeliveryState.DELIVERED if alone else DeliveryState.KEPT), None
+
+    def _tell(self, alert: Alert, url: str) -> tuple[DeliveryState, str | None]:
+        try:
+            revealed = reveal(url)
+        except ConfigError as error:
+            return DeliveryState.FAILED, str(error).rstrip(".")
+        try:
+            problem = _send(alert, revealed)
+        except Exception as error:  # a plugin's fault must not change how a run ended
+            problem = f"{type(error).__name__}: {error}"
+        if problem is None:
+            return DeliveryState.DELIVERED, None
+        return DeliveryState.FAILED, _without(revealed, problem, _service(url))
 
 
-def undelivered(deliveries: Iterable[Delivery]) -> str | None:
+def tell(courier: Courier, subject: str, now: datetime) -> str | None:
+    """Deliver what is due about one run; one line about what did not work, or None.
+
+    Nothing is sent twice when a courier runs beside: what one has taken, the other does not see.
+    """
+    try:
+        return undelivered(courier.tick(now, subject=subject))
+    except StoreError as error:
+        return f"the alert waits in the outbox: {error}"
+
+
+def undelivered(letters: Iterable[Letter]) -> str | None:
     """One line about every channel that failed; None when none did."""
-    failed = [f"{d.channel}: {d.problem}" for d in deliveries if not d.delivered]
+    failed = {
+        f"{delivery.channel}: {delivery.problem}": None
+        for letter in letters
+        for delivery in letter.deliveries
+        if delivery.state is DeliveryState.FAILED
+    }
     return f"the alert did not reach {'; '.join(failed)}" if failed else None
-
-
-def _alert_of(run: Run) -> Alert:
-    halted = run.status is RunStatus.HALTED
-    return Alert(
-        at=_iso(run.ended_at or run.created_at),
-        run=run.id,
-        flow=run.flow,
-        status=run.status.value,
-        reason=mask(run.reason or "no reason was recorded"),
-        since=_iso(run.started_at or run.created_at),
-        next=f"ratchet show {run.id}" if halted else f"ratchet retry {run.id}",
-    )
-
-
-def _iso(at: datetime) -> str:
-    return at.isoformat(timespec="seconds")
-
-
-def _write(path: Path, alert: Alert, sent: tuple[Delivery, ...]) -> Delivery:
-    line = json.dumps(asdict(alert) | {"deliveries": [asdict(d) for d in sent]})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    except OSError as error:
-        return Delivery(channel=FILE, delivered=False, problem=error.strerror or str(error))
-    return Delivery(channel=FILE, delivered=True)
-
-
-def _deliver(alert: Alert, url: str) -> Delivery:
-    channel = _channel(url)
-    try:
-        revealed = reveal(url)
-    except ConfigError as error:
-        return Delivery(channel=channel, delivered=False, problem=str(error).rstrip("."))
-    try:
-        problem = _send(alert, revealed)
-    except Exception as error:  # a plugin's fault must not change how a run ended
-        problem = f"{type(error).__name__}: {error}"
-    if problem is None:
-        return Delivery(channel=channel, delivered=True)
-    return Delivery(channel=channel, delivered=False, problem=_without(revealed, problem, channel))
 
 
 def _send(alert: Alert, url: str) -> str | None:
     """Deliver through Apprise; what went wrong, or None."""
     import apprise
 
-    kinds: dict[str, Any] = {
-        "failed": apprise.NotifyType.FAILURE,
-        "halted": apprise.NotifyType.WARNING,
+    kinds: dict[Severity, Any] = {
+        Severity.CRITICAL: apprise.NotifyType.FAILURE,
+        Severity.WARNING: apprise.NotifyType.WARNING,
     }
     service = apprise.Apprise()
-    with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as said:
-        if not service.add(url):
-            return "this is no URL of a service that Apprise knows"
-        done = service.notify(
-            title=alert.title,
-            body=alert.body,
-            notify_type=kinds.get(alert.status, apprise.NotifyType.INFO),
-        )
-        lines = said.getvalue().strip().splitlines()
-    if done:
+    if not service.add(url):
+        return "this is no URL of a service that Apprise knows"
+    result = service.notify(
+        title=f"Ratchet: {alert.title}",
+        body=_body(alert),
+        notify_type=kinds.get(alert.severity, apprise.NotifyType.INFO),
+        timeout=TIMEOUT,
+    )
+    if result:
         return None
-    return lines[-1] if lines else "the service did not take it"
+    if result.status == apprise.AppriseResultStatus.TIMEOUT:
+        return f"no answer within {TIMEOUT:g} s"
+    said = [entry.message for entry in result.logs()]
+    return said[-1].rstrip(".") if said else "the service did not take it"
 
 
-def _channel(url: str) -> str:
+def _body(alert: Alert) -> str:
+    """A few lines: what and why, since when, and the next step."""
+    since = f"Since {_minute(alert.since)}, noticed {_minute(alert.at)}: {alert.subject}."
+    return "\n".join((f"{alert.title}: {alert.reason}", since, f"Next: {alert.next}"))
+
+
+def _minute(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:8]
+
+
+def _service(url: str) -> str:
     """How a URL is called in messages: its service, and the host where that is no secret."""
     if "://" not in url:
         return url if url.startswith("secret:") else "a URL"

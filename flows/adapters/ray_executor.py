@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flows.adapters.ray_room import RayCounter
 from flows.core.executors.perform import describe, outcome_from_text, work_to_text
 from flows.core.executors.protocol import Deliver, Outcome, OutcomeKind, Work
 from flows.core.records import ErrorInfo
+from flows.core.resources import Capacity, needs_of
 from ray_jobs import (
     JobError,
     JobSpec,
@@ -38,6 +40,7 @@ class _Live:
     spec: JobSpec
     log: Path | None
     submitted: bool = False
+    begun: bool = False
     copied: int | None = None  # bytes of the job's log that are in the attempt's log file
 
 
@@ -45,6 +48,9 @@ class RayExecutor:
     """Runs each attempt as one Ray job, whose id is derived from the attempt's.
 
     - Ray is reached, or started, with the first attempt; `start` never waits for it.
+    - What does not fit into what the cluster has free is refused by `capacity`, and waits in
+      the state store. While Ray does not answer, everything waits for `unreachable_s`; then it
+      is let through, to fail with the reason.
     - A job that nobody works on any more is delivered as LOST; one that Ray forgot before it
       started is submitted again under its id.
     - On a cluster the jobs outlive this process, also a `close`; an embedded Ray ends with it.
@@ -70,6 +76,7 @@ class RayExecutor:
         self._lock = threading.Lock()
         self._work = threading.Event()
         self._closing = threading.Event()
+        self._counter = RayCounter(lambda: self._ray.load())
         self._calls: ThreadPoolExecutor | None = None
         self._monitor: threading.Thread | None = None
 
@@ -85,10 +92,28 @@ class RayExecutor:
                 self._client = self._connect()
             return self._client
 
+    @property
+    def capacity(self) -> Capacity | None:
+        """What the cluster has free; None for a Ray that only this process uses."""
+        return self._counter.capacity(self._ray.config.unreachable_s) if self.survives else None
+
+    def when_counted(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called whenever what is free was counted anew."""
+        self._counter.counted = wake
+
+    def reconnect(self) -> None:
+        """Take the Ray that `connect` gives now: another head has taken the place of ours."""
+        with self._lock:
+            client, self._client = self._client, None
+        self._counter.reset()
+        if client is not None:
+            client.wake()
+
     def open(self, deliver: Deliver) -> None:
         """Take the function that receives outcomes."""
         self._deliver = deliver
         self._closing.clear()
+        self._counter.open()
         self._calls = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-calls")
         self._monitor = threading.Thread(target=self._watch, name="ray-monitor", daemon=True)
         self._monitor.start()
@@ -101,7 +126,13 @@ class RayExecutor:
                 return
             log = Path(work.log) if work.log else None
             self._live[spec.id] = _Live(attempt_id=work.attempt_id, spec=spec, log=log)
+        self._counter.reserve(spec.id, needs_of(work.resources, work.arguments))
         self._call(self._submit, spec)
+
+    def began(self, attempt_id: str) -> bool:
+        """Whether the job's own process has been heard of: before, it waits or starts in Ray."""
+        live = self._live.get(job_id(attempt_id))
+        return live is None or live.begun
 
     def stop(self, attempt_id: str, grace: float) -> None:
         """Ask for the end of an attempt; after `grace` seconds it is ended by force."""
@@ -110,13 +141,16 @@ class RayExecutor:
             self._call(self._stop, job, grace)
 
     def warm(self) -> None:
-        """Begin to start an embedded Ray, when it is known that a run will need it."""
+        """Begin to start an embedded Ray, or to count a cluster: a run will need it."""
+        if self.survives:
+            self._counter.capacity(self._ray.config.unreachable_s)
         self._call(lambda: self._ray.warm(self._import_paths))
 
     def close(self) -> None:
         """End an embedded Ray with its jobs; let go of a cluster, whose jobs go on."""
         self._closing.set()
         self._work.set()
+        self._counter.close()
         if self._client is not None:
             self._client.wake()
         if self._monitor is not None:
@@ -174,6 +208,7 @@ class RayExecutor:
         for job in self._ray.wait(submitted, _LOOK_S):
             self._end(job)
         for job in submitted:
+            self._note_begin(job)
             self._copy_log(job)
         if not look_for_forgotten:
             return
@@ -197,7 +232,14 @@ class RayExecutor:
         with self._lock:
             if self._live.pop(job, None) is None:
                 return
+        self._counter.end(job)
         self._deliver(outcome)
+
+    def _note_begin(self, job: str) -> None:
+        live = self._live.get(job)
+        if live is not None and not live.begun and self._ray.has_begun(job):
+            live.begun = True
+            self._counter.begin(job)
 
     def _copy_log(self, job: str) -> None:
         """Bring the attempt's log file up to date; a file that is there was begun before."""
@@ -245,7 +287,18 @@ def job_spec(work: Work, import_paths: tuple[str, ...], heartbeat_s: float) -> J
 
 
 def outcome_of(attempt_id: str, status: JobStatus) -> Outcome:
-    """What the end of a job means for its attempt."""
+    """What the end of a job means for its attempt; what the job used is what the attempt did."""
+    outcome = _ending(attempt_id, status)
+    if status.used is None:
+        return outcome
+    return replace(
+        outcome,
+        cpu_seconds=status.used.cpu_s + (outcome.cpu_seconds or 0.0),
+        gpu_seconds=status.used.gpu_s + (outcome.gpu_seconds or 0.0),
+    )
+
+
+def _ending(attempt_id: str, status: JobStatus) -> Outcome:
     error = status.error or JobError(type="JobLost", message="The job left no result.")
     if status.state is JobState.SUCCEEDED:
         return outcome_from_text(status.result or "")

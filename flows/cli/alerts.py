@@ -1,43 +1,118 @@
-"""`ratchet alerts`: who is told when a run ends badly."""
+"""`ratchet alerts`: who was told of what, and what did not get through."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
-from flows.adapters.alerts import Alerts
+from flows.adapters.alerts import Alerts, undelivered
+from flows.bootstrap import Ratchet
+from flows.cli.failures import say
 from flows.cli.installation import opened
-from flows.cli.wording import COLOURS, console, mark, print_json
+from flows.cli.wording import COLOURS, ago, console, cut, mark, marked, print_json, table
+from flows.core import values
+from flows.core.alert import Delivery, Letter, LetterStatus, Severity
 
 alerts = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON array.")]
+_COLOUR_OF = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
+
 
 @alerts.callback(invoke_without_command=True)
-def channels(context: typer.Context) -> None:
-    """Who is told when a run ends badly."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+def latest(
+    context: typer.Context,
+    status: Annotated[LetterStatus | None, typer.Option(help="Only alerts that stand so.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 20,
+    as_json: AsJson = False,
+) -> int:
+    """Who was told of what: the latest alerts, the newest first."""
+    if context.invoked_subcommand is not None:
+        return 0
+    with opened(context) as ratchet:
+        found = ratchet.courier().letters(limit=limit, status=status)
+        if as_json:
+            print_json([_letter_json(letter) for letter in found])
+        else:
+            _say(found, ratchet)
+    return 0
 
 
 @alerts.command("test")
-def send_test(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
-) -> int:
+def send_test(context: typer.Context, as_json: AsJson = False) -> int:
     """Send a test alert to every channel of the config."""
     with opened(context) as ratchet:
-        sent = Alerts(ratchet.settings.alerts, ratchet.home).test(ratchet.clock.now())
+        post = Alerts(ratchet.settings.alerts, ratchet.home)
+        sent = post.test(ratchet.clock.now())
     if as_json:
-        print_json([asdict(delivery) for delivery in sent])
-        return 0 if all(delivery.delivered for delivery in sent) else 1
-    say = console()
-    for delivery in sent:
-        status = "succeeded" if delivery.delivered else "failed"
-        line = Text(f"{mark(status, say)} ", COLOURS[status]) + Text(delivery.channel)
-        say.print(line + Text(f": {delivery.problem}" if delivery.problem else "", "red"))
-    if len(sent) == 1:
-        say.print(Text("no URL is configured; next: conf/alerts, and alerts=apprise", "dim"))
-    return 0 if all(delivery.delivered for delivery in sent) else 1
+        print_json([values.to_json(delivery) for delivery in sent])
+    else:
+        into = console()
+        for delivery in sent:
+            into.print(_line(delivery, into))
+        if len(sent) == 1:
+            into.print(Text("no URL is configured; next: conf/alerts, and alerts=apprise", "dim"))
+    return 0 if all(delivery.state.done for delivery in sent) else 1
+
+
+@alerts.command("retry")
+def try_again(context: typer.Context, as_json: AsJson = False) -> int:
+    """Deliver at once what some channel has not taken, also what was given up."""
+    with opened(context) as ratchet:
+        sent = ratchet.courier().again(ratchet.clock.now())
+    if as_json:
+        print_json([_letter_json(letter) for letter in sent])
+    elif not sent:
+        console().print("nothing to deliver: every channel has everything", markup=False)
+    else:
+        done = sum(letter.status is LetterStatus.DELIVERED for letter in sent)
+        console().print(f"{done} of {len(sent)} delivered", markup=False)
+    if warning := undelivered(sent):
+        say(f"warning: {warning}")
+        return 1
+    return 0
+
+
+def _say(found: Sequence[Letter], ratchet: Ratchet) -> None:
+    into, now = console(), ratchet.clock.now()
+    if not found:
+        into.print("no alerts; whom they go to: ratchet alerts test", markup=False)
+        return
+    lines = table("alert", "when", "about", "reason", "status", "channels", give=("reason",))
+    for letter in found:
+        alert = letter.alert
+        lines.add_row(
+            Text(alert.title, _COLOUR_OF[alert.severity]),
+            Text(ago(alert.at, now), "dim"),
+            alert.subject,
+            cut(alert.reason),
+            marked(letter.status, into),
+            _channels(letter),
+        )
+    into.print(lines)
+    for problem in dict.fromkeys(p for letter in found if (p := undelivered([letter]))):
+        into.print(Text(f"{problem}; next: ratchet alerts retry", "red"))
+
+
+def _channels(letter: Letter) -> str:
+    return ", ".join(
+        d.channel if d.state.done else f"{d.channel} ({d.state})" for d in letter.deliveries
+    )
+
+
+def _line(delivery: Delivery, into: Console) -> Text:
+    status = "succeeded" if delivery.state.done else "failed"
+    line = Text(f"{mark(status, into)} ", COLOURS[status]).append(delivery.channel, "default")
+    problem = f": {delivery.problem}" if delivery.problem else ""
+    return line.append(problem, COLOURS["failed"])
+
+
+def _letter_json(letter: Letter) -> dict[str, Any]:
+    """What `--json` shows of an alert; the keys are stable."""
+    shown: dict[str, Any] = values.to_json(letter)
+    alert: dict[str, Any] = shown.pop("alert")
+    return alert | shown

@@ -15,7 +15,8 @@ import typer
 from flows.cli.lazy_group import Entry, LazyGroup
 from flows.cli.place import Place
 
-RUNS, MODELS, DATA, HERE = "Runs", "Models", "Data", "Here"
+RUNS, SCHEDULES, MODELS, DATA, HERE = "Runs", "Schedules", "Models", "Data", "Here"
+ALWAYS_ON = "Always on"
 
 COMMANDS = (
     Entry("run", RUNS, "flows.cli.run:run", "Start a run of a flow and drive it to its end."),
@@ -24,6 +25,16 @@ COMMANDS = (
     Entry("logs", RUNS, "flows.cli.logs:logs", "Print what the tasks of a run printed."),
     Entry("retry", RUNS, "flows.cli.run:retry", "Make a run go on from where it was."),
     Entry("cancel", RUNS, "flows.cli.cancel:cancel", "End a run, and wait until it is gone."),
+    Entry("up", ALWAYS_ON, "flows.cli.up:up", "Scheduler, worker, Ray, MLflow, API, till Ctrl-C."),
+    Entry("worker", ALWAYS_ON, "flows.cli.worker:worker", "Run what has to be run, till Ctrl-C."),
+    Entry(
+        "scheduler",
+        ALWAYS_ON,
+        "flows.cli.scheduler:scheduler",
+        "Fire schedules and deliver alerts, till Ctrl-C.",
+    ),
+    Entry("schedules", SCHEDULES, "flows.cli.schedules:schedules", "What runs by itself."),
+    Entry("backfill", SCHEDULES, "flows.cli.backfill:backfill", "Run what times in the past lack."),
     Entry("champion", MODELS, "flows.cli.models:champion", "Show which version is live."),
     Entry("ledger", MODELS, "flows.cli.models:ledger", "Show every change of a model's champion."),
     Entry("rollback", MODELS, "flows.cli.models:rollback", "Make an earlier version live again."),
@@ -31,7 +42,10 @@ COMMANDS = (
     Entry("demo", HERE, "flows.cli.demo:demo", "Five nights of a real training loop, in a minute."),
     Entry("check", HERE, "flows.cli.check:check", "Validate flows and configs without a run."),
     Entry("doctor", HERE, "flows.cli.doctor:doctor", "Look for what is missing or broken here."),
-    Entry("alerts", HERE, "flows.cli.alerts:alerts", "Who is told when a run ends badly."),
+    Entry("alerts", HERE, "flows.cli.alerts:alerts", "Who was told of what went wrong, and how."),
+    Entry("kpis", HERE, "flows.cli.kpis:kpis", "How well the loop does its job, in ten figures."),
+    Entry("audit", HERE, "flows.cli.audit:audit", "Find schedules, runs, alerts nobody looks at."),
+    Entry("prune", HERE, "flows.cli.prune:prune", "Remove what old runs left; dry run by default."),
 )
 
 

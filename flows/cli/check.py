@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +18,11 @@ from flows.cli.installation import opened
 from flows.cli.wording import COLOURS, console, mark, print_json
 from flows.config import compose
 from flows.config.sources import config_path
-from flows.core.errors import RatchetError
+from flows.core.errors import ConfigError, RatchetError
 from flows.core.flow import Flow
+from flows.core.occurrence import next_after
+from flows.core.schedule import Cron, Deadline, Interval, Schedule
+from flows.schedules import in_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +39,10 @@ def check(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
-    """Validate every flow and config without running them; exit code 1 when one is wrong."""
+    """Validate flows, configs and schedules without running them; exit code 1 when one is wrong."""
     with opened(context) as ratchet:
-        findings = [*_modules(ratchet), *_flows(ratchet), *_configs(ratchet), *_code(ratchet)]
+        looks = (_modules, _flows, _configs, _code, _schedules, _pools)
+        findings = [finding for look in looks for finding in look(ratchet)]
     wrong = [finding for finding in findings if not finding.ok]
     if as_json:
         print_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
@@ -101,6 +106,38 @@ def _code(ratchet: Ratchet) -> Iterator[Finding]:
             yield Finding(what=f"name {path}", ok=True)
 
 
+def _schedules(ratchet: Ratchet) -> Iterator[Finding]:
+    """What is declared to run by itself, each with its next time."""
+    declared, now = ratchet.declared(), ratchet.clock.now()
+    modules = {each.module for each in ratchet.broken}  # reported above
+    for name, error in declared.problems.items():
+        if name not in modules:
+            yield _finding(f"schedule {name}", error)
+    for schedule in declared.schedules:
+        try:
+            ratchet.schedules.validate(schedule)
+        except RatchetError as error:
+            yield _finding(f"schedule {schedule.name}", error)
+        else:
+            yield Finding(what=f"schedule {schedule.name}, {_when(schedule, now)}", ok=True)
+
+
+def _when(schedule: Schedule, now: datetime) -> str:
+    """Its trigger in words, and when that comes next."""
+    trigger, words = schedule.trigger, in_words(schedule.trigger)
+    at = next_after(trigger, now) if isinstance(trigger, Cron | Interval | Deadline) else None
+    return words if at is None else f"{words}: next {at:%Y-%m-%d %H:%M}Z"
+
+
+def _pools(ratchet: Ratchet) -> Iterator[Finding]:
+    try:
+        limits = ratchet.settings.limits()
+    except ConfigError as error:
+        yield _finding("pools", error)
+    else:
+        yield from (Finding(what=f"pool {name}", ok=True) for name in limits)
+
+
 def _dotted(data: Any) -> Iterator[str]:
     """Values under the keys that name code."""
     pairs = data.items() if isinstance(data, dict) else enumerate(data)
@@ -124,7 +161,8 @@ def _error_of(ratchet: Ratchet, flow: Flow, name: str) -> RatchetError | None:
 def _finding(what: str, error: RatchetError | None) -> Finding:
     if error is None:
         return Finding(what=what, ok=True)
-    return Finding(what=what, ok=False, problem=one_line(error), hint=error.hint)
+    problem = one_line(error).removeprefix(f"{what}: ")
+    return Finding(what=what, ok=False, problem=problem, hint=error.hint)
 
 
 def _say(findings: list[Finding], wrong: int) -> None:

@@ -12,7 +12,9 @@ from flows.cli.wording import between, iso
 from flows.config import Change
 from flows.core import values
 from flows.core.records import Attempt, ErrorInfo, Run, TaskRun
+from flows.core.schedule import Fire, StoredSchedule
 from flows.core.store import RunDetail
+from flows.schedules import in_words
 from registry import ChampionStatus, LedgerEntry, Verdict
 
 Json = dict[str, Any]
@@ -121,6 +123,32 @@ def _returned(detail: RunDetail) -> list[Json]:
     """The objects among what the run's tasks returned."""
     found = [json.loads(task.value) for task in detail.tasks if task.value is not None]
     return [value for value in found if isinstance(value, dict)]
+
+
+def schedule_json(stored: StoredSchedule) -> Json:
+    """A schedule and where it stands."""
+    schedule = stored.schedule
+    declared: Json = values.to_json(schedule)
+    return declared | {
+        "trigger": {"kind": type(schedule.trigger).__name__, **values.to_json(schedule.trigger)},
+        "when": in_words(schedule.trigger),
+        "status": stored.status.value,
+        "reason": stored.reason,
+        "next": iso(stored.next_at),
+    }
+
+
+def fire_json(fire: Fire) -> Json:
+    """One fire of a schedule."""
+    return {
+        "schedule": fire.schedule,
+        "key": fire.key,
+        "at": iso(fire.at),
+        "decided": iso(fire.decided_at),
+        "outcome": fire.outcome.value,
+        "reason": fire.reason,
+        "run": fire.run_id,
+    }
 
 
 def champion_json(status: ChampionStatus) -> Json:

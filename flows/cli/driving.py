@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol
 
-from flows.adapters.alerts import Alerts, undelivered
+from flows.adapters.alerts import tell
 from flows.bootstrap import Ratchet
 from flows.cli.failures import say
 from flows.core.engine import Engine
@@ -96,6 +96,11 @@ class Driver:
             view.refresh()
 
     @property
+    def worker(self) -> str:
+        """The name under which it drives; runs that it makes are its own."""
+        return self._engine.worker
+
+    @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C was pressed during the last run."""
         return self._interrupts > 0
@@ -143,9 +148,8 @@ class Driver:
         os._exit(INTERRUPTED)  # threads that run a task cannot be ended in any other way
 
     def _alert(self, run: Run) -> None:
-        settings = self._ratchet.settings
-        deliveries = Alerts(settings.alerts, self._ratchet.home).notify(run)
-        if warning := undelivered(deliveries):
+        ratchet = self._ratchet
+        if warning := tell(ratchet.courier(), run.id, ratchet.clock.now()):
             say(f"warning: {warning}")
 
 

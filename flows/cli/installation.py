@@ -65,7 +65,9 @@ def for_recorded(ratchet: Ratchet, detail: RunDetail) -> Ratchet:
     """The Ratchet for a run that exists: its own Ray, executor and alerts, in this place."""
     recorded = _settings_of(detail)
     here = ratchet.settings
-    merged = replace(recorded, project=here.project, home=here.home, store=here.store)
+    merged = replace(
+        recorded, project=here.project, home=here.home, store=here.store, pools=here.pools
+    )
     return replace(ratchet, settings=merged)
 
 

@@ -66,12 +66,13 @@ def retry(
 ) -> int:
     """Make a run go on from where it was; finished tasks are not run again."""
     with opened(context) as ratchet:
-        reopened = ratchet.service.retry(reference)
-        place = for_recorded(ratchet, ratchet.service.show(reopened.id))
+        found = ratchet.service.show(reference)
+        place = for_recorded(ratchet, found)
         with driver(place, executor) as drives:
+            reopened = place.service.retry(found.run.id, held_by=drives.worker)
             if reopened.status is RunStatus.CANCELLING:  # its worker died before its end was made
                 drives.drive(reopened, SilentView())
-                reopened = ratchet.service.retry(reopened.id)
+                reopened = place.service.retry(reopened.id, held_by=drives.worker)
             ended = drives.drive(reopened, _view(place, reopened, as_json))
         return _told(place, ended, as_json)
 
@@ -85,9 +86,11 @@ def _one(
     as_json: bool,
 ) -> int:
     with for_overrides(ratchet, flow, overrides) as place:
-        started = place.start(flow, overrides, trigger=_trigger(), key=key)
-        if not started.status.ended:  # an earlier run of the same key may have ended long ago
-            with driver(place, executor) as drives:
+        with driver(place, executor) as drives:
+            started = place.start(
+                flow, overrides, trigger=_trigger(), key=key, held_by=drives.worker
+            )
+            if not started.status.ended:  # an earlier run of the same key may have ended long ago
                 started = drives.drive(started, _view(place, started, as_json))
         return _told(place, started, as_json)
 
@@ -107,8 +110,8 @@ def _sweep(
     for number, overrides in enumerate(runs, 1):
         say.print(f"{number} of {len(runs)}: {' '.join(overrides)}", markup=False, style="bold")
         with for_overrides(ratchet, flow, overrides) as place:
-            started = place.start(flow, overrides, trigger=_trigger())
             with driver(place, executor) as drives:
+                started = place.start(flow, overrides, trigger=_trigger(), held_by=drives.worker)
                 ended.append((overrides, _driven(drives, place, started, as_json)))
                 if drives.interrupted:
                     break

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.documents import detail_json, mlflow_run
+from flows.cli.documents import detail_json, mlflow_run, run_json
 from flows.cli.ending import say_ending
 from flows.cli.installation import opened
 from flows.cli.progress import Row, rows_of
 from flows.cli.wording import ago, between, console, cut, duration, marked, print_json, table
 from flows.config import Change, diff
+from flows.core.errors import Pruned
 from flows.core.records import Attempt, Run, TaskStatus
 from flows.core.store import RunDetail
 
@@ -35,14 +36,18 @@ def show(
 ) -> None:
     """Show a run: its tasks, attempts and errors, and how its config differs from the last."""
     with opened(context) as ratchet:
-        detail = ratchet.service.show(reference)
+        try:
+            detail = ratchet.service.show(reference)
+        except Pruned as pruned:
+            _say_pruned(ratchet, reference, pruned, as_json=as_json)
+            return
         previous = ratchet.service.previous(detail.run)
         changes = _changes(ratchet, detail, previous)
         if as_json:
             print_json(detail_json(detail, previous, changes))
             return
         say = console()
-        _say_run(detail, ratchet, say)
+        _say_run(detail.run, mlflow_run(detail), ratchet, say)
         _say_tasks(detail, ratchet, say)
         _say_attempts(detail.attempts, say)
         _say_errors(detail, say)
@@ -51,17 +56,35 @@ def show(
             say.print()
             say.print(detail.config_yaml.rstrip(), markup=False, soft_wrap=True)
         say.print()
+        if (waits := ratchet.service.why_waiting(detail.run)) is not None:
+            say.print(f"waits: {waits}", markup=False, soft_wrap=True)
         say_ending(detail, say, alive=bool(ratchet.service.workers()))
 
 
 def _changes(ratchet: Ratchet, detail: RunDetail, previous: Run | None) -> list[Change]:
     if previous is None:
         return []
-    return diff(ratchet.service.show(previous.id).config_yaml, detail.config_yaml)
+    try:
+        return diff(ratchet.service.show(previous.id).config_yaml, detail.config_yaml)
+    except Pruned:
+        return []
 
 
-def _say_run(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
-    run = detail.run
+def _say_pruned(ratchet: Ratchet, reference: str, pruned: Pruned, *, as_json: bool) -> None:
+    """All that is left of a run is its row, and its events."""
+    run = ratchet.service.find(reference)
+    if as_json:
+        print_json(run_json(run) | {"pruned": True})
+        return
+    say = console()
+    _say_run(run, None, ratchet, say)
+    say.print()
+    if run.reason:
+        say.print(run.reason, markup=False)
+    say.print(str(pruned), markup=False)
+
+
+def _say_run(run: Run, mlflow: str | None, ratchet: Ratchet, say: Console) -> None:
     past = ago(run.created_at, ratchet.clock.now())
     trigger = " ".join(f"{k}={_short(v)}" for k, v in run.trigger.items() if v)
     facts: dict[str, str | Text] = {
@@ -72,7 +95,7 @@ def _say_run(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
         "created": f"{run.created_at:%Y-%m-%d %H:%M:%S} UTC, {past}",
         "trigger": trigger,
         "config": run.config_digest[:12],
-        "mlflow run": mlflow_run(detail) or "",
+        "mlflow run": mlflow or "",
     }
     lines = table("", "", give=("",))
     lines.show_header = False

@@ -29,6 +29,14 @@ COLOURS = {
     "lost": "red",
     "cancelled": "magenta",
     "skipped": "dim",
+    "delivered": "green",
+    "active": "green",
+    "paused": "yellow",
+    "disabled": "red",
+    "declared": "dim",
+    "started": "green",
+    "missed": "yellow",
+    "dead": "red",
 }
 MARKS = {
     "queued": "○",
@@ -44,6 +52,14 @@ MARKS = {
     "lost": "✗",
     "cancelled": "⊘",
     "skipped": "·",
+    "delivered": "✓",
+    "active": "✓",
+    "paused": "■",
+    "disabled": "✗",
+    "declared": "○",
+    "started": "✓",
+    "missed": "✗",
+    "dead": "✗",
 }
 _PLAIN_MARKS = {"○": "o", "●": "*", "↻": "~", "✓": "+", "■": "#", "✗": "x", "⊘": "/", "·": "-"}
 
@@ -128,6 +144,22 @@ def ago(at: datetime | None, now: datetime) -> str:
         return f"{past // timedelta(hours=1)}h ago"
     if past < timedelta(days=14):
         return f"{past.days}d ago"
+    return f"{at:%Y-%m-%d}"
+
+
+def ahead(at: datetime | None, now: datetime) -> str:
+    """`now`, `in 5m`, `in 3h`, `in 2d`, or the date once that says more."""
+    if at is None:
+        return ""
+    left = at - now
+    if left < timedelta(minutes=1):
+        return f"in {max(0, round(left.total_seconds()))}s" if left > timedelta(0) else "now"
+    if left < timedelta(hours=1):
+        return f"in {left // timedelta(minutes=1)}m"
+    if left < timedelta(days=2):
+        return f"in {left // timedelta(hours=1)}h"
+    if left < timedelta(days=14):
+        return f"in {left.days}d"
     return f"{at:%Y-%m-%d}"
 
 

@@ -13,5 +13,6 @@ the value came from.
 
 from flows.config.compose import compose, expand
 from flows.config.document import Change, Composed, diff, load
+from flows.config.remembered import Composer
 
-__all__ = ["Change", "Composed", "compose", "diff", "expand", "load"]
+__all__ = ["Change", "Composed", "Composer", "compose", "diff", "expand", "load"]

@@ -17,7 +17,10 @@ from flows.settings import BUILT_IN_MODULES, Settings, plain_password
 
 T = TypeVar("T")
 
-_WHERE = ("artifacts", "store", "ray", "alerts", "flows", "allowed_modules", "executor", "workers")
+_WHERE = (
+    *("artifacts", "store", "ray", "alerts", "flows", "allowed_modules", "executor", "workers"),
+    *("schedules", "pools", "api"),
+)
 """Settings that say where and how a run works, and leave what it computes as it is."""
 
 
@@ -52,7 +55,7 @@ def document(
     rest = {k: v for k, v in data.items() if k not in own}
     flow = None if config_type is None else typed.build(config_type, rest, origin)
     typed.check_allowed(data, settings.allowed_modules, origin)
-    complete = typed.plain(settings) | ({} if flow is None else typed.plain(flow))
+    complete = typed.plain(settings.for_runs()) | ({} if flow is None else typed.plain(flow))
     text = yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=1000)
     return Composed(
         settings=settings, flow=flow, data=complete, yaml=text, digest=_digest(complete)

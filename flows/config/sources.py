@@ -89,6 +89,11 @@ class ConfigPath:
                 return self.shown(file)
         return None
 
+    def stamp(self) -> tuple[tuple[str, int, int], ...]:
+        """Changes when a config file does: path, time and size of each."""
+        found = ((str(file), file.stat()) for file in self._files())
+        return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
+
     def _files(self) -> list[Path]:
         return [file for folder in self.folders for file in sorted(folder.rglob("*.yaml"))]
 

@@ -1,10 +1,22 @@
-"""Alerts: which events people are told of, and what the message says."""
+"""Alerts: what people are told of, what the message says, and where each one stands.
+
+An alert is written into the outbox in the transaction of the event that it tells of, under a
+key that makes it unique; a courier delivers it from there, at least once on every channel.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+from flows.core.errors import ConfigError
+from flows.core.records import Event, Run, TaskRun
+
+TIMED_OUT = "TimedOut"
+"""The error of an attempt that was ended at its timeout, as `progress` names it."""
+TOLD_OF = frozenset({"run.failed", "run.halted"})
+"""The events of a run that have an alert."""
 
 
 class Severity(StrEnum):
@@ -25,6 +37,7 @@ class AlertKind(StrEnum):
     DEADLINE_MISSED = "deadline_missed"  # a run had not ended in time
     SCHEDULE_DISABLED = "schedule_disabled"  # a schedule cannot be carried out
     CHAMPION_CHANGED = "champion_changed"  # by somebody outside of Ratchet
+    DIGEST = "digest"  # several alerts in one message, because there were too many
     TEST = "test"  # `ratchet alerts test`
 
 
@@ -42,3 +55,198 @@ class Alert:
     since: datetime  # when the trouble began: the fault, for the time to detection
     at: datetime  # when it was noticed
     next: str  # the command or link for the next step
+
+
+class DeliveryState(StrEnum):
+    """What became of an alert on one channel."""
+
+    DELIVERED = "delivered"  # the channel took it
+    DIGESTED = "digested"  # the channel took it within a digest
+    KEPT = "kept"  # written down, where nobody is told by it
+    HELD = "held"  # over the channel's throttle; it goes into the digest at the window's end
+    FAILED = "failed"  # the channel did not take it; `problem` says why
+
+    @property
+    def told(self) -> bool:
+        """Whether somebody has been told."""
+        return self in (DeliveryState.DELIVERED, DeliveryState.DIGESTED)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do on the channel."""
+        return self.told or self is DeliveryState.KEPT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What became of an alert on one channel, the last time that it was tried."""
+
+    channel: str  # `alerts.jsonl`, or the service, without anything secret; unique
+    state: DeliveryState
+    at: datetime
+    problem: str | None = None  # one line, unless done
+
+
+class LetterStatus(StrEnum):
+    """Where an alert stands in the outbox."""
+
+    PENDING = "pending"  # to be delivered, or tried again, from `next_at` on
+    DELIVERED = "delivered"  # every channel is done with it
+    DEAD = "dead"  # given up: some channel did not take it in about a day
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """An alert in the outbox, and how far its delivery has come."""
+
+    alert: Alert
+    status: LetterStatus
+    tries: int  # that some channel failed
+    next_at: datetime  # not to be taken before; also the lease of the courier that has it
+    delivered_at: datetime | None  # when it first reached somebody
+    deliveries: tuple[Delivery, ...]  # the last of each channel
+
+    def on(self, channel: str) -> Delivery | None:
+        """What became of it on a channel; None: it was not tried there yet."""
+        return next((d for d in self.deliveries if d.channel == channel), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throttle:
+    """So many alerts on one channel in one window; what is over goes into one digest."""
+
+    alerts: int = 20  # told one by one in each window; at least 1
+    window: timedelta = timedelta(hours=1)  # windows begin at multiples of it, in UTC
+
+    def __post_init__(self) -> None:
+        if self.alerts < 1 or self.window < timedelta(seconds=1):
+            raise ConfigError(
+                f"a throttle of {self.alerts} alerts per {self.window} tells nobody anything",
+                hint="at least 1 alert and 1s; or null for no throttle",
+            )
+
+    def begin(self, now: datetime) -> datetime:
+        """When the window began that `now` lies in."""
+        return now - timedelta(seconds=now.timestamp() % self.window.total_seconds())
+
+
+def alert_of_run(run: Run, event: Event, cause: TaskRun | None = None) -> Alert | None:
+    """The alert for an event of a run; None for an event that nobody needs to be told of.
+
+    `cause` is the task by which the run ended so: the trouble began with its end, and a
+    timeout is told from any other failure by its error.
+    """
+    if event.kind not in TOLD_OF:
+        return None
+    error = cause.error if cause else None
+    if event.kind == "run.halted":
+        kind, severity, next_step = AlertKind.HALTED, Severity.WARNING, f"ratchet show {run.id}"
+    else:
+        kind = AlertKind.TIMED_OUT if error and error.type == TIMED_OUT else AlertKind.FAILED
+        severity, next_step = Severity.CRITICAL, f"ratchet retry {run.id}"
+    return Alert(
+        key=f"{kind}:{run.id}:{event.seq}",
+        kind=kind,
+        severity=severity,
+        flow=run.flow,
+        subject=run.id,
+        title=f"{run.flow} {_said(kind)}",
+        reason=run.reason or "no reason was recorded",
+        since=(cause.ended_at if cause else None) or event.at,
+        at=event.at,
+        next=next_step,
+    )
+
+
+def schedule_disabled(name: str, flow: str, reason: str, *, seq: int, now: datetime) -> Alert:
+    """A schedule cannot be carried out, and was disabled by its change number `seq`."""
+    return Alert(
+        key=f"{AlertKind.SCHEDULE_DISABLED}:{name}:{seq}",
+        kind=AlertKind.SCHEDULE_DISABLED,
+        severity=Severity.CRITICAL,
+        flow=flow,
+        subject=name,
+        title=f"schedule {name} of {flow} is disabled",
+        reason=reason,
+        since=now,
+        at=now,
+        next=f"ratchet schedules resume {name}",
+    )
+
+
+def deadline_at_risk(run: Run, due: datetime, reason: str, *, now: datetime) -> Alert:
+    """A run will probably not have ended at `due`."""
+    return _deadline(AlertKind.DEADLINE_AT_RISK, run, due, reason, since=now, now=now)
+
+
+def deadline_missed(run: Run, due: datetime, reason: str, *, now: datetime) -> Alert:
+    """A run had not ended at `due`."""
+    return _deadline(AlertKind.DEADLINE_MISSED, run, due, reason, since=due, now=now)
+
+
+def _deadline(
+    kind: AlertKind, run: Run, due: datetime, reason: str, *, since: datetime, now: datetime
+) -> Alert:
+    missed = kind is AlertKind.DEADLINE_MISSED
+    return Alert(
+        key=f"{kind}:{run.id}:{due.isoformat()}",
+        kind=kind,
+        severity=Severity.CRITICAL if missed else Severity.WARNING,
+        flow=run.flow,
+        subject=run.id,
+        title=f"{run.flow}: {_said(kind)}, due {due:%Y-%m-%d %H:%M} UTC",
+        reason=reason,
+        since=since,
+        at=now,
+        next=f"ratchet show {run.id}",
+    )
+
+
+def champion_changed(
+    model: str, epoch: int, version: str | None, outsider: str | None, now: datetime
+) -> Alert:
+    """Somebody moved (or removed: None) the alias of a model whose champion is `version`."""
+    theirs = "was removed" if outsider is None else f"names version {outsider}"
+    return Alert(
+        key=f"{AlertKind.CHAMPION_CHANGED}:{model}:{outsider or 'none'}:{epoch}",
+        kind=AlertKind.CHAMPION_CHANGED,
+        severity=Severity.CRITICAL,
+        flow=None,
+        subject=model,
+        title=f"the champion of {model} was changed by somebody else",
+        reason=f"its alias {theirs}, and the ledger says version {version} (epoch {epoch})",
+        since=now,
+        at=now,
+        next=f"ratchet champion {model} --adopt, or --restore to undo it",
+    )
+
+
+def digest_of(alerts: tuple[Alert, ...], now: datetime) -> Alert:
+    """Several alerts as one message: how many of what, and the first few by their titles."""
+    kinds: dict[str, int] = {}
+    for alert in alerts:
+        kinds[_said(alert.kind)] = kinds.get(_said(alert.kind), 0) + 1
+    titles = list(dict.fromkeys(alert.title for alert in alerts))
+    counts = ", ".join(f"{count} {said}" for said, count in kinds.items())
+    shown = ", ".join(titles[:_TITLES]) + (", ..." if len(titles) > _TITLES else "")
+    severities = {alert.severity for alert in alerts}
+    flows = {alert.flow for alert in alerts}
+    return Alert(
+        key=f"{AlertKind.DIGEST}:{alerts[0].key}",
+        kind=AlertKind.DIGEST,
+        severity=next(s for s in reversed(Severity) if s in severities),
+        flow=flows.pop() if len(flows) == 1 else None,
+        subject=f"{len(alerts)} alerts",
+        title=f"{len(alerts)} more alerts: {counts}",
+        reason=shown,
+        since=min(alert.since for alert in alerts),
+        at=now,
+        next="ratchet alerts",
+    )
+
+
+_TITLES = 10
+
+
+def _said(kind: AlertKind) -> str:
+    return kind.value.replace("_", " ")

@@ -1,14 +1,16 @@
-"""What a running task may know about where it runs: the run, the task, the attempt."""
+"""What a running task may know about where it runs, and what it may say of itself."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from flows.core import values
 from flows.core.errors import Refused
+from flows.core.records import Asset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +33,54 @@ class TaskContext:
         return loaded
 
 
-_current: ContextVar[TaskContext] = ContextVar("ratchet_task_context")
+@dataclass(kw_only=True)
+class Account:
+    """What an attempt says of itself while it runs."""
+
+    assets: dict[str, Asset] = field(default_factory=dict)  # by name; the last word counts
+    cpu_seconds: float = 0.0  # beside the processor time of its own process
+    gpu_seconds: float = 0.0
+
+
+_current: ContextVar[tuple[TaskContext, Account]] = ContextVar("ratchet_task_context")
 
 
 def current() -> TaskContext:
     """The context of the task that is running. Raises Refused outside of a task."""
+    return _running()[0]
+
+
+def produced(name: str, version: str | int, *, at: datetime | None = None) -> None:
+    """Say that the running task made or changed something that other flows may wait for.
+
+    Args:
+        name: `kind:name`, such as `model:digits` or `table:sales`.
+        version: of the thing, as its owner numbers it.
+        at: the time up to which it goes, aware, where it has one: the newest row of a table.
+
+    It is recorded, and schedules on it fire, when the task ends in order. A task that fails
+    has produced nothing. Raises Refused outside of a task, and for a name without its kind.
+    """
+    kind, _, rest = name.partition(":")
+    if not kind or not rest:
+        raise Refused(f"{name!r} is no name of an asset", hint="name it kind:name, table:sales")
+    if at is not None and at.tzinfo is None:
+        raise Refused(f"the time {at} of {name} has no time zone", hint="use aware UTC times")
+    _running()[1].assets[name] = Asset(name=name, version=str(version), at=at)
+
+
+def spent(*, cpu_seconds: float = 0.0, gpu_seconds: float = 0.0) -> None:
+    """Say what the running task used elsewhere: a remote service's CPUs or GPUs, times seconds.
+
+    The processor time of its own process, and what Ratchet's own Ray tasks were granted, are
+    counted anyway. Raises Refused outside of a task.
+    """
+    account = _running()[1]
+    account.cpu_seconds += cpu_seconds
+    account.gpu_seconds += gpu_seconds
+
+
+def _running() -> tuple[TaskContext, Account]:
     try:
         return _current.get()
     except LookupError:
@@ -44,15 +89,16 @@ def current() -> TaskContext:
         ) from None
 
 
-class entered:  # noqa: N801  (reads as a phrase: `with entered(context):`)
+class entered:  # noqa: N801  (reads as a phrase: `with entered(context) as account:`)
     """Make `context` the current one for the duration of a ``with`` block."""
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
 
-    def __enter__(self) -> TaskContext:
-        self._token = _current.set(self._context)
-        return self._context
+    def __enter__(self) -> Account:
+        account = Account()
+        self._token = _current.set((self._context, account))
+        return account
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)

@@ -7,44 +7,37 @@ next outcome, retry, timeout, or change by another process, whichever comes firs
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+from flows.core.admission import Pool
 from flows.core.clock import Clock
-from flows.core.errors import RatchetError
-from flows.core.executors.perform import describe
-from flows.core.executors.protocol import Executor, Outcome, OutcomeKind, Work
-from flows.core.records import Attempt, Event, Run
+from flows.core.errors import LeaseLost, StoreError
+from flows.core.executors.protocol import Executor, Outcome, OutcomeKind
+from flows.core.records import Event, Run
+from flows.core.running import Calls, Running
+from flows.core.state import between_spaces
 from flows.core.store import Claim, Step, Store
-from flows.core.worker import Identity, LeaseKeeper, dead_among
+from flows.core.worker import LEASE, Identity, LeaseKeeper, find_dead
 
 LOOK_ROUND = timedelta(seconds=0.25)
-"""How often the engine looks for what other processes did to its runs."""
-
-QUICK = 0.05
-"""Seconds. While an executor's work takes less, as much again is claimed ahead of its workers,
-so that they do not wait for a commit between two pieces of work; never work with a timeout,
-which would pass in the queue."""
+"""How often an engine without a bell looks for what other processes did."""
+BELL_ROUND = timedelta(seconds=1)
+"""How often one with a bell looks round by itself, and for workers that have died."""
+RING_ROUND = timedelta(seconds=0.1)
+"""How soon after a look round the bell makes it look again for what to stop."""
+PASSED = timedelta(seconds=0.005)
+"""When to try again for a run that another worker was just at."""
+OUTAGE = 2.0
+"""Seconds. The longest pause between two tries while the store cannot be reached."""
 
 OnEvent = Callable[[Event], None]
-Calls = Callable[[str, str], Callable[..., Any] | None]
-"""(flow, task) -> the function, for flows that live in this process only (notebooks)."""
-
-
-@dataclass(kw_only=True)
-class _Live:
-    """An attempt that this engine has given to an executor."""
-
-    executor: Executor
-    begun: datetime
-    deadline: datetime | None
-    told: bool = False  # to end
+_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -61,30 +54,48 @@ class Engine:
         grace: float = 5.0,
         calls: Calls | None = None,
         on_event: OnEvent | None = None,
+        pools: Mapping[str, Pool] | None = None,
+        serves: frozenset[str] | None = None,
+        discovers: bool = False,
+        identity: Identity | None = None,
     ) -> None:
         self.store = store
         self.executors = executors
         self.clock = clock
         self.default_executor = default_executor
-        self.logs = logs
-        self.grace = grace
-        self.calls = calls
         self.on_event = on_event
+        self.pools = {name: pool for name, pool in (pools or {}).items() if pool.limited}
+        self.serves = serves  # pools whose tasks it runs; None: all
+        self.discovers = discovers  # whether it takes up runs that nobody has to itself
         self.runs: dict[str, None] = {}
-        self._lease = LeaseKeeper(store, clock, Identity.mine())
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
-        self._live: dict[str, _Live] = {}
-        self._claimed: deque[Claim] = deque()
         self._unrecorded: list[Outcome] = []
-        self._warmed: set[str] = set()
-        self._pace: dict[str, float] = {}  # seconds that an executor's work took of late
+        self._claimed: deque[Claim] = deque()
+        self.running = Running(
+            executors, self._outcomes.put, clock=clock, logs=logs, grace=grace, calls=calls
+        )
+        self._grace = grace
+        self._lease = LeaseKeeper(store, clock, identity or Identity.mine())
+        self._round = LOOK_ROUND
         self._looked = clock.now()
+        self._recovered = self._looked - BELL_ROUND
+        self._rang = threading.Event()
+        self._next_at: datetime | None = None
+        self._draining = False
+        self._hurried = False
+        self._in_doubt = False  # whether the last step was committed
+        self._cut_off = False  # the store could not be reached at the last try
+
+    @property
+    def worker(self) -> str:
+        """The name under which it claims."""
+        return self._lease.name
 
     # ------------------------------------------------------------------ life
 
     def open(self) -> None:
         """Take the worker's lease and make the executors ready."""
-        self._lease.open()
+        self._lease.open(self._serves_text())
         for executor in self.executors.values():
             executor.open(self._outcomes.put)
 
@@ -109,7 +120,10 @@ class Engine:
     def drive(self, run_id: str) -> None:
         """Take a run on, and take over what dead workers left of it."""
         self.runs[run_id] = None
-        self._take_over(run_id)
+        now = self.clock.now()
+        others = self.store.runs.workers_of(run_id) - {self.worker}
+        if dead := find_dead(self.store, others, now, expired=True):
+            self._take_over(run_id, dead, now, hold=True)
 
     def run_until_ended(self, run_ids: Iterable[str], stop: threading.Event | None = None) -> None:
         """Drive runs until each has ended, or until `stop` is set."""
@@ -120,6 +134,35 @@ class Engine:
             open_runs -= {run.id for run in self.tick(self.clock.now())}
             if open_runs:
                 self._wait()
+
+    def serve(self, stop: threading.Event, *, drain: float = 30.0, leaves: bool = True) -> None:
+        """Drive every run that nobody has to itself, until `stop` is set (and `wake` called).
+
+        It takes over what dead workers had, outlives an outage of the store, and goes on as a
+        new worker when it was taken for dead. At the end nothing new is claimed, and what runs
+        in this process has `drain` seconds to end by itself, or until `hurry`. Work on executors
+        that outlive it is left to the other workers at once, or with `leaves=False` after that.
+        """
+        self.discovers = True
+        self._round = BELL_ROUND
+        self._looked -= BELL_ROUND  # what the dead have left is taken over at once
+        bell = self.store.bell(self._ring)
+        try:
+            failures = 0
+            while not stop.is_set():
+                failures = 0 if self._survived() else failures + 1
+                if failures:
+                    self.clock.wait(stop, min(OUTAGE, 0.1 * 2**failures))
+                else:
+                    self._wait()
+            self._drain(self.clock.now() + timedelta(seconds=drain), leaves)
+        finally:
+            bell.close()
+
+    def hurry(self) -> None:
+        """End a drain that goes on now, from any thread."""
+        self._hurried = True
+        self.wake()
 
     def wake(self) -> None:
         """End the current wait, from any thread."""
@@ -134,26 +177,37 @@ class Engine:
         """
         self._lease.check()
         self._look_round(now)
-        self._unrecorded += self._drain()
+        self._unrecorded += self._arrived()
+        self._in_doubt = True
         step = self.store.runs.step(
             self._unrecorded,
-            worker=self._lease.name,
+            worker=self.worker,
             slots=self._free_slots(),
-            ahead=self._ahead(),
+            ahead={} if self._draining else self.running.ahead(),
+            capacity=self.running.capacity(),
             default_executor=self.default_executor,
             runs=self.runs,
             now=now,
+            pools=self.pools,
+            serves=self.serves,
+            discover=self.discovers and not self._draining,
         )
+        self._in_doubt = False
         for outcome in self._unrecorded:
-            self._forget(outcome.attempt_id, now)
+            self.running.ended(outcome.attempt_id, now)
         self._unrecorded = []
         self._after(step, now)
-        self._end_overdue(now)
+        for attempt_id in self.running.overdue(now):
+            self.store.runs.note_stopping(attempt_id, "timeout")
+            self._tell_to_end(attempt_id)
         return step.ended
 
     # ------------------------------------------------------------------ inside
 
     def _after(self, step: Step, now: datetime) -> None:
+        self._next_at = now + PASSED if step.passed else step.next_at
+        if self.discovers and (step.claims or step.ended):  # others may wait for the same
+            self._next_at = now
         for run in step.ended:
             self.runs.pop(run.id, None)
         if self.on_event:
@@ -163,63 +217,14 @@ class Engine:
             self._tell_to_end(attempt.id)
         self._claimed.extend(step.claims)
         while self._claimed:  # kept over a Ctrl-C in the middle of inline work
-            self._start(self._claimed.popleft())
-
-    def _start(self, claim: Claim) -> None:
-        attempt, node = claim.attempt, claim.node
-        executor = self.executors[attempt.executor]
-        deadline = attempt.started_at + timedelta(seconds=node.timeout) if node.timeout else None
-        self._live[attempt.id] = _Live(executor=executor, begun=self.clock.now(), deadline=deadline)
-        work = Work(
-            attempt_id=attempt.id,
-            run_id=attempt.run_id,
-            flow=claim.flow,
-            task=attempt.key,
-            number=attempt.number,
-            function=node.function,
-            arguments=claim.arguments,
-            config=claim.config,
-            config_yaml=claim.config_yaml,
-            config_digest=claim.config_digest,
-            log=self._log(attempt),
-            call=self.calls(claim.flow, node.key) if self.calls else None,
-        )
-        for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed
-            self._warmed.add(name)
-            if name in self.executors:
-                self.executors[name].warm()
-        try:
-            executor.start(work)
-        except RatchetError as error:
-            failed = Outcome(attempt_id=attempt.id, kind=OutcomeKind.FAILED, error=describe(error))
-            self._outcomes.put(failed)
-
-    def _log(self, attempt: Attempt) -> str | None:
-        if self.logs is None:
-            return None
-        return str(self.logs / attempt.run_id / f"{attempt.key}.{attempt.number}.log")
-
-    def _forget(self, attempt_id: str, now: datetime) -> None:
-        live = self._live.pop(attempt_id, None)
-        if live is not None:
-            took, name = (now - live.begun).total_seconds(), live.executor.name
-            self._pace[name] = 0.8 * self._pace.get(name, 2 * QUICK) + 0.2 * took
-
-    def _ahead(self) -> dict[str, int]:
-        """How many attempts may wait in each executor's own queue."""
-        quick = {name for name, pace in self._pace.items() if pace < QUICK}
-        return {name: e.slots for name, e in self.executors.items() if e.queues and name in quick}
+            self.running.start(self._claimed.popleft())
 
     def _free_slots(self) -> dict[str, int]:
-        free = {name: executor.slots for name, executor in self.executors.items()}
-        for live in self._live.values():
-            free[live.executor.name] -= 1
-        for outcome in self._unrecorded:
-            if (ended := self._live.get(outcome.attempt_id)) is not None:
-                free[ended.executor.name] += 1
-        return free
+        if self._draining:
+            return dict.fromkeys(self.executors, 0)
+        return self.running.free_slots(self._unrecorded)
 
-    def _drain(self) -> list[Outcome]:
+    def _arrived(self) -> list[Outcome]:
         found: list[Outcome] = []
         while True:
             try:
@@ -234,9 +239,12 @@ class Engine:
         if not self._outcomes.empty():
             return
         now = self.clock.now()
-        times = [now + LOOK_ROUND]
-        times += [live.deadline for live in self._live.values() if live.deadline and not live.told]
+        times = [now + self._round, *self.running.deadlines()]
         times += [due for run_id in self.runs if (due := self.store.runs.due(run_id))]
+        if self._rang.is_set():
+            times.append(self._looked + RING_ROUND)
+        if self._next_at is not None:
+            times.append(self._next_at)
         seconds = max(0.0, (min(times) - now).total_seconds())
         try:
             outcome = self._outcomes.get(timeout=seconds)
@@ -245,37 +253,114 @@ class Engine:
         if outcome is not None:
             self._unrecorded.append(outcome)
 
-    def _look_round(self, now: datetime) -> None:
-        """Notice cancellations and other workers' deaths, a few times a second."""
-        if now - self._looked < LOOK_ROUND:
-            return
-        self._looked = now
-        self.store.runs.refresh(self.runs)
-
-    def _end_overdue(self, now: datetime) -> None:
-        for attempt_id, live in list(self._live.items()):
-            if live.deadline is not None and live.deadline <= now and not live.told:
-                self.store.runs.note_stopping(attempt_id, "timeout")
-                self._tell_to_end(attempt_id)
-
     def _tell_to_end(self, attempt_id: str) -> None:
-        live = self._live.get(attempt_id)
-        if live is None:  # claimed, but never given to its executor
+        if not self.running.tell_to_end(attempt_id):  # claimed, but never given to its executor
             self._claimed = deque(c for c in self._claimed if c.attempt.id != attempt_id)
             self._outcomes.put(Outcome(attempt_id=attempt_id, kind=OutcomeKind.STOPPED))
-        elif not live.told:
-            live.told = True
-            live.executor.stop(attempt_id, self.grace)
 
-    def _take_over(self, run_id: str) -> None:
-        others = {a.worker for a in self.store.runs.live_attempts(run_id)} - {self._lease.name}
-        if not others:
+    # ------------------------------------------------------------------ the others
+
+    def _ring(self) -> None:
+        self._rang.set()
+        self.wake()
+
+    def _look_round(self, now: datetime) -> None:
+        """Notice cancellations, what others took over, and other workers' deaths."""
+        if now - self._looked < (RING_ROUND if self._rang.is_set() else self._round):
             return
-        now = self.clock.now()
-        dead = dead_among(others, self.store.leases.holders(now))
-        survivors = {name for name, executor in self.executors.items() if executor.survives}
+        self._rang.clear()
+        self.store.runs.refresh(self.runs)
+        if self.running.live or self._in_doubt:
+            self._compare()
+        if self.discovers and now - self._recovered >= BELL_ROUND:
+            self._recover(now)
+            self._recovered = now
+        self._looked = now
+
+    def _compare(self) -> None:
+        """Make what runs here and what the store says this worker has the same."""
+        stored = self.store.runs.attempts_of(self.worker)
+        for attempt_id in self.running.missing(stored):
+            self.running.let_go(attempt_id)
+        waiting = {claim.attempt.id for claim in self._claimed}
+        for attempt_id, stopping in stored.items():
+            if attempt_id in self.running.live:
+                if stopping == "cancel":
+                    self._tell_to_end(attempt_id)
+            elif attempt_id not in waiting:  # we never heard that its claim was committed
+                claim = self.store.runs.resume(attempt_id, self.worker)
+                if claim is not None:
+                    self._claimed.append(claim)
+
+    def _recover(self, now: datetime) -> None:
+        others = self.store.runs.workers(held_before=now - LEASE) - {self.worker}
+        dead = find_dead(self.store, others, now, expired=self._lease.steady(now))
+        for run_id in self.store.runs.runs_of(dead) if dead else ():
+            self._take_over(run_id, dead, now)
+
+    def _take_over(self, run_id: str, dead: set[str], now: datetime, *, hold: bool = False) -> None:
         adopted = self.store.runs.recover(
-            run_id, dead, worker=self._lease.name, survivors=survivors, now=now
+            run_id,
+            dead,
+            worker=self.worker,
+            survivors=self.running.survivors(),
+            now=now,
+            hold=hold,
         )
         for claim in adopted:
-            self._start(claim)
+            self.running.start(claim)
+
+    # ------------------------------------------------------------------ serving
+
+    def _survived(self) -> bool:
+        """One tick of a worker that goes on whatever happens; False when the store failed."""
+        try:
+            try:
+                self.tick(self.clock.now())
+            except LeaseLost as lost:
+                _log.warning("%s; it goes on as a new worker", lost)
+                self._begin_anew()
+        except StoreError as error:
+            if not self._cut_off:
+                _log.warning("%s; what has ended is kept until it is back", error)
+            self._cut_off = True
+            return False
+        if self._cut_off:
+            _log.warning("the store can be reached again")
+        self._cut_off = False
+        return True
+
+    def _begin_anew(self) -> None:
+        """Others have what this worker had: end what of it runs here, and be somebody else."""
+        for attempt_id in list(self.running.live):
+            self.running.let_go(attempt_id)
+        self._claimed.clear()
+        self._lease.close()
+        self._lease = LeaseKeeper(self.store, self.clock, Identity.mine())
+        self._lease.open(self._serves_text())
+
+    def _serves_text(self) -> str | None:
+        if not self.discovers:
+            return None
+        return "*" if self.serves is None else between_spaces(self.serves)
+
+    def _drain(self, until: datetime, leaves: bool) -> None:
+        """Wait for what runs here, tell the rest to end, and record how it did."""
+        self._draining = True
+        waited_for = self.running.here if leaves else lambda: list(self.running.live)
+        while waited_for() and self.clock.now() < until and not self._hurried:
+            self._settle_some()
+        for attempt_id in self.running.here():
+            self.running.tell_to_end(attempt_id)
+        until = self.clock.now() + timedelta(seconds=self._grace + 1)
+        while self._killable() and self.clock.now() < until:
+            self._settle_some()
+
+    def _killable(self) -> bool:
+        return any(self.running.live[i].executor.kills for i in self.running.here())
+
+    def _settle_some(self) -> None:
+        if self._survived():
+            self._wait()
+        else:
+            self.clock.sleep(0.1)

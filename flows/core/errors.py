@@ -5,8 +5,10 @@
     ├── GraphError               a flow's shape is wrong; found when it is built
     ├── NotStorable              a task's value is not a small typed value
     ├── NotFound                 there is no such flow, run or task
+    │   └── Pruned               what belonged to the run was removed; its row and events remain
     ├── Refused                  the verb does not fit the state (retry of a running run)
     ├── IllegalTransition        the lifecycle table has no such line
+    ├── DataUnavailable          the feature store cannot be reached just now
     ├── StoreError               the state store cannot be read or written
     │   └── LeaseLost            another worker owns this work now; what we did is not recorded
     └── ExecutorError            an executor cannot take or end work
@@ -48,12 +50,28 @@ class NotFound(RatchetError):
     """There is no flow, run, task or model of that name."""
 
 
+class Pruned(NotFound):
+    """What belonged to the run was removed by `ratchet prune`; its row and events remain."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id} was pruned: its tasks, logs and config are gone",
+            hint="start a new one: ratchet run FLOW",
+        )
+
+
 class Refused(RatchetError):
     """The verb does not fit the state that the thing is in."""
 
 
 class IllegalTransition(RatchetError):
     """The lifecycle table has no line for this status and event."""
+
+
+class DataUnavailable(RatchetError):
+    """The feature store cannot be reached just now."""
+
+    permanent = False
 
 
 class StoreError(RatchetError):

@@ -19,17 +19,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, get_type_hints, overload
 
-from flows.core import values
-from flows.core.annotations import element_of, fits, name_of
-from flows.core.errors import GraphError, NotStorable
-from flows.core.graph import CONFIG, Condition, Const, Graph, Input, Many, Node, Ref, RunIf
+from flows.core.annotations import fits, name_of
+from flows.core.errors import ConfigError, GraphError
+from flows.core.graph import CONFIG, Condition, Graph, Input, Node, Ref, RunIf
 from flows.core.graph import validated as validated_graph
+from flows.core.output import Output, input_of
 from flows.core.retry import Retry
+from flows.core.schedule import Schedule, Trigger
 
 R = TypeVar("R")
 
@@ -45,6 +46,8 @@ class TaskOptions:
     cache: bool = False  # reuse the value of an equal earlier task
     version: str | None = None  # of the code, for `cache`; default: a digest of the source
     pool: str = "default"  # whose slots it takes
+    weight: int = 1  # how many of them
+    resources: str | None = None  # parameter with num_cpus, num_gpus, workers; None: one CPU
 
 
 class Task(Generic[R]):
@@ -121,52 +124,9 @@ def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
             f"a timeout needs work that can be ended, which {chosen.executor} cannot",
             hint="use executor='processes' (the default for a task with a timeout) or 'ray'",
         )
+    if chosen.weight < 1:
+        raise GraphError(f"a task's weight is at least 1, not {chosen.weight}")
     return lambda function: Task(function, chosen)
-
-
-class Output:
-    """A value that will exist when the run does: a task's result, or a field of it."""
-
-    __slots__ = ("_annotation", "_ref", "_wanted")
-
-    def __init__(self, ref: Ref, annotation: Any, wanted: bool = True) -> None:
-        self._ref = ref
-        self._annotation = annotation
-        self._wanted = wanted
-
-    def __getattr__(self, name: str) -> Output:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        kind = self._annotation
-        if not dataclasses.is_dataclass(kind):
-            raise GraphError(f"{self._ref} is a {name_of(kind)}, which has no field {name!r}")
-        hints = get_type_hints(kind)
-        if name not in {f.name for f in dataclasses.fields(kind)}:
-            raise GraphError(
-                f"{name_of(kind)} has no field {name!r}", hint=f"it has {', '.join(hints)}"
-            )
-        return Output(self._at(name), hints[name])
-
-    def __getitem__(self, key: str | int) -> Output:
-        return Output(self._at(key), element_of(self._annotation, key))
-
-    def _at(self, part: str | int) -> Ref:
-        return Ref(node=self._ref.node, path=(*self._ref.path, part))
-
-    def __invert__(self) -> Output:
-        return Output(self._ref, self._annotation, not self._wanted)
-
-    def __repr__(self) -> str:
-        return f"<{self._ref}: {name_of(self._annotation)}, known when the run is>"
-
-    def _refuse(self, *_: Any) -> Any:
-        raise GraphError(
-            f"{self._ref} is not known while the flow is built",
-            hint="branch with when(...).then(...), loop with task.map(...), compute inside a task",
-        )
-
-    __bool__ = __iter__ = __len__ = __add__ = __sub__ = __mul__ = __lt__ = __gt__ = _refuse
-    __le__ = __ge__ = __truediv__ = __float__ = __int__ = __contains__ = _refuse
 
 
 class When:
@@ -200,12 +160,25 @@ class Flow:
     """A flow: its graph, and the config that it is run with."""
 
     def __init__(
-        self, function: Callable[..., None], *, name: str, config: str | None, source: str
+        self,
+        function: Callable[..., None],
+        *,
+        name: str,
+        source: str,
+        config: str | None = None,
+        schedules: Mapping[str, Trigger | Schedule] | None = None,
+        max_runs: int | None = None,
+        priority: int = 0,
     ) -> None:
         self.function = function
         self.name = name
         self.config = config  # conf/flow/<config>.yaml
         self.source = source  # dotted path, `flows.retrain:retrain`
+        if max_runs is not None and max_runs < 1:
+            raise ConfigError(f"flow {name}: max_runs is at least 1, not {max_runs}")
+        self.max_runs = max_runs  # as many of its runs may run at once
+        self.priority = priority  # of its runs, where their schedule says nothing else
+        self.schedules = tuple(_scheduled(self, *each) for each in (schedules or {}).items())
         self.__doc__ = function.__doc__
         self.config_type, self.graph, self.tasks = _build(function, name)
 
@@ -225,25 +198,52 @@ class Flow:
 def flow(function: Callable[..., None]) -> Flow: ...
 @overload
 def flow(
-    *, config: str | None = None, name: str | None = None
-) -> Callable[[Callable[..., None]], Flow]: ...
-def flow(
-    function: Callable[..., None] | None = None,
     *,
     config: str | None = None,
     name: str | None = None,
+    schedules: Mapping[str, Trigger | Schedule] | None = None,
+    max_runs: int | None = None,
+    priority: int = 0,
+) -> Callable[[Callable[..., None]], Flow]: ...
+def flow(
+    function: Callable[..., None] | None = None, *, name: str | None = None, **options: Any
 ) -> Any:
     """Make a function a flow: its body is executed here and now, to build the graph.
 
+    Args:
+        config: the file conf/flow/<config>.yaml, which the body's parameter is filled from.
+        name: default: the function's.
+        schedules: what makes it run by itself, by name: a trigger, or a Schedule with policies.
+        max_runs: as many of its runs may run at once; None: any number.
+        priority: of its runs; of several that wait, the highest goes first.
+
     Raises:
         GraphError: the flow's shape is wrong; the sentence names the task and the reason.
+        ConfigError: an option does not fit.
     """
 
     def build(body: Callable[..., None]) -> Flow:
         source = f"{body.__module__}:{body.__qualname__}"
-        return Flow(body, name=name or body.__name__, config=config, source=source)
+        return Flow(body, name=name or body.__name__, source=source, **options)
 
     return build(function) if function is not None else build
+
+
+def _scheduled(flow: Flow, name: str, given: Trigger | Schedule) -> Schedule:
+    """A schedule that is declared beside its flow, with what stands around it filled in."""
+    if not isinstance(given, Schedule | Trigger):
+        raise ConfigError(
+            f"schedule {name} of flow {flow.name} is {given!r}, which is no trigger",
+            hint="write schedules={'nightly': Cron(cron='0 3 * * *')}",
+        )
+    schedule = given if isinstance(given, Schedule) else Schedule(trigger=given)
+    if schedule.name not in ("", name) or schedule.flow not in ("", flow.name):
+        raise ConfigError(
+            f"schedule {name} of flow {flow.name} names itself {schedule.name or name}, "
+            f"of flow {schedule.flow or flow.name}",
+            hint="leave name and flow out: they are known from where it stands",
+        )
+    return dataclasses.replace(schedule, name=name, flow=flow.name, origin=flow.source)
 
 
 class _Draft:
@@ -266,7 +266,7 @@ class _Draft:
             raise GraphError(f"{key}: {error}") from None
         over = next(iter(given), None) if mapped else None
         inputs = {
-            name: _input(key, name, value, _expected(hints.get(name, Any), name == over))
+            name: input_of(key, name, value, _expected(hints.get(name, Any), name == over))
             for name, value in given.items()
         }
         self.nodes[key] = _node(key, task, inputs, self._keys(key, after), over)
@@ -365,35 +365,16 @@ def _node(
         timeout=options.timeout.total_seconds() if options.timeout else None,
         cache=task.code_version() if options.cache else None,
         pool=options.pool,
+        weight=options.weight,
+        resources=_resources(key, options.resources, inputs),
     )
+
+
+def _resources(key: str, parameter: str | None, inputs: dict[str, Input]) -> str | None:
+    if parameter is not None and parameter not in inputs:
+        raise GraphError(f"{key} has no input {parameter!r}, which resources= names")
+    return parameter
 
 
 def _expected(annotation: Any, mapped: bool) -> Any:
     return list[annotation] if mapped else annotation
-
-
-def _input(key: str, name: str, value: Any, annotation: Any) -> Input:
-    """Where the parameter's value comes from. Raises GraphError when its type does not fit."""
-    if isinstance(value, Output):
-        if not value._wanted:
-            raise GraphError(f"{key}: ~ is for when(...), not for the input {name}")
-        if not fits(value._annotation, annotation):
-            raise GraphError(
-                f"{key} takes {name}: {name_of(annotation)}, "
-                f"but {value._ref} is {name_of(value._annotation)}"
-            )
-        return value._ref
-    if isinstance(value, list | tuple) and any(_outputs(value)):
-        element = element_of(annotation, 0)
-        return Many(items=tuple(_input(key, name, item, element) for item in value))
-    try:
-        data = values.to_json(value)
-        values.from_json(data, annotation)
-    except (NotStorable, ValueError) as error:
-        raise GraphError(f"{key} cannot take {name}={value!r}: {error}") from None
-    return Const(const=data)
-
-
-def _outputs(value: Any) -> Iterator[bool]:
-    for item in value:
-        yield isinstance(item, Output)

@@ -84,6 +84,8 @@ class Node:
     timeout: float | None = None  # seconds; the attempt is ended after these
     cache: str | None = None  # code version; a task with equal inputs and version is reused
     pool: str = "default"  # whose slots it takes
+    weight: int = 1  # how many of them
+    resources: str | None = None  # parameter that says what it needs of a cluster: num_gpus, ...
 
     @cached_property
     def upstream(self) -> tuple[str, ...]:
@@ -123,6 +125,11 @@ class Graph:
             key: frozenset(e for k in after if (e := self.by_key[k].executor) is not None)
             for key, after in self.downstream.items()
         }
+
+    @cached_property
+    def pools(self) -> frozenset[str]:
+        """The pools that its tasks name."""
+        return frozenset(node.pool for node in self.nodes)
 
     @cached_property
     def text(self) -> str:

@@ -24,6 +24,7 @@ class RunEvent(StrEnum):
     FAILED = "run.failed"
     CANCELLED = "run.cancelled"  # the end that was asked for has come
     SKIPPED = "run.skipped"
+    HANDED_OVER = "run.handed_over"  # its holder is gone; another has it to itself, or nobody
     REOPENED = "run.reopened"  # `retry`: what had not succeeded will be run again
 
 
@@ -70,6 +71,9 @@ RUN: dict[tuple[RunStatus, RunEvent], RunStatus] = {
     (R.QUEUED, RunEvent.SUCCEEDED): R.SUCCEEDED,  # every task was reused or skipped
     (R.QUEUED, RunEvent.FAILED): R.FAILED,  # could not even be started
     (R.CANCELLING, RunEvent.CANCELLED): R.CANCELLED,
+    (R.QUEUED, RunEvent.HANDED_OVER): R.QUEUED,
+    (R.RUNNING, RunEvent.HANDED_OVER): R.RUNNING,
+    (R.CANCELLING, RunEvent.HANDED_OVER): R.CANCELLING,
     (R.FAILED, RunEvent.REOPENED): R.RUNNING,
     (R.HALTED, RunEvent.REOPENED): R.RUNNING,
     (R.CANCELLED, RunEvent.REOPENED): R.RUNNING,

@@ -42,8 +42,10 @@ class Progress(RunState):
                 self.undecided.append(node.key)
         self._settle(now)
 
-    def start(self, key: str, *, worker: str, executor: str, now: datetime) -> Attempt:
-        """Claim a task for a worker; its next attempt begins."""
+    def start(
+        self, key: str, *, worker: str, executor: str, now: datetime, pool: str | None = None
+    ) -> Attempt:
+        """Claim a task for a worker; its next attempt begins, in `pool` where that has a limit."""
         task = self.tasks[key]
         number = task.attempt + 1
         attempt = Attempt(
@@ -55,6 +57,8 @@ class Progress(RunState):
             executor=executor,
             worker=worker,
             started_at=now,
+            pool=pool,
+            weight=self.graph.node(key).weight,
         )
         self.attempts[key] = self._changes.new_attempts[attempt.id] = attempt
         if self.run.status is RunStatus.QUEUED:
@@ -78,73 +82,79 @@ class Progress(RunState):
         )
         self._task_ended(key, now)
 
-    def finish(self, outcome: Outcome, now: datetime) -> bool:
-        """An attempt has ended. False when it is not alive here: its end is not recorded."""
+    def finish(self, outcome: Outcome, now: datetime, *, worker: str) -> bool:
+        """An attempt has ended, says a worker. False when it is not alive, or not that worker's:
+
+        its end is not recorded.
+        """
         attempt = self.live(outcome.attempt_id)
-        if attempt is None:
+        if attempt is None or attempt.worker != worker:
             return False
         kind = outcome.kind
         if kind is OutcomeKind.SUCCEEDED:
-            self._succeed(attempt, outcome.value or "null", now, outcome.cpu_seconds)
+            self._succeed(attempt, outcome, now)
         elif kind is OutcomeKind.HALTED:
-            self._signal(attempt, TaskEvent.HALTED, outcome.reason or "", now)
+            self._signal(attempt, TaskEvent.HALTED, outcome, now)
         elif kind is OutcomeKind.SKIPPED:
-            self._signal(attempt, TaskEvent.SKIPPED, outcome.reason or "", now)
+            self._signal(attempt, TaskEvent.SKIPPED, outcome, now)
         elif kind is OutcomeKind.STOPPED and attempt.stopping == "cancel":
-            self._drop(attempt, now)
+            self._drop(attempt, outcome, now)
         elif kind is OutcomeKind.STOPPED and attempt.stopping == "timeout":
-            self._fail(attempt, _timeout(self.graph.node(attempt.key)), now, timed_out=True)
+            self._fail(attempt, _timeout(self.graph.node(attempt.key)), outcome, now)
         elif kind in (OutcomeKind.LOST, OutcomeKind.STOPPED):  # stopped: with its worker
-            self.lose(attempt, outcome.reason or "its worker died", now)
+            self.lose(attempt, outcome.reason or "its worker died", now, outcome)
         else:
             unknown = ErrorInfo(type="Unknown", message="it failed without an error")
-            self._fail(attempt, outcome.error or unknown, now)
+            self._fail(attempt, outcome.error or unknown, outcome, now)
         return True
 
-    def _succeed(self, attempt: Attempt, value: str, now: datetime, cost: float | None) -> None:
-        self.move_attempt(attempt, AttemptEvent.SUCCEEDED, now)
+    def _succeed(self, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
+        self.move_attempt(attempt, AttemptEvent.SUCCEEDED, now, outcome=outcome)
         self.move_task(
             attempt.key,
             TaskEvent.SUCCEEDED,
             now,
-            {} if cost is None else {"cpu_s": round(cost, 6)},
-            value=value,
+            value=outcome.value or "null",
             ended_at=now,
             reason=None,
             error=None,
         )
+        self.update_assets(attempt, outcome.assets, now)
         self._task_ended(attempt.key, now)
 
-    def _signal(self, attempt: Attempt, event: TaskEvent, reason: str, now: datetime) -> None:
-        self.move_attempt(attempt, AttemptEvent(event.value.partition(".")[2]), now)
+    def _signal(self, attempt: Attempt, event: TaskEvent, outcome: Outcome, now: datetime) -> None:
+        kind, reason = AttemptEvent(event.value.partition(".")[2]), outcome.reason or ""
+        self.move_attempt(attempt, kind, now, outcome=outcome)
         self.move_task(
             attempt.key, event, now, {"reason": reason}, ended_at=now, reason=reason, error=None
         )
+        self.update_assets(attempt, outcome.assets, now)
         self._task_ended(attempt.key, now)
 
-    def _fail(
-        self, attempt: Attempt, error: ErrorInfo, now: datetime, *, timed_out: bool = False
-    ) -> None:
+    def _fail(self, attempt: Attempt, error: ErrorInfo, outcome: Outcome, now: datetime) -> None:
+        timed_out = outcome.kind is OutcomeKind.STOPPED
         event = AttemptEvent.TIMED_OUT if timed_out else AttemptEvent.FAILED
-        self.move_attempt(attempt, event, now, error=error)
+        self.move_attempt(attempt, event, now, error=error, outcome=outcome)
         task = self.tasks[attempt.key]
         decision = retry.decide(
             self.graph.node(task.key).retry, task.failures + 1, error, key=attempt.id, now=now
         )
         self._again_or_fail(attempt, decision, error, now, failures=task.failures + 1)
 
-    def lose(self, attempt: Attempt, reason: str, now: datetime) -> None:
+    def lose(
+        self, attempt: Attempt, reason: str, now: datetime, outcome: Outcome | None = None
+    ) -> None:
         """The attempt died with its worker, and nobody is working on it."""
         error = ErrorInfo(type="Lost", message=reason, kinds=("Lost",))
-        self.move_attempt(attempt, AttemptEvent.LOST, now, error=error)
+        self.move_attempt(attempt, AttemptEvent.LOST, now, error=error, outcome=outcome)
         task = self.tasks[attempt.key]
         decision = retry.decide_lost(self.graph.node(task.key).retry, task.losses + 1, now)
         self._again_or_fail(
             attempt, decision, error, now, event=TaskEvent.LOST, losses=task.losses + 1
         )
 
-    def _drop(self, attempt: Attempt, now: datetime) -> None:
-        self.move_attempt(attempt, AttemptEvent.CANCELLED, now)
+    def _drop(self, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
+        self.move_attempt(attempt, AttemptEvent.CANCELLED, now, outcome=outcome)
         self._cancel_task(attempt.key, now)
         self._settle(now)
 
@@ -176,13 +186,18 @@ class Progress(RunState):
             self.stopping(attempt, "cancel")
         self._settle(now)
 
-    def reopen(self, now: datetime) -> None:
-        """Retry the run: everything that did not succeed is decided on again."""
+    def hand_over(self, holder: str | None, now: datetime) -> None:
+        """The run's holder is gone: `holder` has the run to itself now; None: nobody does."""
+        data = {"from": self.run.held_by, "to": holder}
+        self.move_run(RunEvent.HANDED_OVER, now, data, held_by=holder)
+
+    def reopen(self, now: datetime, holder: str | None = None) -> None:
+        """Retry the run, for `holder` alone: what did not succeed is decided on again."""
         if not self.run.status.ended:
             raise Refused(f"run {self.run.id} is still {self.run.status}")
         if self.run.status in (RunStatus.SUCCEEDED, RunStatus.SKIPPED):
             raise Refused(f"run {self.run.id} {self.run.status}; there is nothing to retry")
-        self.move_run(RunEvent.REOPENED, now, ended_at=None, reason=None)
+        self.move_run(RunEvent.REOPENED, now, ended_at=None, reason=None, held_by=holder)
         for key, task in list(self.tasks.items()):
             if task.status is not TaskStatus.SUCCEEDED:
                 fresh: dict[str, Any] = {"failures": 0, "losses": 0, "ended_at": None}

@@ -101,6 +101,7 @@ class Asset:
 
     name: str  # `model:digits`, `table:digits_features`
     version: str  # of the thing, as its owner numbers it
+    at: datetime | None = None  # the time up to which it goes, where it has one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,3 +202,4 @@ class Lease:
     holder: str  # host, process id and start time
     token: int  # grows by one with every new holder
     expires_at: datetime
+    serves: str | None = None  # pools, each between spaces, `*` all; None: only its own runs

@@ -84,7 +84,7 @@ class OnRequest:
 class Deadline:
     """Early enough that the run ends in time, as the flow's own history tells.
 
-    Starts at `by` less an upper prediction bound for the run's duration (`deadline.duration_bound`),
+    Starts at `by` less an upper prediction bound for the run's duration (`duration_bound`),
     never later than `latest_start` before `by`, and never earlier than `earliest_start` before it.
     """
 
@@ -92,8 +92,8 @@ class Deadline:
     zone: str = "UTC"
     days: str = "*"  # cron's day-of-week field: "1-5" is Monday to Friday
     confidence: float = 0.95  # of ending in time
-    latest_start: timedelta = timedelta(minutes=30)  # before `by`; also while history is short
-    earliest_start: timedelta = timedelta(hours=12)  # before `by`
+    latest_start: timedelta = timedelta(minutes=30)  # before `by`
+    earliest_start: timedelta = timedelta(hours=12)  # before `by`; also with fewer than three runs
 
 
 Trigger = Cron | Interval | NewData | OnAsset | OnRequest | Deadline
@@ -103,15 +103,15 @@ Trigger = Cron | Interval | NewData | OnAsset | OnRequest | Deadline
 class Schedule:
     """What makes a flow run by itself."""
 
-    name: str  # unique in the installation
-    flow: str  # the flow's name
+    name: str = ""  # unique in the installation; beside a flow: the key that it stands under
+    flow: str = ""  # the flow's name; beside a flow: that flow
     trigger: Trigger
     overrides: tuple[str, ...] = ()  # of the flow's config; {at:%Y-%m-%d} is the fire's time
     missed: Missed = Missed.LATEST
     grace: timedelta = timedelta(hours=24)  # a fire older than this is missed for good
     overlap: Overlap = Overlap.SKIP
-    priority: int = 0  # of its runs
-    deadline: timedelta | None = None  # from a fire's time to its run's end; alerts, ends nothing
+    priority: int = 0  # of its runs; 0: the flow's
+    deadline: timedelta | None = None  # from a fire's time to its run's end: a warning, no timeout
     origin: str = "config"  # where it was declared: config, or the flow's dotted path
 
 

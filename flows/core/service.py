@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from flows.core.admission import Admission, Pool, Usage
 from flows.core.clock import Clock
 from flows.core.errors import NotFound, Refused
 from flows.core.flow import Flow
@@ -24,9 +25,10 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing that look
 class Service:
     """What people and programs may ask of Ratchet about its runs."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, pools: Mapping[str, Pool] | None = None) -> None:
         self.store = store
         self.clock = clock
+        self.pools = pools or {}  # by name; the same as the workers have
 
     def start(
         self,
@@ -37,6 +39,7 @@ class Service:
         config_digest: str,
         trigger: dict[str, Any],
         key: str | None = None,
+        held_by: str | None = None,
     ) -> Run:
         """Record a run of `flow`; an engine that drives it does the rest.
 
@@ -44,6 +47,7 @@ class Service:
             config: the resolved config as JSON data.
             key: what makes the run unique in its flow (a data version, a fire, an idempotency
                 key); asking twice with one key gives the run that the first call made.
+            held_by: the worker that is about to drive it, alone; None: whoever finds it.
         """
         now = self.clock.now()
         run_id = new_run_id(now)
@@ -57,6 +61,9 @@ class Service:
             config_yaml=config_yaml,
             config_digest=config_digest or digest(config_yaml),
             trigger=trigger,
+            priority=flow.priority,
+            max_runs=flow.max_runs,
+            held_by=held_by,
         )
         return self.store.runs.create(new, now)
 
@@ -92,18 +99,21 @@ class Service:
             self.find(reference).id, f"cancelled by {by}", self.clock.now()
         )
 
-    def retry(self, reference: str) -> Run:
+    def retry(self, reference: str, *, held_by: str | None = None) -> Run:
         """Make a run go on from where it was; finished tasks are not run again.
 
         An ended run is opened again for what had not succeeded. A run whose worker died is left
         as it is: the engine that drives it next takes over what the dead worker had claimed.
+
+        Args:
+            held_by: the worker that is about to drive it, alone; None: whoever finds it.
 
         Raises:
             Refused: the run succeeded, was skipped, or a living worker is at it.
         """
         run = self.find(reference)
         if run.status.ended:
-            return self.store.runs.retry(run.id, self.clock.now())
+            return self.store.runs.retry(run.id, self.clock.now(), holder=held_by)
         alive = self.living_workers(run.id)
         if alive:
             raise Refused(
@@ -111,6 +121,58 @@ class Service:
                 hint=f"watch it: ratchet logs {run.id} -f",
             )
         return run
+
+    def why_waiting(self, run: Run) -> str | None:
+        """Why nothing more of an open run can start just now, in one sentence; None when it can.
+
+        Its lane or its flow's limit, the full pools of all that waits, or no worker for it.
+        """
+        now = self.clock.now()
+        if run.status.ended or run.claimable_at is None:
+            return None
+        if run.claimable_at > now:
+            return f"its next try is due at {run.claimable_at:%H:%M:%S} UTC"
+        return self._why_not_begun(run) or self._why_no_worker(run) or self._why_no_slot(run, now)
+
+    def _why_not_begun(self, run: Run) -> str | None:
+        if run.status is not RunStatus.QUEUED or (run.lane is None and run.max_runs is None):
+            return None
+        before = self.store.pools.started(run.flow, run.lane)
+        first = next((r for r in before if run.lane is not None and r.lane == run.lane), None)
+        if first is not None:
+            return f"run {first.id} is at it, and of {run.lane} one runs at a time"
+        same = [r.id for r in before if r.flow == run.flow]
+        if run.max_runs is not None and len(same) >= run.max_runs:
+            return f"{len(same)} of {run.max_runs} runs of {run.flow} are at it: {', '.join(same)}"
+        return None
+
+    def _why_no_worker(self, run: Run) -> str | None:
+        alive = self.workers()
+        if run.held_by is not None:
+            if run.held_by in {lease.holder for lease in alive}:
+                return None
+            return f"worker {run.held_by}, which had it to itself, is gone"
+        pools = (run.claimable or "").split()
+        served = " ".join(lease.serves for lease in alive if lease.serves)
+        if "*" in served or set(pools) & set(served.split()):
+            return None
+        return f"no worker serves {' or '.join(f'pool {name}' for name in pools)}"
+
+    def _why_no_slot(self, run: Run, now: datetime) -> str | None:
+        pools = {name: self.pools.get(name) for name in (run.claimable or "").split()}
+        limited = {name: pool for name, pool in pools.items() if pool is not None and pool.limited}
+        usage = self.store.pools.usage(limited, now)
+        admission = Admission(limited, usage, {})
+        full = [name for name in limited if admission.is_full(name)]
+        if len(full) < len(pools):
+            return None
+        return "; ".join(self._why_full(limited[name], usage[name]) for name in full)
+
+    def _why_full(self, pool: Pool, usage: Usage) -> str:
+        if pool.slots is None or usage.used < pool.slots:
+            return f"pool {pool.name} starts no more than {pool.rate}"
+        holders = ", ".join(attempt.id for attempt in self.store.pools.holders(pool.name))
+        return f"pool {pool.name} is full: {usage.used} of {pool.slots} slots, held by {holders}"
 
     def living_workers(self, run_id: str) -> set[str]:
         """The workers that have claimed something of the run and are not known to be dead."""

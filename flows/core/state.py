@@ -35,15 +35,20 @@ from flows.core.lifecycle import (
     task_after,
 )
 from flows.core.records import (
+    Asset,
     Attempt,
     AttemptStatus,
     ErrorInfo,
     Event,
+    Outcome,
     Run,
     RunStatus,
     TaskRun,
     TaskStatus,
 )
+
+ASSET_UPDATED = "asset.updated"
+"""The event that tells of one asset; what schedules on assets wait for."""
 
 
 @dataclass(kw_only=True)
@@ -80,6 +85,7 @@ class RunState:
         self._seq = run.seq
         self.undecided: deque[str] = deque()  # tasks whose upstream has ended
         self._changes = Changes()
+        self._costs: dict[str, dict[str, Any]] = {}  # of attempts that end with the next event
         self._parsed: dict[str, Any] = {}
         self.recount()
 
@@ -114,8 +120,24 @@ class RunState:
         """Hand over what changed since the last call."""
         changes, self._changes = self._changes, Changes()
         if changes.events:
-            self.run = changes.run = replace(self.run, seq=self._seq)
+            at, pools = self._waiting()
+            self.run = changes.run = replace(
+                self.run, seq=self._seq, claimable_at=at, claimable=pools
+            )
         return changes
+
+    def _waiting(self) -> tuple[datetime | None, str | None]:
+        """When something may first be claimed, and the pools of what waits for that."""
+        if not self.ready or self.run.status.ended or self.run.status is RunStatus.CANCELLING:
+            return None, None
+        if len(self.ready) > len(self.delayed):  # the first of them has waited longest
+            at = next(self.tasks[key].ready_at for key in self.ready if key not in self.delayed)
+        else:
+            at = min(self.delayed.values())
+        pools = self.graph.pools
+        if len(pools) > 1:
+            pools = frozenset(self.graph.node(key).pool for key in self.ready)
+        return at, between_spaces(pools)
 
     def live(self, attempt_id: str) -> Attempt | None:
         """The attempt, if it is this run's and still alive."""
@@ -178,12 +200,16 @@ class RunState:
         event: AttemptEvent,
         now: datetime,
         error: ErrorInfo | None = None,
+        *,
+        outcome: Outcome | None = None,
     ) -> None:
+        """End an attempt; what it cost goes into the event of its task that follows."""
         ended = replace(
             attempt, status=attempt_after(attempt.status, event), ended_at=now, error=error
         )
         self.keep(ended)
         del self.attempts[attempt.key]
+        self._costs[attempt.key] = _cost(ended, now, outcome)
 
     def move_task(
         self,
@@ -204,15 +230,38 @@ class RunState:
             self.delayed.pop(key, None)
         if not changed.status.claimable:
             self.ready.pop(key, None)
-        self._append(event, now, key, changed.attempt or None, data or {})
+        cost = self._costs.pop(key, None)
+        self._append(
+            event, now, key, changed.attempt or None, {**(data or {}), **cost} if cost else data
+        )
 
-    def move_run(self, event: RunEvent, now: datetime, **fields: Any) -> None:
+    def update_assets(self, attempt: Attempt, assets: Iterable[Asset], now: datetime) -> None:
+        """Tell those who wait for what the attempt made."""
+        for asset in assets:
+            data: dict[str, Any] = {"asset": asset.name, "version": asset.version}
+            if asset.at is not None:
+                data["at"] = asset.at.isoformat()
+            data["flow"] = self.run.flow
+            self._append(ASSET_UPDATED, now, attempt.key, attempt.number, data)
+
+    def move_run(
+        self,
+        event: RunEvent,
+        now: datetime,
+        data: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
         self.run = replace(self.run, status=run_after(self.run.status, event), **fields)
         reason = fields.get("reason")
-        self._append(event, now, None, None, {"reason": reason} if reason else {})
+        self._append(event, now, None, None, {"reason": reason} if reason else data)
 
     def _append(
-        self, kind: str, now: datetime, task: str | None, attempt: int | None, data: dict[str, Any]
+        self,
+        kind: str,
+        now: datetime,
+        task: str | None,
+        attempt: int | None,
+        data: dict[str, Any] | None,
     ) -> None:
         self._seq += 1
         self._changes.events.append(
@@ -224,9 +273,28 @@ class RunState:
                 run_id=self.run.id,
                 task=task,
                 attempt=attempt,
-                data=data,
+                data=data or {},
             )
         )
+
+
+def between_spaces(names: Iterable[str]) -> str:
+    """` default gpu `: names in a column, each to be found by its spaces."""
+    return f" {' '.join(sorted(names))} "
+
+
+def _cost(ended: Attempt, now: datetime, outcome: Outcome | None) -> dict[str, Any]:
+    """How an attempt ended and what it used, as far as that is known."""
+    cost: dict[str, Any] = {
+        "ended": ended.status.value,
+        "executor": ended.executor,
+        "seconds": round((now - ended.started_at).total_seconds(), 6),
+    }
+    if outcome is not None and outcome.cpu_seconds is not None:
+        cost["cpu_s"] = round(outcome.cpu_seconds, 6)
+    if outcome is not None and outcome.gpu_seconds is not None:
+        cost["gpu_s"] = round(outcome.gpu_seconds, 6)
+    return cost
 
 
 def _follow(ref: Ref, value: Any) -> Any:

@@ -12,28 +12,19 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from flows.adapters.alerts import Alerts, undelivered
+from flows.adapters.alerts import tell
 from flows.bootstrap import Ratchet
+from flows.core.alert import TOLD_OF
 from flows.core.engine import Engine
 from flows.core.errors import LeaseLost, StoreError
 from flows.core.flow import Flow
-from flows.core.lifecycle import RunEvent
 from flows.core.records import Event, Run
+from flows.core.worker import Identity
 
 IDLE_SECONDS = 300.0
 """How long an engine without a run is kept warm."""
 STORE_PATIENCE = 30
 """How often, a second apart, a store that cannot be written is tried again."""
-
-_ENDINGS = frozenset(
-    {
-        RunEvent.SUCCEEDED,
-        RunEvent.HALTED,
-        RunEvent.FAILED,
-        RunEvent.CANCELLED,
-        RunEvent.SKIPPED,
-    }
-)
 
 
 class Driver:
@@ -51,8 +42,10 @@ class Driver:
         self._asked: set[str] = set()  # to be driven, from the thread's next look on
         self._open: set[str] = set()  # being driven
         self._errors: dict[str, BaseException] = {}  # of runs that are not driven any more: why
+        self._telling: list[threading.Thread] = []  # of alerts; the driving thread's own
         self._again = threading.Event()  # the set of runs has changed, or the end has come
         self._engine: Engine | None = None
+        self._identity = Identity.mine()  # of the engine that is open, or that comes next
         self._thread: threading.Thread | None = None
         self._closing = False
 
@@ -64,7 +57,9 @@ class Driver:
         """Record a run of `flow` and drive it. Raises ConfigError, Refused, StoreError."""
         with self._guard:
             self.ratchet.flows.add(flow)
-            run = self.ratchet.start(flow, overrides, trigger=trigger, key=key)
+            run = self.ratchet.start(
+                flow, overrides, trigger=trigger, key=key, held_by=str(self._identity)
+            )
             self.drive(run.id)
         return run
 
@@ -78,7 +73,7 @@ class Driver:
         """Make a run go on from where it was. Raises Refused."""
         with self._guard:
             self.ratchet.flows.add(flow)
-            self.ratchet.service.retry(run_id)
+            self.ratchet.service.retry(run_id, held_by=str(self._identity))
             self.drive(run_id)
 
     def drive(self, run_id: str) -> None:
@@ -124,6 +119,8 @@ class Driver:
         try:
             while True:
                 self._with_an_engine()
+                while self._telling:  # they use the store
+                    self._telling.pop().join()
                 with self._guard:
                     if self._closing or not (self._asked or self._open):
                         self.ratchet.close()
@@ -140,7 +137,9 @@ class Driver:
     def _with_an_engine(self) -> None:
         """One engine's life: until there is nothing left to do, or its lease is lost."""
         try:
-            with self.ratchet.engine(executor=self.executor, on_event=self._on_event) as engine:
+            with self.ratchet.engine(
+                executor=self.executor, on_event=self._on_event, identity=self._identity
+            ) as engine:
                 with self._guard:
                     self._engine = engine
                 self._drive_all(engine)
@@ -149,6 +148,7 @@ class Driver:
         finally:
             with self._guard:
                 self._engine = None
+                self._identity = Identity.mine()
 
     def _drive_all(self, engine: Engine) -> None:
         failures = 0
@@ -176,15 +176,19 @@ class Driver:
             self._notify()
 
     def _on_event(self, event: Event) -> None:
-        if event.kind in _ENDINGS and event.run_id:
+        if event.kind in TOLD_OF and event.run_id:
             # Not daemonic, and beside the engine: a slow mail server holds up no run, and a
             # script that is done waits for it.
-            threading.Thread(target=self._alert, args=(event.run_id,), name="ratchet-alert").start()
+            telling = threading.Thread(
+                target=self._alert, args=(event.run_id,), name="ratchet-alert"
+            )
+            self._telling.append(telling)
+            telling.start()
         self._notify()
 
     def _alert(self, run_id: str) -> None:
-        alerts = Alerts(self.ratchet.settings.alerts, self.ratchet.home)
-        if warning := undelivered(alerts.notify(self.ratchet.service.find(run_id))):
+        ratchet = self.ratchet
+        if warning := tell(ratchet.courier(), run_id, ratchet.clock.now()):
             sys.stderr.write(f"warning: {warning}\n")
 
     def _notify(self) -> None:

@@ -36,8 +36,9 @@ def test_importing_a_package_imports_nothing_heavy(package):
 
 def test_the_public_names_of_flows_are_these():
     assert sorted(flows.__all__) == [
-        "Backoff", "Flow", "GiveUp", "Halt", "RatchetError", "Retry", "RetryRule", "RunIf", "Skip",
-        "Task", "TaskContext", "current", "flow", "task", "when",
+        "Backoff", "Cron", "Deadline", "Flow", "GiveUp", "Halt", "Interval", "Late", "Missed",
+        "NewData", "OnAsset", "OnRequest", "Overlap", "RatchetError", "Retry", "RetryRule", "RunIf",
+        "Schedule", "Skip", "Task", "TaskContext", "current", "flow", "produced", "task", "when",
     ]  # fmt: skip
     assert all(hasattr(flows, name) for name in flows.__all__)
 

@@ -19,6 +19,7 @@ class InlineExecutor:
     queues = False
     kills = False
     survives = False
+    capacity = None  # slots are all that limits it
 
     def __init__(self) -> None:
         self.slots = 1
@@ -49,6 +50,10 @@ class InlineExecutor:
             )
             raise
         self._deliver(outcome)
+
+    def began(self, attempt_id: str) -> bool:
+        """Yes: `start` ran it."""
+        return True
 
     def stop(self, attempt_id: str, grace: float) -> None:
         """Do nothing: whoever could call this is not running while the work is."""

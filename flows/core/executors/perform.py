@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import resource
 import time
 import traceback
 from collections.abc import Callable
@@ -24,29 +25,49 @@ LONGEST_MESSAGE, LONGEST_TRACE = 10_000, 50_000
 """Characters kept of an exception; the whole of it is in the attempt's log."""
 
 
-def perform(work: Work) -> Outcome:
-    """Run `work` here and say how it ended; raises nothing but what ends the process."""
-    cpu = time.thread_time()
+def perform(work: Work, cpu: Callable[[], float] = time.thread_time) -> Outcome:
+    """Run `work` here and say how it ended; raises nothing but what ends the process.
+
+    `cpu` reads the processor time, in seconds, that is counted as the attempt's.
+    """
+    begun = cpu()
+    with entered(_context(work)) as account:
+        outcome = _ended(work)
+    kept = outcome.kind is not OutcomeKind.FAILED
+    return replace(
+        outcome,
+        cpu_seconds=cpu() - begun + account.cpu_seconds,
+        gpu_seconds=account.gpu_seconds or None,
+        assets=tuple(account.assets.values()) if kept else (),
+    )
+
+
+def process_time() -> float:
+    """Processor seconds of this process, all its threads, and its children that have ended."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _ended(work: Work) -> Outcome:
     try:
         function = work.call or resolve(work.function)
-        arguments = _arguments(function, work.arguments)
-        with entered(_context(work)):
-            value = values.dumps(function(**arguments))
-        outcome = Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.SUCCEEDED, value=value)
+        value = values.dumps(function(**_arguments(function, work.arguments)))
+        return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.SUCCEEDED, value=value)
     except Halt as halt:
-        outcome = _signalled(work, OutcomeKind.HALTED, halt.reason)
+        return _signalled(work, OutcomeKind.HALTED, halt.reason)
     except Skip as skip:
-        outcome = _signalled(work, OutcomeKind.SKIPPED, skip.reason)
+        return _signalled(work, OutcomeKind.SKIPPED, skip.reason)
     except (Exception, SystemExit) as error:  # sys.exit() in a task fails the task alone
-        outcome = Outcome(
-            attempt_id=work.attempt_id, kind=OutcomeKind.FAILED, error=describe(error)
-        )
-    return replace(outcome, cpu_seconds=time.thread_time() - cpu)
+        return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.FAILED, error=describe(error))
 
 
 def perform_text(payload: str) -> str:
-    """`perform` for executors that carry text: a Work as JSON in, an Outcome as JSON out."""
-    return outcome_to_text(perform(work_from_text(payload)))
+    """`perform` for executors that carry text: a Work as JSON in, an Outcome as JSON out.
+
+    Such an executor measures the processor time itself: the outcome holds only what was `spent`.
+    """
+    return outcome_to_text(perform(work_from_text(payload), cpu=lambda: 0.0))
 
 
 def work_to_text(work: Work) -> str:

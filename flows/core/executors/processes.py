@@ -36,6 +36,7 @@ class ProcessExecutor:
     queues = True
     kills = True
     survives = False
+    capacity = None  # slots are all that limits it
 
     def __init__(self, slots: int = 2, *, closing_grace: float = 5.0) -> None:
         self.slots = slots
@@ -54,6 +55,10 @@ class ProcessExecutor:
         if self._pool is None:
             raise ExecutorError("the processes executor is not open")
         self._pool.start(work)
+
+    def began(self, attempt_id: str) -> bool:
+        """Yes, or within moments: work with a timeout is never started ahead."""
+        return True
 
     def stop(self, attempt_id: str, grace: float) -> None:
         """Take `attempt_id` back, or end it: SIGTERM, and SIGKILL after `grace` seconds."""

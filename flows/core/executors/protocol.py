@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from flows.core.records import Outcome as Outcome
 from flows.core.records import OutcomeKind as OutcomeKind
+from flows.core.resources import Capacity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Work:
     config: str = "{}"  # the run's resolved config, JSON
     config_yaml: str = ""  # the same, as it is shown and compared
     config_digest: str = ""  # sha256 of what of it the result depends on
+    resources: str | None = None  # the argument that says what it needs of a cluster
     log: str | None = None  # file that takes what the task prints and logs; appended to
     # The function itself, for executors in this process (notebooks define tasks in __main__).
     call: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
@@ -44,6 +46,8 @@ class Executor(Protocol):
       by itself first, its own outcome is delivered.
     - Executors that cannot end work (`kills` is False) ignore `stop` for what is running.
     - `survives`: work goes on when this process dies, and can be adopted by its id.
+    - Work that the executor queues has not begun: its timeout counts from `began` on.
+    - `capacity` costs nothing to ask for: it is read inside of a transaction.
     - `close` ends everything that was started here, and returns when it is gone.
     """
 
@@ -67,6 +71,10 @@ class Executor(Protocol):
     def survives(self) -> bool:
         """Whether work goes on when this process dies."""
 
+    @property
+    def capacity(self) -> Capacity | None:
+        """What its cluster has free for more work; None: its slots are all that limits it."""
+
     def open(self, deliver: Deliver) -> None:
         """Take the function that receives outcomes; called once, before anything else."""
 
@@ -75,6 +83,9 @@ class Executor(Protocol):
 
     def start(self, work: Work) -> None:
         """Run `work`, or adopt it if it is already running."""
+
+    def began(self, attempt_id: str) -> bool:
+        """Whether a started attempt has left the executor's queue and really runs."""
 
     def stop(self, attempt_id: str, grace: float) -> None:
         """Ask for the end of an attempt; after `grace` seconds it is ended by force."""

@@ -22,6 +22,7 @@ class ThreadExecutor:
     queues = True
     kills = False
     survives = False
+    capacity = None  # slots are all that limits it
 
     def __init__(self, slots: int = 8) -> None:
         self.slots = slots
@@ -51,6 +52,10 @@ class ThreadExecutor:
             if len(self._threads) < self.slots:
                 self._add_thread(self._deliver)
         self._queue.put(work.attempt_id)
+
+    def began(self, attempt_id: str) -> bool:
+        """Yes, or within moments: no more than `slots` are started."""
+        return True
 
     def stop(self, attempt_id: str, grace: float) -> None:
         """Take `attempt_id` back if it has not begun; `grace` is of no use to a thread."""

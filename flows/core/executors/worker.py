@@ -26,7 +26,13 @@ from typing import NoReturn, TextIO
 
 from flows.core import values
 from flows.core.executors.output import LOG_FORMAT
-from flows.core.executors.perform import describe, outcome_to_text, perform, work_from_text
+from flows.core.executors.perform import (
+    describe,
+    outcome_to_text,
+    perform,
+    process_time,
+    work_from_text,
+)
 from flows.core.executors.protocol import Outcome, OutcomeKind
 
 _LENGTH = struct.Struct(">I")
@@ -139,7 +145,7 @@ def _answer(text: str, output: _Output) -> str:
     signal.signal(signal.SIGTERM, _raise_terminated)  # a task before may have set its own
     try:
         output.into(work.log)
-        outcome = perform(work)
+        outcome = perform(work, process_time)
         output.flush()
     except (OSError, ValueError) as error:  # of the log or of a closed stream; not of the task
         outcome = Outcome(

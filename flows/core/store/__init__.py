@@ -2,7 +2,8 @@
 
 from flows.core.store.claim import Claim
 from flows.core.store.reads import RunDetail
-from flows.core.store.runs import NewRun, Step
+from flows.core.store.runs import NewRun
+from flows.core.store.step import Step
 from flows.core.store.store import Store
 
 __all__ = ["Claim", "NewRun", "RunDetail", "Step", "Store"]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
 
 from flows.core import values
+from flows.core.admission import Admission
 from flows.core.errors import NotStorable
 from flows.core.graph import Node, node_key
 from flows.core.progress import Progress
 from flows.core.records import Attempt, ErrorInfo
+from flows.core.store import writes
+from flows.core.store.room import Room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +31,96 @@ class Claim:
     config: str  # JSON
     config_yaml: str
     config_digest: str
+
+
+class Claiming:
+    """Claims what may start, within one transaction, until there is no more room."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        worker: str,
+        room: Room,
+        admission: Admission,
+        serves: frozenset[str] | None,
+        default_executor: str,
+        now: datetime,
+    ) -> None:
+        self.claims: list[Claim] = []
+        self.room = room
+        self._connection = connection
+        self._worker = worker
+        self._admission = admission
+        self._serves = serves
+        self._default_executor = default_executor
+        self._now = now
+
+    def claim(self, progress: Progress, most: int | None = None) -> int:
+        """Claim tasks of a run, at most so many; returns how many."""
+        before, again = len(self.claims), True
+        while again:
+            again = False
+            for key in progress.claimable(self._now):
+                again |= self._settled(progress, key)
+                got = len(self.claims) - before
+                if not self.room.anywhere or got == most:
+                    return got
+        return len(self.claims) - before
+
+    def _settled(self, progress: Progress, key: str) -> bool:
+        """Claim one task if it may start. True when it came to its end: others may follow it."""
+        node = progress.graph.node(key)
+        if self._serves is not None and node.pool not in self._serves:
+            return False
+        executor = node.executor or self._default_executor
+        if executor not in self.room.slots:
+            progress.refuse(key, no_executor(executor, self.room.slots), self._now)
+            return True
+        if (why := self._admission.impossible(node.pool, node.weight)) is not None:
+            progress.refuse(key, _too_heavy(key, why), self._now)
+            return True
+        if not self._may_start(progress, node, executor):
+            return False
+        try:
+            arguments = arguments_of(progress, key)
+        except NotStorable as error:
+            progress.refuse(key, unreadable(error), self._now)
+            return True
+        if self._reused(progress, node, key, arguments):
+            return True
+        if self.room.fits(executor, node, arguments):
+            self._start(progress, node, key, executor, arguments)
+        return False
+
+    def _may_start(self, progress: Progress, node: Node, executor: str) -> bool:
+        run = progress.run
+        return self.room.has(executor, waits=node.timeout is None) and self._admission.admits(
+            node.pool, node.weight, run_id=run.id, priority=run.priority
+        )
+
+    def _start(
+        self, progress: Progress, node: Node, key: str, executor: str, arguments: str
+    ) -> None:
+        pool = node.pool if self._admission.limits(node.pool) else None
+        attempt = progress.start(
+            key, worker=self._worker, executor=executor, now=self._now, pool=pool
+        )
+        self.claims.append(claim_of(progress, attempt, arguments))
+        self.room.take(executor, node, arguments)
+        self._admission.take(node.pool, node.weight)
+
+    def _reused(self, progress: Progress, node: Node, key: str, arguments: str) -> bool:
+        """Take over the value of an equal, earlier task, where the task asks for that."""
+        if node.cache is None:
+            return False
+        identity = "\n".join((node.function, node.cache, arguments))
+        digest = hashlib.sha256(identity.encode()).hexdigest()
+        progress.tasks[key] = replace(progress.tasks[key], cache_key=digest)
+        found = writes.reusable(self._connection, digest)
+        if found is not None:
+            progress.reuse(key, *found, self._now)
+        return found is not None
 
 
 def arguments_of(progress: Progress, key: str) -> str:
@@ -59,5 +156,14 @@ def no_executor(name: str, known: Iterable[str]) -> ErrorInfo:
         type="NoExecutor",
         message=f"there is no executor {name!r}",
         hint=f"choose one of {', '.join(known)}",
+        permanent=True,
+    )
+
+
+def _too_heavy(key: str, why: str) -> ErrorInfo:
+    return ErrorInfo(
+        type="TooHeavy",
+        message=f"{key} can never start: {why}",
+        hint="give it less weight, or the pool more slots",
         permanent=True,
     )

@@ -120,9 +120,19 @@ class Database:
             connection.close()
 
 
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""What PostgreSQL's driver is told, so that a server that is gone is noticed within seconds."""
+
+
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, connect_args=_PATIENCE)
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +188,9 @@ def _explained(error: Exception, url: URL) -> StoreError:
     """The database's complaint as one sentence with the next step; never with its password."""
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
     text = text.strip().partition("\n")[0]
-    where = url.render_as_string(hide_password=True)
+    where = url.difference_update_query(("password",)).render_as_string(hide_password=True)
+    if url.get_backend_name() != "sqlite" and (found := _of_server(text, where)):
+        return found
     if "full" in text or "disk I/O" in text:
         return StoreError(
             f"the disk of the state store is full ({where}); what was recorded is safe",
@@ -197,3 +209,30 @@ def _explained(error: Exception, url: URL) -> StoreError:
             hint="see who: ratchet doctor",
         )
     return StoreError(f"the state store {where} answers: {text}", hint="check: ratchet doctor")
+
+
+def _of_server(text: str, where: str) -> StoreError | None:
+    """What a database server says about who may come in, or that it no longer says anything."""
+    cause = text.rpartition("FATAL:")[2].rpartition(" failed: ")[2].strip()
+    if any(word in text for word in ("authentication failed", "no password", "expired")):
+        return StoreError(
+            f"{where} does not let us in: {cause}",
+            hint="give the new password: set store.url, or the secret that it names",
+        )
+    if any(word in text for word in _GONE):
+        return StoreError(
+            f"{where} cannot be reached: {cause}", hint="is the server up? ratchet doctor"
+        )
+    return None
+
+
+_GONE = (
+    "connection failed",
+    "connection is bad",
+    "server closed the connection",
+    "terminating connection",
+    "the connection is closed",
+    "connection timeout",
+    "starting up",
+    "shutting down",
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
@@ -20,12 +22,16 @@ class LeaseStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def acquire(self, name: str, holder: str, ttl: timedelta, now: datetime) -> Lease:
+    def acquire(
+        self, name: str, holder: str, ttl: timedelta, now: datetime, *, serves: str | None = None
+    ) -> Lease:
         """Take a lease that nobody holds, or whose holder let it expire. Raises LeaseLost."""
         with self._database.write() as connection:
             row = connection.execute(select(_lease).where(_lease.c.name == name)).mappings().first()
             if row is None:
-                lease = Lease(name=name, holder=holder, token=1, expires_at=now + ttl)
+                lease = Lease(
+                    name=name, holder=holder, token=1, expires_at=now + ttl, serves=serves
+                )
                 connection.execute(insert(_lease), vars(lease))
                 return lease
             if row["expires_at"] > now and row["holder"] != holder:
@@ -36,9 +42,7 @@ class LeaseStore:
 
     def renew(self, lease: Lease, ttl: timedelta, now: datetime) -> Lease:
         """Say that the holder is alive. Raises LeaseLost when the lease is not its any more."""
-        renewed = Lease(
-            name=lease.name, holder=lease.holder, token=lease.token, expires_at=now + ttl
-        )
+        renewed = replace(lease, expires_at=now + ttl)
         with self._database.write() as connection:
             done = connection.execute(
                 _TAKE, {"of": lease.name, "before": lease.token, **_new(renewed)}
@@ -51,6 +55,27 @@ class LeaseStore:
         """Give the lease back; without effect when it is not held any more."""
         with self._database.write() as connection:
             connection.execute(_DROP, {"of": lease.name, "before": lease.token})
+
+    def fence(
+        self, workers: Iterable[str], now: datetime, *, proven: Collection[str], expired: bool
+    ) -> set[str]:
+        """Take the leases of workers that are dead; those of `workers` that hold none any more.
+
+        Dead are those in `proven`, and with `expired` those whose lease has run out. From now
+        on they cannot renew it: a worker that only slept finds out before it claims again.
+        """
+        names = {f"worker:{worker}": worker for worker in workers}
+        with self._database.write() as connection:
+            found = connection.execute(_EXPIRIES, {"names": list(names)}).all()
+            dead = [
+                row.name
+                for row in found
+                if names[row.name] in proven or (expired and row.expires_at <= now)
+            ]
+            if dead:
+                connection.execute(delete(_lease).where(_lease.c.name.in_(dead)))
+        alive = {row.name for row in found} - set(dead)
+        return {worker for name, worker in names.items() if name not in alive}
 
     def holders(self, now: datetime) -> tuple[Lease, ...]:
         """The leases that have not expired."""
@@ -75,6 +100,12 @@ _TAKE = (
         token=bindparam("new_token"),
         expires_at=bindparam("new_expires_at", type_=_lease.c.expires_at.type),
     )
+)
+_EXPIRIES = (
+    select(_lease.c.name, _lease.c.expires_at)
+    .where(_lease.c.name.in_(bindparam("names", expanding=True)))
+    .order_by(_lease.c.name)
+    .with_for_update()
 )
 _DROP = delete(_lease).where(
     and_(_lease.c.name == bindparam("of"), _lease.c.token == bindparam("before"))

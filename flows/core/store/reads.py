@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, text
 from sqlalchemy.sql import Select
 
 from flows.core import values
-from flows.core.errors import NotFound, Refused
+from flows.core.errors import NotFound, Pruned, Refused
 from flows.core.graph import Graph
-from flows.core.records import Attempt, Event, Run, TaskRun
+from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, TaskRun
+from flows.core.state import ASSET_UPDATED
 from flows.core.store import rows, schema
 from flows.core.store.database import Database
 
+STREAMED = 5000
+"""Rows fetched at once of what is read as it comes."""
+
 _run, _task, _attempt, _event = schema.run, schema.task_run, schema.attempt, schema.event
+_fire = schema.fire
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +97,14 @@ class ReadStore:
             return None if row is None else rows.run_from(row)
 
     def detail(self, run_id: str) -> RunDetail:
-        """One run with its graph, config, tasks and attempts. Raises NotFound."""
+        """One run with its graph, config, tasks and attempts. Raises NotFound, Pruned."""
         with self._database.read() as connection:
             run = connection.execute(_RUN, {"run": run_id}).mappings().first()
             if run is None:
                 raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
-            definition = connection.execute(_DEFINITION, {"run": run_id}).one()
+            definition = connection.execute(_DEFINITION, {"run": run_id}).first()
+            if definition is None:
+                raise Pruned(run_id)
             tasks = [
                 rows.task_from(row)
                 for row in connection.execute(_TASKS, {"run": run_id}).mappings()
@@ -110,11 +120,12 @@ class ReadStore:
             )
 
     def config(self, run_id: str) -> str:
-        """The run's resolved config as JSON text. Raises NotFound."""
+        """The run's resolved config as JSON text. Raises NotFound, Pruned."""
         with self._database.read() as connection:
             found = connection.execute(_DEFINITION, {"run": run_id}).first()
         if found is None:
-            raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
+            self.find(run_id)
+            raise Pruned(run_id)
         return str(found.config)
 
     def durability(self) -> str:
@@ -136,6 +147,74 @@ class ReadStore:
             found = connection.execute(query.order_by(_event.c.id).limit(limit)).mappings()
             return tuple(rows.event_from(row) for row in found)
 
+    def events_by_run(self, kinds: Iterable[str], since: datetime | None) -> Iterator[Event]:
+        """Events of some kinds, one run after the other, each in its order; read as they come.
+
+        All events of each run to which something happened since then, the events of no run from
+        then on, and every `asset.updated`.
+        """
+        wanted: ColumnElement[bool] = _event.c.kind.in_(tuple(kinds))
+        if since is not None:
+            moved = select(_event.c.run_id).where(
+                _event.c.at >= since, _event.c.run_id.is_not(None)
+            )
+            wanted = and_(
+                wanted,
+                or_(
+                    _event.c.run_id.in_(moved),
+                    _event.c.kind == ASSET_UPDATED,
+                    and_(_event.c.run_id.is_(None), _event.c.at >= since),
+                ),
+            )
+        query = select(_event).where(wanted).order_by(_event.c.run_id, _event.c.seq)
+        with self._database.read() as connection:
+            streamed = connection.execution_options(yield_per=STREAMED)
+            for row in streamed.execute(query):
+                yield Event(**{**row._mapping, "data": json.loads(row.data)})
+
+    def open_runs(self) -> tuple[Run, ...]:
+        """All runs that have not ended, the oldest first."""
+        query = select(_run).where(_run.c.status.in_(_OPEN)).order_by(_run.c.created_at)
+        with self._database.read() as connection:
+            return rows.runs_from(connection.execute(query))
+
+    def workers_by_run(self) -> dict[str, set[str]]:
+        """The workers of the attempts that nobody has seen end, by run."""
+        found: dict[str, set[str]] = {}
+        with self._database.read() as connection:
+            for run_id, worker in connection.execute(_AT_WORK):
+                found.setdefault(run_id, set()).add(worker)
+        return found
+
+    def newest_by_flow(self) -> dict[str, datetime]:
+        """When each flow last had a run."""
+        query = select(_run.c.flow, func.max(_run.c.created_at).label("newest")).group_by(
+            _run.c.flow
+        )
+        with self._database.read() as connection:
+            return {row.flow: row.newest for row in connection.execute(query)}
+
+    def results(self, each: int) -> dict[str, tuple[Run, ...]]:
+        """The newest runs of each schedule that have ended, at most `each`, the newest first."""
+        order = func.row_number().over(
+            partition_by=_fire.c.schedule, order_by=_fire.c.decided_at.desc()
+        )
+        ranked = (
+            select(_run, _fire.c.schedule, order.label("place"))
+            .join(_fire, _fire.c.run_id == _run.c.id)
+            .where(_run.c.ended_at.is_not(None))
+            .subquery()
+        )
+        query = (
+            select(ranked).where(ranked.c.place <= each).order_by(ranked.c.schedule, ranked.c.place)
+        )
+        found: dict[str, tuple[Run, ...]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query).mappings():
+                run = rows.run_from({column.name: row[column.name] for column in _run.columns})
+                found[row["schedule"]] = (*found.get(row["schedule"], ()), run)
+        return found
+
 
 def _in_order(graph: Graph, tasks: list[TaskRun]) -> tuple[TaskRun, ...]:
     place = {node.key: index for index, node in enumerate(graph.nodes)}
@@ -147,6 +226,12 @@ def _in_order(graph: Graph, tasks: list[TaskRun]) -> tuple[TaskRun, ...]:
     return tuple(sorted(tasks, key=position))
 
 
+_OPEN = tuple(status.value for status in RunStatus if not status.ended)
+_AT_WORK = (
+    select(_attempt.c.run_id, _attempt.c.worker)
+    .where(text(f"status = '{AttemptStatus.RUNNING.value}'"))  # literally, for the partial index
+    .distinct()
+)
 _RUN = select(_run).where(_run.c.id == bindparam("run"))
 _DEFINITION = select(schema.definition).where(schema.definition.c.run_id == bindparam("run"))
 _TASKS = select(_task).where(_task.c.run_id == bindparam("run"))

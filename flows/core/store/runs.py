@@ -7,19 +7,18 @@ and the decision is taken anew. So any number of processes may drive the same ru
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from flows.core.errors import NotStorable, StoreError
-from flows.core.graph import Graph, Node
+from flows.core.admission import Pool, Waiting
+from flows.core.errors import StoreError
+from flows.core.graph import Graph
 from flows.core.progress import Progress
 from flows.core.records import (
     Attempt,
@@ -30,13 +29,12 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
-from flows.core.store import writes
-from flows.core.store.claim import Claim, arguments_of, claim_of, no_executor, unreadable
+from flows.core.resources import Capacity
+from flows.core.store import owners, writes
+from flows.core.store.cache import RunCache
+from flows.core.store.claim import Claim, arguments_of, claim_of
 from flows.core.store.database import Database
-from flows.core.store.room import Room
-
-CACHED_RUNS = 256
-"""Runs kept in memory; the rest are read again when they move."""
+from flows.core.store.step import Offer, Step, Stepping, look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +50,10 @@ class NewRun:
     config_yaml: str
     config_digest: str
     trigger: dict[str, Any]
-
-
-@dataclass(kw_only=True)
-class Step:
-    """What one transaction did."""
-
-    claims: list[Claim] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    ended: list[Run] = field(default_factory=list)
-    late: list[Outcome] = field(default_factory=list)  # of attempts that were not alive here
-    to_stop: list[Attempt] = field(default_factory=list)  # ours, of runs that are cancelled
+    priority: int = 0  # of several that wait, the highest goes first
+    lane: str | None = None  # of the runs in one lane, one runs at a time
+    max_runs: int | None = None  # as many runs of the flow may run at once
+    held_by: str | None = None  # the worker that has it to itself
 
 
 T = TypeVar("T")
@@ -73,7 +64,7 @@ class RunStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cache: OrderedDict[str, Progress] = OrderedDict()
+        self._cache = RunCache()
         self._lock = threading.RLock()  # the engine and the service may share this store
 
     def create(self, new: NewRun, now: datetime) -> Run:
@@ -81,53 +72,18 @@ class RunStore:
 
         Idempotent by (flow, key): a second call returns the run that the first one made.
         """
-        run = Run(
-            id=new.id,
-            flow=new.flow,
-            key=new.key,
-            status=RunStatus.QUEUED,
-            reason=None,
-            source=new.source,
-            config_digest=new.config_digest,
-            trigger=new.trigger,
-            created_at=now,
-            started_at=None,
-            ended_at=None,
-            seq=1,
-        )
-        created = Event(
-            id=0,
-            seq=1,
-            at=now,
-            kind="run.created",
-            run_id=new.id,
-            task=None,
-            attempt=None,
-            data=new.trigger,
-        )
         try:
-            progress = self._insert(new, run, created)
+            with self._database.write() as connection:
+                progress = insert_new(connection, new, now)
         except StoreError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
             progress = None  # another process was faster with the same key
         if progress is None:
             return self._by_key(new.flow, new.key)
-        self._remember(progress)
+        with self._lock:
+            self._cache.remember(progress)
         return progress.run
-
-    def _insert(self, new: NewRun, run: Run, created: Event) -> Progress | None:
-        tasks = [
-            TaskRun(run_id=new.id, key=n.key, status=TaskStatus.PENDING) for n in new.graph.nodes
-        ]
-        with self._database.write() as connection:
-            if writes.by_key(connection, new.flow, new.key) is not None:
-                return None
-            progress = Progress(run, new.graph, new.config, tasks, config_yaml=new.config_yaml)
-            writes.insert_run(connection, progress, created)
-            progress.begin(created.at)
-            writes.write(connection, progress)
-            return progress
 
     def _by_key(self, flow: str, key: str) -> Run:
         with self._database.read() as connection:
@@ -145,14 +101,23 @@ class RunStore:
         runs: Iterable[str],
         now: datetime,
         ahead: Mapping[str, int] | None = None,
+        capacity: Mapping[str, Capacity] | None = None,
+        pools: Mapping[str, Pool] | None = None,
+        serves: frozenset[str] | None = None,
+        discover: bool = False,
     ) -> Step:
         """Record how attempts ended and claim what can start now, in one commit.
 
         What may be claimed:
-        - a task of one of `runs` that is ready, or retrying and due;
+        - a task of one of `runs`, or with `discover` of any run that nobody has to itself, that
+          is ready, or retrying and due;
+        - in a pool of `serves` (None: any) whose limits, if it is among `pools`, admit it;
         - whose executor (its own, or `default_executor`) has a free slot in `slots`, or, for a
-          task without a timeout, has room for one of `ahead` more in its queue;
-        - of a run that is not being cancelled.
+          task without a timeout, has room for one of `ahead` more in its queue; and has free, by
+          `capacity`, what the task needs of its cluster;
+        - of a run that is not being cancelled, and that, if it has not started, finds its lane
+          free and its flow running less often than it may.
+        Urgent runs come first, flows of equal priority take turns (`flows.core.admission`).
         A claim is durable before this returns; only then may the work start.
         """
         by_run: dict[str, list[Outcome]] = {
@@ -160,36 +125,43 @@ class RunStore:
         }
         for outcome in outcomes:
             by_run.setdefault(run_of(outcome.attempt_id), []).append(outcome)
-        if not by_run:
-            return Step()
+        offer = Offer(
+            worker=worker,
+            slots=slots,
+            ahead=ahead or {},
+            capacity=capacity or {},
+            default_executor=default_executor,
+            pools=pools or {},
+            serves=serves,
+            now=now,
+        )
+        waiting, next_at = self._look(offer, outcomes) if discover else ([], None)
+        if not by_run and not waiting:
+            return Step(next_at=next_at)
+        return self._transact(
+            lambda connection: Stepping(connection, self._cache, offer).take(by_run, waiting)
+        )
 
-        def decide(connection: Connection) -> Step:
-            step, moved = Step(), []
-            room = Room(slots, ahead or {})
-            for run_id, ended in by_run.items():
-                progress = self._load(connection, run_id)
-                step.late += [outcome for outcome in ended if not progress.finish(outcome, now)]
-                if room.anywhere:
-                    self._claim(connection, progress, step, room, worker, default_executor, now)
-                moved.append(progress)
-            for progress in moved:
-                step.events += writes.write(connection, progress)
-                if progress.run.status.ended:
-                    step.ended.append(progress.run)
-                elif progress.run.status is RunStatus.CANCELLING:
-                    live = progress.attempts.values()
-                    step.to_stop += [a for a in live if a.worker == worker]
-            return step
-
-        return self._transact(by_run, decide)
+    def _look(
+        self, offer: Offer, outcomes: Iterable[Outcome]
+    ) -> tuple[list[Waiting], datetime | None]:
+        if not offer.room().anywhere:
+            return [], None
+        known = [(self._cache.get(run_of(o.attempt_id)), o) for o in outcomes]
+        ended = [a for progress, o in known if progress and (a := progress.live(o.attempt_id))]
+        with self._database.read() as connection:
+            return look(connection, offer, ended)
 
     def cancel(self, run_id: str, reason: str, now: datetime) -> Run:
         """Ask for a run's end; the tasks that have not started never will. Raises Refused."""
         return self._move(run_id, lambda progress: progress.cancel(reason, now))
 
-    def retry(self, run_id: str, now: datetime) -> Run:
-        """Open an ended run again for everything that had not succeeded. Raises Refused."""
-        return self._move(run_id, lambda progress: progress.reopen(now))
+    def retry(self, run_id: str, now: datetime, *, holder: str | None = None) -> Run:
+        """Open an ended run again for everything that had not succeeded. Raises Refused.
+
+        Its lane and its flow's limit hold it up no more: somebody has asked for just this run.
+        """
+        return self._move(run_id, lambda progress: progress.reopen(now, holder))
 
     def note_stopping(self, attempt_id: str, why: str) -> None:
         """Record that an attempt is about to be told to end, and why."""
@@ -202,12 +174,21 @@ class RunStore:
         self._move(run_of(attempt_id), note)
 
     def recover(
-        self, run_id: str, dead: Iterable[str], *, worker: str, survivors: set[str], now: datetime
+        self,
+        run_id: str,
+        dead: Iterable[str],
+        *,
+        worker: str,
+        survivors: set[str],
+        now: datetime,
+        hold: bool = False,
     ) -> list[Claim]:
-        """Take over what dead workers had claimed in a run; it runs nothing itself.
+        """Take over what dead workers had of a run; it runs nothing itself.
 
         Attempts on an executor that outlives its process are handed to `worker` (and returned,
-        to be adopted by their id); the others are lost, and claimable again.
+        to be adopted by their id); the others are lost, and claimable again. A run that a dead
+        worker had to itself is `worker`'s with `hold`, and else anybody's, unless only the
+        session in which it was written can run it.
         """
         gone = set(dead)
         adopted: list[Claim] = []
@@ -222,9 +203,51 @@ class RunStore:
                     adopted.append(claim_of(progress, taken, arguments_of(progress, taken.key)))
                 else:
                     progress.lose(attempt, f"its worker {attempt.worker} died", now)
+            run = progress.run
+            if run.held_by in gone and not run.status.ended:
+                if hold:
+                    progress.hand_over(worker, now)
+                elif not run.source.startswith(owners.IN_A_SESSION):
+                    progress.hand_over(None, now)
 
+        self.forget((run_id,))
         self._move(run_id, take_over)
         return adopted
+
+    def resume(self, attempt_id: str, worker: str) -> Claim | None:
+        """A live attempt of `worker` as a claim; None when it is not.
+
+        For a worker that did not hear whether its claim was committed, as the connection broke.
+        """
+        with self._lock, self._database.read() as connection:
+            progress = writes.read(connection, run_of(attempt_id))
+        attempt = progress.live(attempt_id)
+        if attempt is None or attempt.worker != worker:
+            return None
+        return claim_of(progress, attempt, arguments_of(progress, attempt.key))
+
+    def attempts_of(self, worker: str) -> dict[str, str | None]:
+        """The live attempts of a worker by their id, and why each was told to end, if it was."""
+        with self._database.read() as connection:
+            return owners.attempts_of(connection, worker)
+
+    def workers(self, *, held_before: datetime) -> set[str]:
+        """The workers that have a live attempt, or a run to themselves that others could drive.
+
+        Runs made after `held_before` do not count: their worker may be about to take its lease.
+        """
+        with self._database.read() as connection:
+            return owners.workers(connection, held_before)
+
+    def workers_of(self, run_id: str) -> set[str]:
+        """The workers that have a live attempt of a run, or the run to themselves."""
+        with self._database.read() as connection:
+            return owners.workers_of(connection, run_id)
+
+    def runs_of(self, workers: Iterable[str]) -> list[str]:
+        """The runs of which these workers have something, the oldest first."""
+        with self._database.read() as connection:
+            return owners.runs_of(connection, list(workers))
 
     def live_attempts(self, run_id: str) -> tuple[Attempt, ...]:
         """The attempts of a run that nobody has seen end."""
@@ -233,12 +256,17 @@ class RunStore:
 
     def refresh(self, run_ids: Iterable[str]) -> None:
         """Notice what other processes did: forget the runs that have moved since they were read."""
-        cached = {run_id: self._cache[run_id] for run_id in run_ids if run_id in self._cache}
+        cached = {i: progress for i in run_ids if (progress := self._cache.get(i)) is not None}
         if not cached:
             return
         with self._database.read() as connection:
-            seqs = writes.seqs(connection, list(cached))
-        self._forget(key for key, progress in cached.items() if seqs.get(key) != progress.base_seq)
+            seqs = writes.seqs(connection, cached)
+        self.forget(key for key, progress in cached.items() if seqs.get(key) != progress.base_seq)
+
+    def forget(self, run_ids: Iterable[str]) -> None:
+        """Read these runs again when they are needed."""
+        with self._lock:
+            self._cache.forget(run_ids)
 
     def due(self, run_id: str) -> datetime | None:
         """When the run's next retry may be claimed; None when none waits."""
@@ -258,94 +286,69 @@ class RunStore:
 
     def _move(self, run_id: str, change: Callable[[Progress], object]) -> Run:
         def decide(connection: Connection) -> Run:
-            progress = self._load(connection, run_id)
+            progress = self._cache.load(connection, run_id)
             change(progress)
             writes.write(connection, progress)
             return progress.run
 
-        return self._transact((run_id,), decide)
+        return self._transact(decide)
 
-    def _transact(self, run_ids: Iterable[str], decide: Callable[[Connection], T]) -> T:
+    def _transact(self, decide: Callable[[Connection], T]) -> T:
         """Run `decide` in one transaction; again, on fresh state, when a run has moved."""
         with self._lock:
             while True:
+                self._cache.begin()
                 try:
                     with self._database.write() as connection:
                         return decide(connection)
                 except writes.Moved:
-                    self._forget(run_ids)
+                    self._cache.undo()
                 except BaseException:
-                    self._forget(run_ids)  # memory is ahead of what was committed
+                    self._cache.undo()
                     raise
 
-    def _claim(
-        self,
-        connection: Connection,
-        progress: Progress,
-        step: Step,
-        room: Room,
-        worker: str,
-        default_executor: str,
-        now: datetime,
-    ) -> None:
-        again = True
-        while again:  # a reused task may make others claimable
-            again = False
-            for key in progress.claimable(now):
-                node = progress.graph.node(key)
-                executor = node.executor or default_executor
-                if executor not in room.slots:
-                    progress.refuse(key, no_executor(executor, room.slots), now)
-                elif room.has(executor, waits=node.timeout is None):
-                    try:
-                        arguments = arguments_of(progress, key)
-                    except NotStorable as error:
-                        progress.refuse(key, unreadable(error), now)
-                        continue
-                    if self._reuse(connection, progress, node, key, arguments, now):
-                        again = True
-                        continue
-                    attempt = progress.start(key, worker=worker, executor=executor, now=now)
-                    step.claims.append(claim_of(progress, attempt, arguments))
-                    room.slots[executor] -= 1
-                if not room.anywhere:
-                    return
 
-    def _reuse(
-        self,
-        connection: Connection,
-        progress: Progress,
-        node: Node,
-        key: str,
-        arguments: str,
-        now: datetime,
-    ) -> bool:
-        """Take over the value of an equal, earlier task, where the task asks for that."""
-        if node.cache is None:
-            return False
-        identity = "\n".join((node.function, node.cache, arguments))
-        digest = hashlib.sha256(identity.encode()).hexdigest()
-        progress.tasks[key] = replace(progress.tasks[key], cache_key=digest)
-        found = writes.reusable(connection, digest)
-        if found is not None:
-            progress.reuse(key, *found, now)
-        return found is not None
+def insert_new(connection: Connection, new: NewRun, now: datetime) -> Progress | None:
+    """Insert a run with its tasks in an open transaction; None when its key is taken.
 
-    def _load(self, connection: Connection, run_id: str) -> Progress:
-        progress = self._cache.get(run_id)
-        if progress is None:
-            progress = writes.read(connection, run_id)
-            self._remember(progress)
-        return progress
-
-    def _remember(self, progress: Progress) -> None:
-        self._cache[progress.run.id] = progress
-        while len(self._cache) > CACHED_RUNS:
-            self._cache.popitem(last=False)
-
-    def _forget(self, run_ids: Iterable[str]) -> None:
-        for run_id in run_ids:
-            self._cache.pop(run_id, None)
+    Schedules use it as well: a fire and its run are one commit.
+    """
+    if writes.by_key(connection, new.flow, new.key) is not None:
+        return None
+    run = Run(
+        id=new.id,
+        flow=new.flow,
+        key=new.key,
+        status=RunStatus.QUEUED,
+        reason=None,
+        source=new.source,
+        config_digest=new.config_digest,
+        trigger=new.trigger,
+        created_at=now,
+        started_at=None,
+        ended_at=None,
+        seq=1,
+        priority=new.priority,
+        lane=new.lane,
+        max_runs=new.max_runs,
+        held_by=new.held_by,
+    )
+    created = Event(
+        id=0,
+        seq=1,
+        at=now,
+        kind="run.created",
+        run_id=new.id,
+        task=None,
+        attempt=None,
+        data={**new.trigger, "flow": new.flow},
+    )
+    tasks = [TaskRun(run_id=new.id, key=n.key, status=TaskStatus.PENDING) for n in new.graph.nodes]
+    progress = Progress(run, new.graph, new.config, tasks, config_yaml=new.config_yaml)
+    writes.insert_run(connection, progress, created)
+    progress.begin(now)
+    writes.write(connection, progress)
+    return progress
 
 
 def run_of(attempt_id: str) -> str:

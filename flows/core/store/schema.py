@@ -6,6 +6,7 @@ task_run 1─n attempt    each try; at most one alive per task run
 event                   append-only: one line per transition
 lease                   who is alive
 schedule 1─n fire       what starts runs by itself; each fire at most once
+run 1─1 deadline        when a run has to have ended, and when to look whether it will
 outbox                  alerts, written with the event that they tell of, until delivered
 """
 
@@ -53,6 +54,18 @@ run = Table(
     Index("run_newest", "created_at", "id"),
     Index("run_newest_of_flow", "flow", "created_at"),
     Index("run_status", "status"),
+)
+Index(
+    "run_open_in_lane",
+    run.c.lane,
+    sqlite_where=text("lane IS NOT NULL AND ended_at IS NULL"),
+    postgresql_where=text("lane IS NOT NULL AND ended_at IS NULL"),
+)
+Index(
+    "run_held",
+    run.c.held_by,
+    sqlite_where=text("held_by IS NOT NULL AND ended_at IS NULL"),
+    postgresql_where=text("held_by IS NOT NULL AND ended_at IS NULL"),
 )
 Index(
     "run_claimable",
@@ -122,6 +135,12 @@ Index(
     postgresql_where=text("pool IS NOT NULL"),
 )
 Index(
+    "attempt_holds_slots",
+    attempt.c.pool,
+    sqlite_where=text("pool IS NOT NULL AND status = 'running'"),
+    postgresql_where=text("pool IS NOT NULL AND status = 'running'"),
+)
+Index(
     "one_live_attempt",
     attempt.c.run_id,
     attempt.c.key,
@@ -144,6 +163,12 @@ event = Table(
     UniqueConstraint("run_id", "seq", name="one_event_per_transition"),
     sqlite_autoincrement=True,
 )
+Index(
+    "event_asset",
+    event.c.id,
+    sqlite_where=text("kind = 'asset.updated'"),
+    postgresql_where=text("kind = 'asset.updated'"),
+)
 
 lease = Table(
     "lease",
@@ -152,6 +177,7 @@ lease = Table(
     Column("holder", String(200), nullable=False),
     Column("token", Integer, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
+    Column("serves", String(1000)),
 )
 
 schedule = Table(
@@ -160,6 +186,7 @@ schedule = Table(
     Column("name", String(200), primary_key=True),
     Column("flow", String(200), nullable=False),
     Column("definition", Text, nullable=False),
+    Column("topic", String(220)),
     Column("status", String(16), nullable=False),
     Column("reason", Text),
     Column("next_at", UtcTime),
@@ -167,6 +194,12 @@ schedule = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("seq", Integer, nullable=False),
+)
+Index(
+    "schedule_topic",
+    schedule.c.topic,
+    sqlite_where=text("status = 'active' AND topic IS NOT NULL"),
+    postgresql_where=text("status = 'active' AND topic IS NOT NULL"),
 )
 Index(
     "schedule_due",
@@ -188,6 +221,21 @@ fire = Table(
     Index("fire_newest", "schedule", "decided_at"),
 )
 
+deadline = Table(
+    "deadline",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("warned", Integer, nullable=False),
+    Column("next_at", UtcTime),
+)
+Index(
+    "deadline_due",
+    deadline.c.next_at,
+    sqlite_where=text("next_at IS NOT NULL"),
+    postgresql_where=text("next_at IS NOT NULL"),
+)
+
 outbox = Table(
     "outbox",
     metadata,
@@ -195,6 +243,7 @@ outbox = Table(
     Column("kind", String(40), nullable=False),
     Column("severity", String(16), nullable=False),
     Column("flow", String(200)),
+    Column("subject", String(200), nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("alert", Text, nullable=False),
     Column("status", String(16), nullable=False),
@@ -202,6 +251,8 @@ outbox = Table(
     Column("next_at", UtcTime, nullable=False),
     Column("delivered_at", UtcTime),
     Column("deliveries", Text, nullable=False),
+    Index("outbox_told", "delivered_at"),
+    Index("outbox_newest", "at"),
 )
 Index(
     "outbox_due",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from flows.core.store.bell import Bell, Wake, hear
 from flows.core.store.database import Database
+from flows.core.store.deadlines import DeadlineStore
 from flows.core.store.leases import LeaseStore
 from flows.core.store.migrate import migrate
+from flows.core.store.outbox import Outbox
+from flows.core.store.pools import PoolStore
+from flows.core.store.prune import PruneStore
 from flows.core.store.reads import ReadStore
 from flows.core.store.runs import RunStore
+from flows.core.store.schedules import ScheduleStore
 
 
 class Store:
@@ -16,7 +22,12 @@ class Store:
         self.database = database
         self.runs = RunStore(database)
         self.leases = LeaseStore(database)
+        self.outbox = Outbox(database)
+        self.pools = PoolStore(database)
         self.reads = ReadStore(database)
+        self.prune = PruneStore(database)
+        self.schedules = ScheduleStore(database)
+        self.deadlines = DeadlineStore(database)
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -24,6 +35,10 @@ class Store:
         database = Database(url)
         migrate(database)
         return cls(database)
+
+    def bell(self, wake: Wake) -> Bell:
+        """Call `wake`, from a thread of its own, soon after another connection has committed."""
+        return hear(self.database, wake)
 
     def close(self) -> None:
         """Give back every connection."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, and_, bindparam, insert, select
 
 from flows.core import values
-from flows.core.errors import NotFound
+from flows.core.alert import TOLD_OF, alert_of_run
+from flows.core.errors import NotFound, Pruned
 from flows.core.graph import Graph
+from flows.core.lifecycle import TaskEvent
 from flows.core.progress import Progress
-from flows.core.records import Attempt, AttemptStatus, Event, Run, TaskStatus
-from flows.core.state import Changes
-from flows.core.store import rows, schema
+from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, TaskStatus
+from flows.core.state import ASSET_UPDATED, Changes
+from flows.core.store import outbox, rows, schema
 from flows.core.store.batch import change, execute, insertion
+from flows.core.store.bell import ring
 
 _run, _task, _attempt = schema.run, schema.task_run, schema.attempt
 
@@ -24,7 +29,9 @@ def read(connection: Connection, run_id: str) -> Progress:
     row = connection.execute(_BY_ID, {"id": run_id}).mappings().first()
     if row is None:
         raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
-    definition = connection.execute(_DEFINITION, {"id": run_id}).one()
+    definition = connection.execute(_DEFINITION, {"id": run_id}).first()
+    if definition is None:
+        raise Pruned(run_id)
     tasks = connection.execute(_TASKS, {"run": run_id}).mappings()
     return Progress(
         rows.run_from(row),
@@ -36,31 +43,82 @@ def read(connection: Connection, run_id: str) -> Progress:
     )
 
 
-def write(connection: Connection, progress: Progress) -> list[Event]:
-    """Write what changed, if the run still is where it was read. Raises Moved."""
+def write(connection: Connection, *moved: Progress) -> list[Event]:
+    """Write what changed of runs, if each still is where it was read. Raises Moved."""
+    all_changes = [_guarded(connection, progress) for progress in moved]
+    _write_rows(connection, all_changes)
+    events = _in_order([changes.events for changes in all_changes])
+    if events:
+        execute(connection, _INSERT_EVENT, [rows.event_row(event) for event in events])
+    for progress, changes in zip(moved, all_changes, strict=True):
+        _post_alerts(connection, progress, changes.events)
+    if any(_concerns_others(changes) for changes in all_changes):
+        ring(connection)
+    return events
+
+
+def _guarded(connection: Connection, progress: Progress) -> Changes:
+    """What changed of a run, once its row is written."""
     changes = progress.take()
     if changes.run is not None:
         guarded = {**rows.run_row(changes.run), "base": progress.base_seq}
         if execute(connection, _UPDATE_RUN, [guarded]) != 1:
             raise Moved
         progress.base_seq = changes.run.seq
-    _write_rows(connection, changes)
-    return changes.events
+    elif changes.attempts:  # a note on an attempt, which is no transition
+        here = {"id": progress.run.id, "seq": progress.base_seq, "base": progress.base_seq}
+        if execute(connection, _STILL_HERE, [here]) != 1:
+            raise Moved
+    return changes
 
 
-def _write_rows(connection: Connection, changes: Changes) -> None:
-    if changes.new_tasks:
-        execute(connection, _INSERT_TASK, [rows.task_row(t) for t in changes.new_tasks.values()])
-    if changes.tasks:
-        execute(connection, _UPDATE_TASK, [rows.task_row(t) for t in changes.tasks.values()])
-    if changes.attempts:
-        ended = [rows.attempt_row(a) for a in changes.attempts.values()]
-        execute(connection, _UPDATE_ATTEMPT, ended)
-    if changes.new_attempts:
-        begun = [rows.attempt_row(a) for a in changes.new_attempts.values()]
-        execute(connection, _INSERT_ATTEMPT, begun)
-    if changes.events:
-        execute(connection, _INSERT_EVENT, [rows.event_row(e) for e in changes.events])
+def _in_order(by_run: list[list[Event]]) -> list[Event]:
+    """The events of one commit: of all runs what ended before what started with its slots."""
+    if len(by_run) == 1:
+        return by_run[0]
+    before, after = [], []
+    for events in by_run:
+        starts = (i for i, event in enumerate(events) if event.kind == TaskEvent.STARTED)
+        first = next(starts, len(events))
+        before += events[:first]
+        after += events[first:]
+    return before + after
+
+
+def _concerns_others(changes: Changes) -> bool:
+    """Whether somebody may wait for this: something to claim or to stop, a free slot, an end."""
+    run = changes.run
+    return run is not None and (
+        (run.claimable_at is not None and run.held_by is None)
+        or run.status is RunStatus.CANCELLING
+        or run.status.ended
+        or any(attempt.pool is not None for attempt in changes.attempts.values())
+        or any(event.kind == ASSET_UPDATED for event in changes.events)
+    )
+
+
+def _post_alerts(connection: Connection, progress: Progress, events: list[Event]) -> None:
+    """Post what people have to be told of, in the transaction of the events themselves."""
+    told = [event for event in events if event.kind in TOLD_OF]
+    if told:
+        tasks = (progress.tasks[node.key] for node in progress.graph.nodes)
+        cause = next((task for task in tasks if task.status == progress.run.status.value), None)
+        found = (alert_of_run(progress.run, event, cause) for event in told)
+        outbox.insert(connection, [alert for alert in found if alert is not None])
+
+
+def _write_rows(connection: Connection, all_changes: list[Changes]) -> None:
+    for statement, written in (
+        (_INSERT_TASK, [rows.task_row(t) for c in all_changes for t in c.new_tasks.values()]),
+        (_UPDATE_TASK, [rows.task_row(t) for c in all_changes for t in c.tasks.values()]),
+        (_UPDATE_ATTEMPT, [rows.attempt_row(a) for c in all_changes for a in c.attempts.values()]),
+        (
+            _INSERT_ATTEMPT,
+            [rows.attempt_row(a) for c in all_changes for a in c.new_attempts.values()],
+        ),
+    ):
+        if written:
+            execute(connection, statement, written)
 
 
 def insert_run(connection: Connection, progress: Progress, created: Event) -> None:
@@ -92,9 +150,22 @@ def live_attempts(connection: Connection, run_id: str) -> tuple[Attempt, ...]:
     return tuple(rows.attempt_from(row) for row in found)
 
 
-def seqs(connection: Connection, run_ids: list[str]) -> dict[str, int]:
+def seqs(connection: Connection, run_ids: Collection[str]) -> dict[str, int]:
     """Where each run stands now."""
-    return {row.id: row.seq for row in connection.execute(_SEQS, {"ids": run_ids})}
+    return {row.id: row.seq for row in connection.execute(_SEQS, {"ids": list(run_ids)})}
+
+
+def lock(connection: Connection, run_ids: Collection[str], *, skip: bool = False) -> dict[str, int]:
+    """Have runs to this transaction alone, and say where each stands.
+
+    In one order, so that no two transactions wait for each other. With `skip`, what another
+    transaction has is left out. A database with one writer has its lock already: there, runs
+    that are not skipped are not even read.
+    """
+    if connection.dialect.name == "sqlite":
+        return seqs(connection, run_ids) if skip else {}
+    statement = _LOCKED_UNLESS_TAKEN if skip else _LOCKED
+    return {row.id: row.seq for row in connection.execute(statement, {"ids": list(run_ids)})}
 
 
 def reusable(connection: Connection, cache_key: str) -> tuple[str, str] | None:
@@ -106,6 +177,8 @@ def reusable(connection: Connection, cache_key: str) -> tuple[str, str] | None:
 _BY_ID = select(_run).where(_run.c.id == bindparam("id"))
 _BY_KEY = select(_run).where(and_(_run.c.flow == bindparam("flow"), _run.c.key == bindparam("key")))
 _SEQS = select(_run.c.id, _run.c.seq).where(_run.c.id.in_(bindparam("ids", expanding=True)))
+_LOCKED = _SEQS.order_by(_run.c.id).with_for_update()
+_LOCKED_UNLESS_TAKEN = _SEQS.with_for_update(skip_locked=True)
 _DEFINITION = select(schema.definition).where(schema.definition.c.run_id == bindparam("id"))
 _TASKS = select(_task).where(_task.c.run_id == bindparam("run"))
 _LIVE_ATTEMPTS = select(_attempt).where(
@@ -133,6 +206,7 @@ _UPDATE_RUN = change(
     ("status", "reason", "started_at", "ended_at", "seq", "held_by", "claimable_at", "claimable"),
     where="id = :id AND seq = :base",
 )
+_STILL_HERE = change(_run, ("seq",), where="id = :id AND seq = :base")
 _UPDATE_TASK = change(
     _task,
     (

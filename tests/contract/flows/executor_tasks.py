@@ -10,10 +10,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.core.context import current
+from flows.core.context import current, produced, spent
 from flows.core.errors import GiveUp, Halt, Skip
 from flows.core.executors.worker import Terminated
 
@@ -34,6 +37,28 @@ def number() -> int:
 
 def identity() -> str:
     return current().attempt_id
+
+
+def makes(fails: bool) -> None:
+    produced("table:sales", 7, at=datetime(2026, 3, 1, tzinfo=UTC))
+    produced("model:digits", "2")
+    spent(gpu_seconds=4.0)
+    if fails:
+        raise KeyError("price")
+
+
+def works() -> int:
+    """A tenth of a second of processor time, in a thread of its own."""
+    end = time.process_time() + 0.1
+
+    def work() -> None:
+        while time.process_time() < end:
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return 1
 
 
 def halts() -> None:

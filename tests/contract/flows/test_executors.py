@@ -7,6 +7,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -17,6 +18,7 @@ from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.processes import ProcessExecutor
 from flows.core.executors.protocol import Executor, Outcome, OutcomeKind, Work
 from flows.core.executors.threads import ThreadExecutor
+from flows.core.records import Asset
 
 PATIENCE = 60.0
 """Seconds after which a test gives up; nothing here takes long."""
@@ -82,6 +84,29 @@ def test_a_typed_value_goes_in_and_comes_out(running: Running) -> None:
 
 def test_a_task_knows_its_attempt(running: Running) -> None:
     assert running.run("identity", attempt="r.t.7").value == '"r.t.7"'
+
+
+def test_what_a_task_made_and_spent_comes_out_with_its_outcome(running: Running) -> None:
+    outcome = running.run("makes", fails=False)
+    assert outcome.assets == (
+        Asset(name="table:sales", version="7", at=datetime(2026, 3, 1, tzinfo=UTC)),
+        Asset(name="model:digits", version="2"),
+    )
+    assert outcome.gpu_seconds == 4.0
+
+
+def test_a_task_that_fails_has_spent_but_made_nothing(running: Running) -> None:
+    outcome = running.run("makes", fails=True)
+    assert (outcome.kind, outcome.assets) == (OutcomeKind.FAILED, ())
+    assert outcome.gpu_seconds == 4.0
+
+
+def test_a_process_counts_the_threads_and_children_of_its_task() -> None:
+    running = Running(ProcessExecutor(1))
+    outcome = running.run("works")
+    running.executor.close()
+    assert outcome.cpu_seconds is not None
+    assert outcome.cpu_seconds > 0.09
 
 
 def test_a_halt_carries_its_reason(running: Running) -> None:

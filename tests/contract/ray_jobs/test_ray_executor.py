@@ -13,6 +13,7 @@ import pytest
 from flows.adapters.ray_executor import RayExecutor
 from flows.core import values
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
+from flows.core.records import Asset
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -70,6 +71,14 @@ def test_a_typed_value_goes_through_a_job_once_and_its_log_comes_here(running: R
     assert log.count(f"swapping in {work.attempt_id}\n") == 1
 
 
+def test_an_attempt_is_charged_what_its_ray_tasks_were_granted(running: Running) -> None:
+    outcome = running.run("makes")
+    assert (outcome.kind, outcome.error) == (OutcomeKind.SUCCEEDED, None)
+    assert outcome.assets == (Asset(name="model:digits", version="2"),)
+    assert outcome.gpu_seconds == 4.0
+    assert 0.4 < (outcome.cpu_seconds or 0) < 10
+
+
 def test_halts_and_permanent_failures_arrive_as_such(running: Running) -> None:
     halted = running.run("halts")
     assert (halted.kind, halted.reason) == (OutcomeKind.HALTED, "the data is not fit")
@@ -88,6 +97,7 @@ def test_an_attempt_that_is_stopped_is_delivered_once_it_is_gone(
     running.executor.stop(work.attempt_id, 1.0)
     outcome = running.next()
     assert (outcome.attempt_id, outcome.kind) == (work.attempt_id, OutcomeKind.STOPPED)
+    assert (outcome.cpu_seconds or 0) > 0
 
 
 def test_an_attempt_that_dies_is_lost(running: Running) -> None:

@@ -486,7 +486,8 @@ def test_a_halted_run_leaves_an_alert(ratchet: Ratchet, tmp_path: Path) -> None:
     run = json.loads(ratchet("run", "nightly", "ending=halt", "--json").stdout)
     (line,) = (tmp_path / "home" / "alerts.jsonl").read_text().splitlines()
     alert = json.loads(line)
-    assert (alert["run"], alert["status"], alert["reason"]) == (run["id"], "halted", run["reason"])
+    assert (alert["subject"], alert["kind"]) == (run["id"], "halted")
+    assert alert["reason"] == run["reason"]
     assert alert["next"] == f"ratchet show {run['id']}"
 
 
@@ -498,7 +499,27 @@ def test_an_alert_that_cannot_be_delivered_is_one_warning(ratchet: Ratchet) -> N
     assert line.startswith("warning: the alert did not reach json://127.0.0.1: ")
 
 
-def test_a_test_alert_says_which_channels_took_it(ratchet: Ratchet) -> None:
-    assert shown(ratchet("alerts", "test", "--json")) == [
-        {"channel": "alerts.jsonl", "delivered": True, "problem": None}
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # by Apprise
+def test_what_was_not_delivered_is_listed_and_tried_again(ratchet: Ratchet, project: Path) -> None:
+    assert "no alerts" in ratchet("alerts").stdout
+    ratchet("run", "nightly", "ending=halt", "alerts.urls=[json://127.0.0.1:9/hook]")
+    (alert,) = shown(ratchet("alerts", "--json"))
+    assert (alert["kind"], alert["status"], alert["tries"]) == ("halted", "pending", 1)
+    assert [(d["channel"], d["state"]) for d in alert["deliveries"]] == [
+        ("alerts.jsonl", "kept"),
+        ("json://127.0.0.1", "failed"),
     ]
+    listed = ratchet("alerts").stdout
+    assert "nightly halted" in listed
+    assert "next: ratchet alerts retry" in listed
+    (again,) = shown(ratchet("alerts", "retry", "--json"))  # without the URL
+    assert again["status"] == "delivered"
+    assert shown(ratchet("alerts", "--status", "dead", "--json")) == []
+    assert "every channel has everything" in ratchet("alerts", "retry").stdout
+
+
+def test_a_test_alert_says_which_channels_took_it(ratchet: Ratchet) -> None:
+    (sent,) = shown(ratchet("alerts", "test", "--json"))
+    assert (sent["channel"], sent["state"], sent["problem"]) == ("alerts.jsonl", "delivered", None)
+    assert "conf/alerts" in ratchet("alerts", "test").stdout
+

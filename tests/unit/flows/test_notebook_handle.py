@@ -17,9 +17,10 @@ import pytest
 from flows import Flow, Halt, flow, task, when
 from flows.adapters.alerts import Alerts
 from flows.bootstrap import open_project
+from flows.core.alert import Alert, LetterStatus
 from flows.core.engine import Engine
 from flows.core.errors import LeaseLost, NotFound, Refused, StoreError
-from flows.core.records import Run, RunStatus, TaskStatus
+from flows.core.records import RunStatus, TaskStatus
 from flows.notebook import RunHandle
 from flows.notebook.driver import Driver
 from flows.notebook.handle import RunFailed
@@ -443,18 +444,21 @@ def test_an_ending_that_alerts_is_told(
     driver: Driver, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = threading.Event()
-    notify = Alerts.notify
+    send = Alerts.send
 
-    def notify_and_tell(self: Alerts, run: Run) -> Any:
-        delivered = notify(self, run)
+    def send_and_tell(self: Alerts, alert: Alert, channel: str) -> Any:
+        delivered = send(self, alert, channel)
         told.set()
         return delivered
 
-    monkeypatch.setattr(Alerts, "notify", notify_and_tell)
+    monkeypatch.setattr(Alerts, "send", send_and_tell)
     start(judged).wait(PATIENCE)
     assert told.wait(PATIENCE)
     (line,) = (driver.ratchet.home / "alerts.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "not <better>"
+    driver.close(PATIENCE)
+    (letter,) = driver.ratchet.courier().letters()
+    assert letter.status is LetterStatus.DELIVERED
 
 
 def test_a_flow_that_is_written_anew_in_a_cell_takes_the_place_of_the_old_one(

@@ -123,3 +123,19 @@ def test_a_relative_folder_has_a_location_that_reads_the_same_everywhere(
     monkeypatch.chdir(tmp_path)
     assert ArtifactStore("artifacts").location == str(tmp_path / "artifacts")
     assert ArtifactStore("s3://bucket/a").location == "s3://bucket/a"
+
+
+def test_the_files_of_a_folder_are_known_with_their_sizes(store: ArtifactStore) -> None:
+    assert store.sizes("jobs") == {}
+    store.write_text("jobs/a/spec.json", "123")
+    store.write_text("jobs/b.txt", "")
+    assert store.sizes("jobs") == {"a/spec.json": 3, "b.txt": 0}
+    assert set(store.sizes()) == {"jobs/a/spec.json", "jobs/b.txt"}
+
+
+def test_a_folder_goes_with_all_that_is_in_it_and_twice_is_harmless(store: ArtifactStore) -> None:
+    store.write_text("jobs/a/spec.json", "")
+    store.write_text("other/x", "")
+    store.delete_folder("jobs")
+    store.delete_folder("jobs")
+    assert store.sizes() == {"other/x": 0}

@@ -25,7 +25,7 @@ from flows.core.worker import LEASE
 class Held:
     """An executor whose work ends when the test says so."""
 
-    name, slots, queues, kills, survives = "held", 4, False, True, False
+    name, slots, queues, kills, survives, capacity = "held", 4, False, True, False, None
 
     def __init__(self):
         self.started, self.stopped, self.deliver = [], [], None
@@ -37,6 +37,9 @@ class Held:
 
     def start(self, work):
         self.started.append(work)
+
+    def began(self, attempt_id):
+        return True
 
     def stop(self, attempt_id, grace):
         self.stopped.append(attempt_id)
@@ -198,8 +201,7 @@ def test_work_past_its_timeout_is_told_to_end_once_and_recorded_when_it_is_gone(
         slow()
 
     held = Held()
-    with engine(store, clock, held) as driver:
-        driver.calls = None
+    with engine(store, clock, held, slowly) as driver:
         made = begin(store, clock, slowly)
         driver.drive(made.id)
         driver.tick(clock.now())
@@ -399,5 +401,115 @@ def test_quick_work_is_claimed_ahead_of_its_workers_but_never_work_with_a_timeou
             for _ in range(12):  # quick: no time passes
                 driver.tick(clock.now())
                 if len(held.started) > 1:
-                    held.end(index=len(held.started) - len(driver._live), value="1")
-            assert len(driver._live) == most
+                    held.end(index=len(held.started) - len(driver.running.live), value="1")
+            assert len(driver.running.live) == most
+
+
+@task(timeout=8)
+def limited() -> int:
+    return 1
+
+
+@flow
+def limiting() -> None:
+    limited()
+
+
+def test_a_timeout_counts_from_when_the_work_began_not_from_the_queue(store, clock):
+    held, began = Held(), set()
+    held.began = began.__contains__
+    with engine(store, clock, held, limiting) as driver:
+        made = begin(store, clock, limiting)
+        driver.drive(made.id)
+        driver.tick(clock.now())
+        driver.tick(clock.advance(100))
+        assert held.stopped == []
+        began.add(f"{made.id}.limited.1")
+        driver.tick(clock.advance(1))
+        driver.tick(clock.advance(7))
+        assert held.stopped == []
+        driver.tick(clock.advance(1))
+        assert held.stopped == [f"{made.id}.limited.1"]
+
+
+def serving(store, executor, *flows, **options):
+    """An engine that serves in a thread; give the run that it starts with, and how to end it."""
+    stop, opened = threading.Event(), engine(store, SystemClock(), executor, *flows)
+    opened.open()
+    thread = threading.Thread(target=opened.serve, args=(stop,), kwargs=options)
+    thread.start()
+
+    def end():
+        stop.set()
+        opened.wake()
+        thread.join()
+
+    return opened, end
+
+
+class Told(Held):
+    """Says when it was given work, and ends what is told to stop."""
+
+    def __init__(self):
+        super().__init__()
+        self.given, self.asked = threading.Event(), threading.Event()
+
+    def start(self, work):
+        super().start(work)
+        self.given.set()
+
+    def stop(self, attempt_id, grace):
+        super().stop(attempt_id, grace)
+        self.asked.set()
+        self.deliver(Outcome(attempt_id=attempt_id, kind=OutcomeKind.STOPPED, reason="told to"))
+
+
+def test_a_worker_that_is_told_to_stop_claims_no_more_and_lets_work_end(store):
+    held = Told()
+    opened, end = serving(store, held, chain, drain=60)
+    made = begin(store, SystemClock(), chain)
+    assert held.given.wait(10)
+    ending = threading.Thread(target=end)
+    ending.start()
+    held.end(value="1")
+    ending.join()
+    opened.close()
+    detail = store.reads.detail(made.id)
+    assert detail.tasks[0].value == "1"
+    assert [a.id for a in detail.attempts] == [f"{made.id}.one.1"]  # `add` is for the others
+    assert held.stopped == []
+
+
+def test_work_that_does_not_end_in_time_is_stopped_and_at_once_claimable_again(store):
+    held = Told()
+    opened, end = serving(store, held, chain, drain=0)
+    made = begin(store, SystemClock(), chain)
+    assert held.given.wait(10)
+    end()
+    opened.close()
+    assert held.stopped == [f"{made.id}.one.1"]
+    assert store.runs.live_attempts(made.id) == ()
+    assert store.reads.find(made.id).claimable == " default "
+
+
+def test_a_serving_worker_outlives_an_outage_of_the_store_and_records_what_ended_meanwhile(
+    store, monkeypatch
+):
+    held, whole, tried = Told(), store.runs.step, threading.Event()
+
+    def away(*_, **__):
+        tried.set()
+        raise StoreError("the database is away")
+
+    opened, end = serving(store, held, chain, drain=0)
+    made = begin(store, SystemClock(), chain)
+    assert held.given.wait(10)
+    monkeypatch.setattr(store.runs, "step", away)
+    held.given.clear()
+    held.end(value="1")
+    assert tried.wait(10)
+    monkeypatch.setattr(store.runs, "step", whole)
+    assert held.given.wait(10)
+    end()
+    opened.close()
+    assert store.reads.detail(made.id).tasks[0].value == "1"

@@ -251,3 +251,18 @@ def test_changed_source_changes_the_code_version_of_a_cached_task():
 
     assert one.code_version() == one.code_version()
     assert one.code_version() != two.code_version()
+
+
+def test_a_task_says_which_pool_it_takes_slots_of_and_how_many():
+    @task(pool="gpu", weight=2)
+    def heavy() -> int:
+        return 1
+
+    @flow
+    def greedy() -> None:
+        heavy()
+
+    (node,) = greedy.graph.nodes
+    assert (node.pool, node.weight) == ("gpu", 2)
+    with pytest.raises(GraphError, match="a task's weight is at least 1, not 0"):
+        task(weight=0)

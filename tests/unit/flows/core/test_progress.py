@@ -51,7 +51,7 @@ def start(p, key, now=NOW):
 
 def end(p, key, kind=OutcomeKind.SUCCEEDED, now=NOW, **fields):
     attempt = p.attempts.get(key) or start(p, key, now)
-    assert p.finish(Outcome(attempt_id=attempt.id, kind=kind, **fields), now)
+    assert p.finish(Outcome(attempt_id=attempt.id, kind=kind, **fields), now, worker=attempt.worker)
 
 
 def fail(p, key, now=NOW, permanent=False):
@@ -200,7 +200,9 @@ def test_the_end_of_an_attempt_that_is_not_alive_is_not_recorded():
     old = start(p, "a")
     p.lose(old, "its lease ran out", NOW)
     new = start(p, "a")
-    assert not p.finish(Outcome(attempt_id=old.id, kind=OutcomeKind.SUCCEEDED, value="1"), NOW)
+    assert not p.finish(
+        Outcome(attempt_id=old.id, kind=OutcomeKind.SUCCEEDED, value="1"), NOW, worker=old.worker
+    )
     assert p.live(new.id) is new
 
 
@@ -211,7 +213,7 @@ def test_cancelling_ends_what_waits_at_once_and_the_run_only_when_nothing_is_ali
     assert p.run.status is RunStatus.CANCELLING
     assert p.tasks["b"].status is TaskStatus.CANCELLED
     assert list(p.claimable(NOW)) == []
-    p.finish(Outcome(attempt_id=running.id, kind=OutcomeKind.STOPPED), NOW)
+    p.finish(Outcome(attempt_id=running.id, kind=OutcomeKind.STOPPED), NOW, worker=running.worker)
     assert statuses(p) == {"a": "cancelled", "b": "cancelled", "c": "cancelled"}
     assert (p.run.status, p.run.reason) == (RunStatus.CANCELLED, "cancelled by ada")
 

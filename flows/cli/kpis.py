@@ -1,0 +1,164 @@
+"""`ratchet kpis`: how well the loop does its job, from the events alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from flows.bootstrap import Ratchet
+from flows.cli.installation import flow_named, opened
+from flows.cli.spans import span
+from flows.cli.wording import console, duration, iso, print_json, table
+from flows.core.kpis import Freshness, Kpis, Share, Times
+from flows.housekeeping import kpis as measured
+
+
+def kpis(
+    context: typer.Context,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="How far back: 7d, 12h, or `all`.")
+    ] = "7d",
+    flow: Annotated[str | None, typer.Option(help="Only this flow.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Show how reliable, how fresh and how efficient the loop is; docs/kpis.md has the formulas."""
+    back = None if since == "all" else span(since, "--since")
+    with opened(context) as ratchet:
+        if flow is not None and not ratchet.service.runs(flow=flow, limit=1):
+            flow_named(ratchet, flow)  # a name that no run has may be a mistake
+        found = _measured(ratchet, back, flow)
+        if as_json:
+            print_json(kpis_json(found))
+        else:
+            _say(found, since)
+
+
+def _measured(ratchet: Ratchet, back: timedelta | None, flow: str | None) -> Kpis:
+    begin = None if back is None else ratchet.clock.now() - back
+    return measured(ratchet, since=begin, flow=flow)
+
+
+def kpis_json(found: Kpis) -> dict[str, Any]:
+    """The KPIs; times are seconds, shares are between 0 and 1, null: nothing to compute from."""
+    return {
+        "since": iso(found.since),
+        "until": iso(found.until),
+        "flow": found.flow,
+        "runs": found.runs,
+        "success_rate": _share_json(found.success),
+        "time_to_detection": _times_json(found.detection),
+        "deadline_adherence": _share_json(found.deadlines),
+        "data_freshness": [_fresh_json(fresh) for fresh in found.data],
+        "champion_freshness": [_fresh_json(fresh) for fresh in found.champions],
+        "compute_efficiency": {
+            "cpu": _share_json(found.cpu),
+            "gpu": _share_json(found.gpu),
+            "estimated_attempts": found.estimated,
+        },
+        "queue_time": _times_json(found.queue),
+        "attempts": found.attempts,
+        "retries": found.retries,
+        "recoveries": {"lost": found.lost, "adopted": found.adopted},
+        "reopened": found.reopened,
+    }
+
+
+def _share_json(share: Share) -> dict[str, Any]:
+    return {"value": share.value, "part": share.part, "of": share.whole}
+
+
+def _times_json(times: Times) -> dict[str, Any]:
+    longest = times.longest_s if times.count else None
+    return {"mean_s": times.mean_s, "longest_s": longest, "count": times.count}
+
+
+def _fresh_json(fresh: Freshness) -> dict[str, Any]:
+    age = fresh.age.total_seconds()
+    return {"name": fresh.name, "version": fresh.version, "at": iso(fresh.at), "age_s": age}
+
+
+def _rows(found: Kpis) -> list[tuple[str, str, str, str]]:
+    """Figure, its value, what it is of, and why there is none."""
+    cancelled = found.runs["cancelled"]
+    ended = [f"{n} {how}" for how, n in found.runs.items() if n and how != "cancelled"]
+    of_runs = f"of {found.success.whole:g} runs ({', '.join(ended)})"
+    if cancelled:
+        of_runs += f", without {cancelled} cancelled"
+    return [
+        (
+            "success",
+            _percent(found.success),
+            of_runs,
+            "only cancelled runs ended" if cancelled else "no run ended",
+        ),
+        ("time to detection", *_mean(found.detection, "alert", "no fault was alerted of")),
+        (
+            "deadlines met",
+            _percent(found.deadlines),
+            f"of {found.deadlines.whole:g} runs with a deadline",
+            "no run had a deadline",
+        ),
+        ("data freshness", *_oldest(found.data, "no flow has decided on data yet")),
+        ("champion freshness", *_oldest(found.champions, "no model was promoted yet")),
+        ("CPU efficiency", _percent(found.cpu), _used(found.cpu, "CPU"), "no CPU time is known"),
+        ("GPU efficiency", _percent(found.gpu), _used(found.gpu, "GPU"), "no GPU was used"),
+        ("queue time", *_mean(found.queue, "run", "no run that ended was started")),
+        ("retries", str(found.retries), f"in {found.attempts} attempts", ""),
+        (
+            "recoveries",
+            str(found.lost + found.adopted),
+            f"{found.lost} lost and started again, {found.adopted} adopted",
+            "",
+        ),
+    ]
+
+
+def _say(found: Kpis, since: str) -> None:
+    say = console()
+    about = "all flows" if found.flow is None else f"flow {found.flow}"
+    time = "all time" if since == "all" else f"the last {since}"
+    say.print(Text(f"{about}, {time}", "bold"))
+    lines = table("figure", "value", "of what", right=("value",), give=("of what",))
+    for name, value, counts, nothing in _rows(found):
+        lines.add_row(name, value or "-", Text(counts if value else nothing, "dim"))
+    say.print(lines)
+    if found.estimated:
+        note = f"{found.estimated} attempts left no account: their CPU time is their duration"
+        say.print(Text(note, "dim"))
+
+
+def _percent(share: Share) -> str:
+    if share.value is None:
+        return ""
+    # What is not all is never shown as 100 %.
+    shown = 100.0 if share.value >= 1 else min(round(100 * share.value, 1), 99.9)
+    return f"{shown:g} %"
+
+
+def _mean(times: Times, what: str, nothing: str) -> tuple[str, str, str]:
+    many = "" if times.count == 1 else "s"
+    counts = f"mean of {times.count} {what}{many}, longest {_time(times.longest_s)}"
+    return _time(times.mean_s), counts, nothing
+
+
+def _oldest(found: tuple[Freshness, ...], nothing: str) -> tuple[str, str, str]:
+    if not found:
+        return "", "", nothing
+    oldest = found[0]
+    more = f", the oldest of {len(found)}" if len(found) > 1 else ""
+    counts = f"{oldest.name} version {oldest.version}{more}"
+    return duration(oldest.age.total_seconds()), counts, nothing
+
+
+def _used(share: Share, unit: str) -> str:
+    return f"{_time(share.part)} of {_time(share.whole)} {unit} time"
+
+
+def _time(seconds: float | None) -> str:
+    """As `duration` says it, but what takes less than a second in milliseconds."""
+    if seconds is None or seconds >= 1:
+        return duration(seconds)
+    return f"{1000 * seconds:.0f}ms"

@@ -1,0 +1,32 @@
+"""`ratchet scheduler`: the scheduler and the courier of `ratchet up` alone."""
+
+from __future__ import annotations
+
+import logging
+
+import typer
+
+from flows.cli.installation import opened
+from flows.cli.serving import LOGGING, Asked, say, serve
+from flows.up.part import Part
+from flows.up.scheduling import Scheduling
+
+
+def scheduler(context: typer.Context) -> int:
+    """Fire schedules and deliver alerts, until Ctrl-C or SIGTERM. Workers run what it records.
+
+    Any number of schedulers share one store: each fire is recorded once.
+    """
+    logging.basicConfig(**LOGGING)
+    with opened(context) as ratchet, Asked() as asked:
+        scheduling = Scheduling(ratchet, lambda: None, say)
+        courier = ratchet.courier()
+        clock = ratchet.clock
+        parts = [
+            Part("scheduler", scheduling.serve, say=say, clock=clock, wake=scheduling.wake),
+            Part("config", scheduling.follow, say=say, clock=clock),
+            Part("courier", courier.serve, say=say, clock=clock, wake=courier.wake),
+        ]
+        say("a scheduler and a courier; stop them with Ctrl-C")
+        serve(parts, asked)
+    return 0

@@ -1,0 +1,311 @@
+"""What a schedule has to do now: pure decisions, over the time and what is known of the world.
+
+Every fire has a key that the store holds unique, so deciding twice does nothing twice. A cursor
+remembers what a trigger has seen; it only grows, with the two exceptions told below.
+
+Times (`decide_time`): all occurrences after the cursor up to now are pending.
+
+- One that is at most ON_TIME late is on time, and fires: a scheduler ticks, and restarts.
+- An older one is late: nobody was there. The policy `missed` says what becomes of it, and one
+  older than `grace` is missed whatever the policy (a grace below ON_TIME counts as ON_TIME).
+- Of very many (a clock that jumped by a year), the newest MOST count; the others are recorded as
+  one missed fire, whose key goes from the first of them to before the first that counts. Nothing
+  enumerates them.
+- A clock set back: what is behind the cursor never fires again. A cursor more than a day ahead
+  of now comes from a clock that was wrong, and is forgotten, lest the schedule waits for years.
+
+Deadlines: see `_decide_deadline`. Data: see `decide_data`. Assets: see `decide_assets`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+
+from flows.core.deadline import duration_bound
+from flows.core.occurrence import newest, next_after, occurrences, zone_of
+from flows.core.records import Asset
+from flows.core.schedule import (
+    Cron,
+    DataState,
+    Deadline,
+    Decision,
+    Interval,
+    Missed,
+    NewData,
+    OnAsset,
+    Schedule,
+    StoredSchedule,
+    Trigger,
+)
+from flows.core.validity import PLACEHOLDER, validate
+
+__all__ = [
+    "MOST",
+    "ON_TIME",
+    "decide_assets",
+    "decide_data",
+    "decide_time",
+    "ends_by",
+    "fill",
+    "filled",
+    "first",
+    "occurrences",
+    "trigger_of",
+    "validate",
+]
+
+ON_TIME = timedelta(seconds=60)
+"""A fire that is this late was not missed by anybody."""
+
+MOST = 1000
+"""Pending fires that are looked at one by one; of more, only the newest."""
+
+LOOK = timedelta(minutes=15)
+"""How often a deadline's start is computed anew while its time comes near."""
+
+_ASTRAY = timedelta(days=1)
+
+Pending = Sequence[tuple[str, datetime]]
+"""Fires that wait for a decision, (key, at), oldest first."""
+
+
+# ------------------------------------------------------------------ its first look
+
+
+def first(schedule: Schedule, now: datetime) -> tuple[datetime | None, dict[str, Any]]:
+    """When to look at a newly saved schedule first, and the cursor that it begins with.
+
+    Times and assets from before `now` never fire. Data does: all rows of the view are new.
+    """
+    now = now.astimezone(UTC).replace(microsecond=0)
+    trigger = schedule.trigger
+    if isinstance(trigger, NewData):
+        return now, {"version": None}
+    if isinstance(trigger, OnAsset):
+        return now, {"event": 0, "at": now.isoformat(), "seen": []}
+    if isinstance(trigger, Interval):
+        anchor = trigger.anchor or now
+        cursor = {"at": now.isoformat(), "anchor": anchor.astimezone(UTC).isoformat()}
+        return next_after(replace(trigger, anchor=anchor), now), cursor
+    if isinstance(trigger, Cron):
+        return next_after(trigger, now), {"at": now.isoformat()}
+    if isinstance(trigger, Deadline):
+        return _look_at_deadline(trigger, now, now, timedelta(0)), {"at": now.isoformat()}
+    return None, {}
+
+
+def trigger_of(stored: StoredSchedule) -> Trigger:
+    """The trigger with what its cursor knows: an interval's anchor, from when it was saved."""
+    trigger = stored.schedule.trigger
+    if isinstance(trigger, Interval) and trigger.anchor is None:
+        kept = stored.cursor.get("anchor")
+        return replace(trigger, anchor=_time(kept) if kept else stored.created_at)
+    return trigger
+
+
+# ------------------------------------------------------------------ times
+
+
+def decide_time(
+    stored: StoredSchedule, now: datetime, history: Sequence[timedelta] = ()
+) -> Decision:
+    """What a schedule with a cron, an interval or a deadline has to do at `now`.
+
+    `history`, for deadlines: how long the flow's newest runs took, up to 50 that ended succeeded
+    or halted, from created to ended, so that waiting in a queue counts.
+    """
+    trigger = trigger_of(stored)
+    since = _cursor(stored, now)
+    if isinstance(trigger, Deadline):
+        return _decide_deadline(stored, trigger, since, now, history)
+    times, oldest = newest(trigger, since, now, MOST)
+    pending = [(at.isoformat(), at) for at in times]
+    fires, missed = _sorted_out(stored.schedule, pending, now)
+    if oldest is not None:
+        missed = ((f"{oldest.isoformat()}..{times[0].isoformat()}", oldest), *missed)
+    last = times[-1] if times else since
+    return Decision(
+        fires=fires,
+        missed=missed,
+        next_at=next_after(trigger, max(last, now)),
+        cursor={**stored.cursor, "at": last.isoformat()},
+    )
+
+
+def _cursor(stored: StoredSchedule, now: datetime) -> datetime:
+    since = _time(stored.cursor["at"])
+    # A deadline's cursor is ahead of now by rights: by as much as it starts before its time.
+    trigger = stored.schedule.trigger
+    ahead = trigger.earliest_start if isinstance(trigger, Deadline) else timedelta(0)
+    return since if since <= now + ahead + _ASTRAY else now.astimezone(UTC).replace(microsecond=0)
+
+
+def _sorted_out(
+    schedule: Schedule, pending: Pending, now: datetime
+) -> tuple[tuple[tuple[str, datetime], ...], tuple[tuple[str, datetime], ...]]:
+    """Which of the pending fire, and which are missed."""
+    on_time = [fire for fire in pending if now - fire[1] <= ON_TIME]
+    late = [fire for fire in pending if ON_TIME < now - fire[1] <= schedule.grace]
+    if schedule.missed is Missed.ALL:
+        fires = [*late, *on_time]
+    elif schedule.missed is Missed.LATEST:
+        fires = on_time or late[-1:]
+    else:
+        fires = on_time
+    chosen = set(fires)
+    return tuple(fires), tuple(fire for fire in pending if fire not in chosen)
+
+
+def _decide_deadline(
+    stored: StoredSchedule,
+    trigger: Deadline,
+    since: datetime,
+    now: datetime,
+    history: Sequence[timedelta],
+) -> Decision:
+    """Fire for each deadline that is near enough; miss those that have passed.
+
+    A run starts `by` less the bound for its duration, held between latest_start and
+    earliest_start; without a bound (fewer than three runs) at earliest_start, since ending in
+    time is what was asked for. A fire's time is the deadline itself: it stays the same however
+    the history changes, and `ends_by` is it. Once it has passed, no run can meet it: it is
+    missed, whatever the policy.
+    """
+    ahead = duration_bound(history, trigger.confidence) or trigger.earliest_start
+    ahead = min(max(ahead, trigger.latest_start), trigger.earliest_start)
+    times, oldest = newest(trigger, since, now + ahead, MOST)
+    fires = tuple((at.isoformat(), at) for at in times if at > now)
+    missed = tuple((at.isoformat(), at) for at in times if at <= now)
+    if oldest is not None:
+        missed = ((f"{oldest.isoformat()}..{times[0].isoformat()}", oldest), *missed)
+    last = times[-1] if times else since
+    return Decision(
+        fires=fires,
+        missed=missed,
+        next_at=_look_at_deadline(trigger, last, now, ahead),
+        cursor={**stored.cursor, "at": last.isoformat()},
+    )
+
+
+def _look_at_deadline(
+    trigger: Deadline, last: datetime, now: datetime, ahead: timedelta
+) -> datetime | None:
+    """When the next deadline can first become due, or has to be computed anew."""
+    coming = next_after(trigger, last)
+    if coming is None:
+        return None
+    earliest = coming - trigger.earliest_start
+    return earliest if now < earliest else max(now, min(coming - ahead, now + LOOK))
+
+
+def ends_by(schedule: Schedule, at: datetime) -> datetime | None:
+    """When the run of the fire at `at` has to have ended; None when nobody said."""
+    if isinstance(schedule.trigger, Deadline):
+        return at
+    return None if schedule.deadline is None else at + schedule.deadline
+
+
+# ------------------------------------------------------------------ data
+
+
+def decide_data(stored: StoredSchedule, state: DataState, now: datetime) -> Decision:
+    """What a schedule has to do about the data of its view.
+
+    It fires when there are `min_rows` new rows and nothing was added for `settle`, and at the
+    latest `max_wait` after the first new row, be they as few as they may. One fire covers all
+    that is new, also after a night without a scheduler: `missed` and `grace` are about times.
+    `next_at` is when settle or max_wait ends; None: only more data can change the decision.
+
+    A version below the cursor's means that the view was made anew, or restored from a copy: all
+    its rows count as new, and from then on its keys say which time around it is (`digits@3+1`).
+    """
+    trigger = stored.schedule.trigger
+    assert isinstance(trigger, NewData)
+    seen, cursor = stored.cursor.get("version"), dict(stored.cursor)
+    if seen is not None and state.version < seen:
+        again = cursor.get("restored", 0) + 1
+        return Decision(next_at=now, cursor={"version": None, "restored": again})
+    if state.new_rows < 1:  # a version without rows that count: tidying up, or late ones only
+        return Decision(cursor={**cursor, "version": state.version})
+    looks = _ready_times(trigger, state, now)
+    if all(at > now for at in looks):
+        return Decision(next_at=min(looks, default=None), cursor=cursor)
+    key = f"{trigger.view}@{state.version}"
+    if cursor.get("restored"):
+        key += f"+{cursor['restored']}"
+    at = min(state.last_at or now, now)
+    return Decision(fires=((key, at),), cursor={**cursor, "version": state.version})
+
+
+def _ready_times(trigger: NewData, state: DataState, now: datetime) -> list[datetime]:
+    """When what is new may be run on: any of these times will do."""
+    times = []
+    if state.new_rows >= trigger.min_rows:
+        # Without settle, a storage whose clock is ahead must not hold anything back.
+        times.append((state.last_at or now) + trigger.settle if trigger.settle else now)
+    if trigger.max_wait is not None:
+        times.append((state.first_at or now) + trigger.max_wait)
+    return times
+
+
+# ------------------------------------------------------------------ assets
+
+
+def decide_assets(
+    stored: StoredSchedule, assets: Sequence[tuple[int, datetime, Asset]], now: datetime
+) -> Decision:
+    """What a schedule has to do about assets that were made: (event id, when, which), by id.
+
+    Events may become visible out of the order of their ids (PostgreSQL gives the id before the
+    commit), so the caller hands in a window that reaches back behind the cursor, the same number
+    of ids every time. The cursor keeps which of the window were decided; were one decided twice
+    all the same, its key would make that harmless. Missed ones follow the policy of times.
+    """
+    trigger = stored.schedule.trigger
+    assert isinstance(trigger, OnAsset)
+    begun, seen = _time(stored.cursor["at"]), set(stored.cursor.get("seen", ()))
+    matching = [
+        (number, at)
+        for number, at, asset in assets
+        if at >= begun and fnmatchcase(asset.name, trigger.asset)
+    ]
+    pending = [(f"event:{number}", at) for number, at in matching if number not in seen]
+    fires, missed = _sorted_out(stored.schedule, pending, now)
+    newest_id = max((number for number, _, _ in assets), default=0)
+    cursor = {
+        **stored.cursor,
+        "event": max(stored.cursor.get("event", 0), newest_id),
+        "seen": [number for number, _ in matching],
+    }
+    return Decision(fires=fires, missed=missed, cursor=cursor)
+
+
+# ------------------------------------------------------------------ overrides
+
+
+def fill(overrides: Sequence[str], at: datetime) -> tuple[str, ...]:
+    """Overrides with their placeholders filled: `{at:%Y-%m-%d}`, or `{at}` in ISO 8601.
+
+    The date is that of the zone which `at` is in: see `filled`.
+    """
+
+    def written(match: re.Match[str]) -> str:
+        return at.strftime(match[1]) if match[1] else at.isoformat()
+
+    return tuple(PLACEHOLDER.sub(written, text) for text in overrides)
+
+
+def filled(schedule: Schedule, at: datetime) -> tuple[str, ...]:
+    """A schedule's overrides for its fire at `at`, as dates go in the zone of its trigger."""
+    trigger = schedule.trigger
+    zone = zone_of(trigger.zone) if isinstance(trigger, Cron | Deadline) else UTC
+    return fill(schedule.overrides, at.astimezone(zone))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

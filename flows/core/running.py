@@ -1,0 +1,195 @@
+"""What a worker has given to its executors, and what of it has to be told to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flows.core.clock import Clock
+from flows.core.errors import RatchetError
+from flows.core.executors.perform import describe
+from flows.core.executors.protocol import Deliver, Executor, Outcome, OutcomeKind, Work
+from flows.core.records import Attempt
+from flows.core.resources import Capacity
+from flows.core.store import Claim
+
+QUICK = 0.05
+"""Seconds. While an executor's work takes less, as much again is claimed ahead of its workers,
+so that they do not wait for a commit between two pieces of work; never work with a timeout,
+which would pass in the queue."""
+
+Calls = Callable[[str, str], Callable[..., Any] | None]
+"""(flow, task) -> the function, for flows that live in this process only (notebooks)."""
+
+
+@dataclass(kw_only=True)
+class Live:
+    """An attempt that this worker has given to an executor."""
+
+    executor: Executor
+    given: datetime
+    timeout: timedelta | None
+    deadline: datetime | None = None  # set once its work has really begun
+    told: bool = False  # to end
+
+
+class Running:
+    """The live attempts of one worker, by their id."""
+
+    def __init__(
+        self,
+        executors: Mapping[str, Executor],
+        deliver: Deliver,
+        *,
+        clock: Clock,
+        logs: Path | None,
+        grace: float,
+        calls: Calls | None,
+    ) -> None:
+        self.live: dict[str, Live] = {}
+        self._executors = executors
+        self._deliver = deliver
+        self._clock = clock
+        self._logs = logs
+        self._grace = grace
+        self._calls = calls
+        self._warmed: set[str] = set()
+        self._pace: dict[str, float] = {}  # seconds that an executor's work took of late
+
+    def start(self, claim: Claim) -> None:
+        """Give an attempt to its executor; one that cannot take it delivers its failure."""
+        attempt, timeout = claim.attempt, claim.node.timeout
+        executor = self._executors[attempt.executor]
+        live = self.live[attempt.id] = Live(
+            executor=executor,
+            given=self._clock.now(),
+            timeout=timedelta(seconds=timeout) if timeout else None,
+        )
+        for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed
+            self._warmed.add(name)
+            if name in self._executors:
+                self._executors[name].warm()
+        try:
+            executor.start(self._work(claim))
+            if live.timeout and executor.began(attempt.id):
+                live.deadline = attempt.started_at + live.timeout
+        except RatchetError as error:
+            failed = Outcome(attempt_id=attempt.id, kind=OutcomeKind.FAILED, error=describe(error))
+            self._deliver(failed)
+
+    def tell_to_end(self, attempt_id: str) -> bool:
+        """Tell an attempt to end, once. False when it was never given to an executor."""
+        live = self.live.get(attempt_id)
+        if live is None:
+            return False
+        if not live.told:
+            live.told = True
+            live.executor.stop(attempt_id, self._grace)
+        return True
+
+    def let_go(self, attempt_id: str) -> None:
+        """Another worker has it now: what runs in this process is ended, a Ray job goes on."""
+        if self.live[attempt_id].executor.survives:
+            del self.live[attempt_id]
+        else:
+            self.tell_to_end(attempt_id)
+
+    def ended(self, attempt_id: str, now: datetime) -> None:
+        """Forget an attempt whose end is recorded."""
+        live = self.live.pop(attempt_id, None)
+        if live is not None:
+            took, name = (now - live.given).total_seconds(), live.executor.name
+            self._pace[name] = 0.8 * self._pace.get(name, 2 * QUICK) + 0.2 * took
+
+    def overdue(self, now: datetime) -> list[str]:
+        """The attempts whose timeout has passed since their work began, and that were not told."""
+        found = []
+        for attempt_id, live in self.live.items():
+            if live.timeout is None or live.told:
+                continue
+            if live.deadline is None:
+                if not live.executor.began(attempt_id):
+                    continue
+                live.deadline = now + live.timeout
+            if live.deadline <= now:
+                found.append(attempt_id)
+        return found
+
+    def deadlines(self) -> list[datetime]:
+        """When the timeouts pass of what was not told to end."""
+        return [live.deadline for live in self.live.values() if live.deadline and not live.told]
+
+    def here(self) -> list[str]:
+        """The attempts that end with this process."""
+        return [i for i, live in self.live.items() if not live.executor.survives]
+
+    def free_slots(self, ending: Iterable[Outcome]) -> dict[str, int]:
+        """The free slots of each executor, those of attempts that are `ending` among them."""
+        free = {name: executor.slots for name, executor in self._executors.items()}
+        over = {outcome.attempt_id for outcome in ending}
+        for attempt_id, live in self.live.items():
+            if attempt_id not in over:
+                free[live.executor.name] -= 1
+        return free
+
+    def ahead(self) -> dict[str, int]:
+        """How many attempts may wait in each executor's own queue."""
+        quick = {name for name, pace in self._pace.items() if pace < QUICK}
+        return {n: e.slots for n, e in self._executors.items() if e.queues and n in quick}
+
+    def capacity(self) -> Mapping[str, Capacity]:
+        """What the executors with a cluster have free; each is asked when it is looked up."""
+        return _Capacities(self._executors)
+
+    def survivors(self) -> set[str]:
+        """The executors whose work goes on when this process dies."""
+        return {name for name, executor in self._executors.items() if executor.survives}
+
+    def missing(self, stored: Collection[str]) -> list[str]:
+        """Of the attempts that run here, those that the store does not say are ours."""
+        return [attempt_id for attempt_id in self.live if attempt_id not in stored]
+
+    def _work(self, claim: Claim) -> Work:
+        attempt = claim.attempt
+        return Work(
+            attempt_id=attempt.id,
+            run_id=attempt.run_id,
+            flow=claim.flow,
+            task=attempt.key,
+            number=attempt.number,
+            function=claim.node.function,
+            arguments=claim.arguments,
+            config=claim.config,
+            config_yaml=claim.config_yaml,
+            config_digest=claim.config_digest,
+            resources=claim.node.resources,
+            log=self._log(attempt),
+            call=self._calls(claim.flow, claim.node.key) if self._calls else None,
+        )
+
+    def _log(self, attempt: Attempt) -> str | None:
+        if self._logs is None:
+            return None
+        return str(self._logs / attempt.run_id / f"{attempt.key}.{attempt.number}.log")
+
+
+class _Capacities(Mapping[str, Capacity]):
+    """Executor -> what its cluster has free. To ask costs the cluster something: not before."""
+
+    def __init__(self, executors: Mapping[str, Executor]) -> None:
+        self._executors = executors
+
+    def __getitem__(self, name: str) -> Capacity:
+        found = self._executors[name].capacity
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._executors)
+
+    def __len__(self) -> int:
+        return len(self._executors)

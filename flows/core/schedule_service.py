@@ -1,0 +1,270 @@
+"""The verbs about schedules that every surface calls: the CLI, the API, the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from flows.core import due
+from flows.core.clock import Clock
+from flows.core.errors import ConfigError, RatchetError, Refused, StoreError
+from flows.core.firing import Firing, Prepare
+from flows.core.schedule import (
+    Cron,
+    Deadline,
+    Fire,
+    Interval,
+    NewData,
+    Schedule,
+    ScheduleStatus,
+    StoredSchedule,
+    Trigger,
+)
+from flows.core.service import new_run_id
+from flows.core.sources import DataSource
+from flows.core.store import Store
+
+LONGEST_KEY = 90
+"""Characters of an idempotency key; a run's key is the schedule's name and it."""
+
+MOST_FILLED = 10_000
+"""Times that one backfill looks at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What saving the declared schedules changed, by name."""
+
+    saved: tuple[str, ...] = ()  # new, or changed
+    unchanged: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()  # no longer declared
+    refused: Mapping[str, RatchetError]  # not saved; one that was stored is disabled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A schedule as a list shows it."""
+
+    stored: StoredSchedule
+    last: Fire | None  # the newest fire, whatever became of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """One occurrence of a backfill."""
+
+    at: datetime
+    key: str
+    run_id: str | None  # the run that stands for it; None in a dry run that would start one
+    started: bool  # by this call (in a dry run: would be)
+
+
+class ScheduleService:
+    """What people and programs may ask of Ratchet about its schedules."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        check: Callable[[Schedule], None],
+        prepare: Prepare,
+        source: DataSource,
+    ) -> None:
+        """`check` raises RatchetError when the flow, or the overrides of it, cannot be."""
+        self._store = store
+        self._clock = clock
+        self._check = check
+        self._source = source
+        self._firing = Firing(store, prepare)
+
+    # ------------------------------------------------------------------ declarations
+
+    def validate(self, schedule: Schedule) -> None:
+        """Raise RatchetError, with a hint, when the schedule cannot be carried out."""
+        due.validate(schedule)
+        self._check(schedule)
+        if isinstance(schedule.trigger, NewData):
+            try:
+                self._source.check(schedule.trigger.view)
+            except RatchetError as error:
+                if error.permanent:  # else the store is away just now, and the view may be there
+                    raise
+
+    def sync(
+        self, declared: Iterable[Schedule], problems: Mapping[str, RatchetError] | None = None
+    ) -> Synced:
+        """Save what is declared, and remove what no longer is.
+
+        Args:
+            problems: what could not even be declared, by the schedule's name or by the module
+                of its flow. Stored schedules of these are disabled, and not removed.
+        """
+        now = self._clock.now()
+        stored = {found.schedule.name: found.schedule for found in self._store.schedules.list()}
+        refused = dict(problems or {})
+        saved: dict[str, bool] = {}
+        for schedule in declared:
+            name = schedule.name
+            try:
+                if name in saved:
+                    raise ConfigError(
+                        f"two schedules are called {name}", hint="give one another name"
+                    )
+                self.validate(schedule)
+                saved[name] = self._store.schedules.save(schedule, *due.first(schedule, now), now)
+            except StoreError:
+                raise
+            except RatchetError as error:
+                refused[name] = error
+        return Synced(
+            saved=tuple(name for name, changed in saved.items() if changed),
+            unchanged=tuple(name for name, changed in saved.items() if not changed),
+            removed=self._drop(saved, refused, now),
+            refused=refused,
+        )
+
+    def _drop(
+        self, declared: Iterable[str], refused: Mapping[str, RatchetError], now: datetime
+    ) -> tuple[str, ...]:
+        """Disable the stored schedules that cannot be carried out now, remove the undeclared."""
+        removed = []
+        for stored in self._store.schedules.list():
+            name = stored.schedule.name
+            module = stored.schedule.origin.partition(":")[0]
+            problem = refused.get(name) or refused.get(module)
+            if problem is not None:
+                self._store.schedules.disable(name, str(problem), now)
+            elif name not in declared:
+                self._store.schedules.remove(name, now)
+                removed.append(name)
+        return tuple(removed)
+
+    # ------------------------------------------------------------------ verbs
+
+    def list(self) -> tuple[Listed, ...]:
+        """All schedules by name, but the removed ones."""
+        last = self._store.schedules.last_fires()
+        return tuple(
+            Listed(stored=stored, last=last.get(stored.schedule.name))
+            for stored in self._store.schedules.list()
+        )
+
+    def show(self, name: str, *, limit: int = 20) -> tuple[StoredSchedule, tuple[Fire, ...]]:
+        """A schedule and its newest fires. Raises NotFound, with the nearest name."""
+        return self._store.schedules.get(name), self._store.schedules.fires(name, limit)
+
+    def pause(self, name: str, *, by: str, reason: str | None = None) -> StoredSchedule:
+        """Keep it from firing by itself. Raises NotFound, Refused."""
+        said = f"paused by {by}" + (f": {reason}" if reason else "")
+        return self._store.schedules.pause(name, said, self._clock.now())
+
+    def resume(self, name: str, *, by: str) -> StoredSchedule:
+        """Let a paused or disabled schedule fire again; what it missed, its policy decides.
+
+        Raises NotFound.
+        """
+        return self._store.schedules.resume(name, by, self._clock.now())
+
+    def fire(
+        self, name: str, *, key: str | None = None, by: str, overrides: Sequence[str] = ()
+    ) -> Fire:
+        """Fire it now; the same key again gives the fire that the first call made.
+
+        `overrides` follow those of the schedule, for this run alone.
+
+        Raises:
+            NotFound: there is no such schedule.
+            Refused: it is disabled, or the key is too long.
+            RatchetError: its run cannot be prepared.
+        """
+        stored, now = self._store.schedules.get(name), self._clock.now()
+        if stored.status in (ScheduleStatus.DISABLED, ScheduleStatus.REMOVED):
+            raise Refused(
+                f"schedule {name} is {stored.status}: {stored.reason or 'it is not declared'}",
+                hint=f"correct it, then: ratchet schedules resume {name}",
+            )
+        if key is not None and not 0 < len(key) <= LONGEST_KEY:
+            raise Refused(f"a key has 1 to {LONGEST_KEY} characters, not {len(key)}")
+        if overrides:
+            more = (*stored.schedule.overrides, *overrides)
+            stored = replace(stored, schedule=replace(stored.schedule, overrides=more))
+        return self._firing.request(stored, key or f"by:{new_run_id(now)}", by, now)
+
+    def backfill(
+        self,
+        flow: str,
+        since: datetime,
+        until: datetime,
+        *,
+        schedule: str | None = None,
+        every: timedelta | None = None,
+        dry_run: bool = False,
+        limit: int | None = None,
+        by: str = "backfill",
+    ) -> tuple[Filled, ...]:
+        """Run what did not run in `[since, until)`, oldest first, one at a time, behind the rest.
+
+        Args:
+            schedule: whose times; None: those of the flow's only schedule by time.
+            every: the distance of times, counted from 1970 in UTC, instead of a schedule's.
+            limit: start at most so many.
+
+        Raises:
+            NotFound: there is no such schedule.
+            Refused: it has no times, it is unclear which is meant, or there are too many.
+            RatchetError: a run cannot be prepared; those before it are started.
+        """
+        chosen, trigger = self._times(flow, schedule, every)
+        step = timedelta(microseconds=1)  # times are after the first and up to the second
+        times = list(islice(due.occurrences(trigger, since - step, until - step), MOST_FILLED + 1))
+        if len(times) > MOST_FILLED:
+            raise Refused(
+                f"there are more than {MOST_FILLED:,} times from {since:%Y-%m-%d} on",
+                hint="fill a shorter time, or give a longer --every",
+            )
+        keys = [at.isoformat() for at in times]
+        known = self._store.schedules.fires_of(chosen.name, keys)
+        filled: list[Filled] = []
+        left = len(times) if limit is None else limit
+        for at, key in zip(times, keys, strict=True):
+            run_id = known[key].run_id if key in known else None
+            starts = run_id is None and left > 0
+            if starts:
+                left -= 1
+                if not dry_run:
+                    now = self._clock.now()
+                    run_id = self._firing.backfill(chosen, key, at, by, now).run_id
+            filled.append(Filled(at=at, key=key, run_id=run_id, started=starts))
+        return tuple(filled)
+
+    def _times(
+        self, flow: str, name: str | None, every: timedelta | None
+    ) -> tuple[Schedule, Trigger]:
+        """The schedule that a backfill is of, and the trigger with its times."""
+        if every is not None:
+            trigger = Interval(every=every, anchor=datetime(1970, 1, 1, tzinfo=UTC))
+            made = Schedule(name=f"backfill-{flow}"[:100], flow=flow, trigger=trigger)
+            self.validate(made)
+            return made, trigger
+        if name is not None:
+            found = [self._store.schedules.get(name)]
+        else:
+            found = [
+                stored
+                for stored in self._store.schedules.list()
+                if stored.schedule.flow == flow
+                and isinstance(stored.schedule.trigger, Cron | Interval | Deadline)
+            ]
+        if len(found) != 1:
+            names = ", ".join(stored.schedule.name for stored in found)
+            raise Refused(
+                f"flow {flow} has several schedules by time: {names}"
+                if found
+                else f"flow {flow} has no schedule by time",
+                hint="say which: --schedule NAME" if found else "give a distance: --every 1d",
+            )
+        if found[0].schedule.flow != flow:
+            raise Refused(f"schedule {name} is one of flow {found[0].schedule.flow}, not of {flow}")
+        return found[0].schedule, due.trigger_of(found[0])

@@ -1,0 +1,66 @@
+"""Which worker has what: its live attempts, and the runs that it has to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, select, union
+
+from flows.core.records import AttemptStatus
+from flows.core.store import schema
+
+_run, _attempt = schema.run, schema.attempt
+IN_A_SESSION = "__main__:"
+"""How the source of a flow begins that only the process which has written it can run."""
+
+
+def workers(connection: Connection, held_before: datetime) -> set[str]:
+    """The workers that have a live attempt, or a run to themselves that another could drive."""
+    return set(connection.execute(_WORKERS, {"before": held_before}).scalars())
+
+
+def workers_of(connection: Connection, run_id: str) -> set[str]:
+    """The workers that have a live attempt of a run, or the run to themselves."""
+    found = connection.execute(_WORKERS_OF, {"run": run_id}).scalars()
+    return {worker for worker in found if worker is not None}
+
+
+def runs_of(connection: Connection, names: Collection[str]) -> list[str]:
+    """The runs of which these workers have something, the oldest first."""
+    found = connection.execute(_RUNS, {"names": list(names)}).scalars()
+    return sorted(set(found))
+
+
+def attempts_of(connection: Connection, worker: str) -> dict[str, str | None]:
+    """The live attempts of a worker by their id, and why each was told to end, if it was."""
+    found = connection.execute(_ATTEMPTS, {"worker": worker})
+    return {row.id: row.stopping for row in found}
+
+
+def _held() -> ColumnElement[bool]:
+    return (
+        _run.c.held_by.is_not(None)
+        & _run.c.ended_at.is_(None)
+        & _run.c.source.not_like(f"{IN_A_SESSION.replace('_', '/_')}%", escape="/")
+    )
+
+
+_ALIVE = _attempt.c.status == AttemptStatus.RUNNING.value
+_WORKERS = union(
+    select(_attempt.c.worker).where(_ALIVE),
+    select(_run.c.held_by).where(_held(), _run.c.created_at <= bindparam("before")),
+)
+_WORKERS_OF = union(
+    select(_attempt.c.worker).where(_ALIVE, _attempt.c.run_id == bindparam("run")),
+    select(_run.c.held_by).where(_run.c.id == bindparam("run")),
+)
+_NAMES: BindParameter[Any] = bindparam("names", expanding=True)
+_RUNS = union(
+    select(_attempt.c.run_id).where(_ALIVE, _attempt.c.worker.in_(_NAMES)),
+    select(_run.c.id).where(_held(), _run.c.held_by.in_(_NAMES)),
+)
+_ATTEMPTS = select(_attempt.c.id, _attempt.c.stopping).where(
+    _ALIVE, _attempt.c.worker == bindparam("worker")
+)

@@ -1,0 +1,206 @@
+"""Old runs and what they left, by retention: first a plan that changes nothing, then the deed.
+
+What stays, whatever its age: open runs, the newest runs of each flow, the runs that a champion,
+past or present, comes from, the datasets that any run that stays refers to, and every event.
+
+Files go before rows, and a run's rows before its event: a prune that is interrupted is repeated
+by the next one, and finds what is left.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import registry
+from flows.adapters.ray_executor import job_id
+from flows.bootstrap import Ratchet
+from flows.core.records import Run
+from flows.core.store.prune import Belongings
+from flows.settings import revealed
+from ray_jobs.leftovers import Leftover, of_datasets, of_jobs
+
+BATCH = 100
+"""Runs that are forgotten in one transaction."""
+
+_DATASETS = "/datasets/"
+_OF_A_DATASET = frozenset({"uri", "digest", "definition", "sources"})
+"""Keys that only a reference to a dataset has among what tasks return."""
+_OF_A_CHALLENGER = frozenset({"model", "version", "mlflow_run_id", "model_uri"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doomed:
+    """A run that goes, and its own files."""
+
+    run: Run
+    logs: Path | None  # folder of its attempts' logs
+    jobs: tuple[Leftover, ...]  # its Ray jobs
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a prune would remove."""
+
+    runs: tuple[Doomed, ...]  # the oldest first
+    datasets: tuple[Leftover, ...]
+    live: tuple[Run, ...]  # old runs that stay: a champion comes from them
+    busy: tuple[Run, ...]  # old runs that wait: their flow may be using their datasets now
+
+    @property
+    def files(self) -> int:
+        """That go in all."""
+        return sum(d.files for d in self.runs) + sum(d.files for d in self.datasets)
+
+    @property
+    def bytes(self) -> int:
+        """That go in all; what the tables give back is not counted."""
+        return sum(d.bytes for d in self.runs) + sum(d.bytes for d in self.datasets)
+
+
+def plan(ratchet: Ratchet, *, older_than: timedelta, keep: int) -> Plan:
+    """What can go: runs that ended longer ago than `older_than`, but the newest `keep` of a flow.
+
+    Removes nothing. Raises StoreError, ArtifactError and RegistryUnreachable: as long as nobody
+    can tell what a champion needs, nothing is pruned.
+    """
+    store = ratchet.service.store
+    old = store.prune.candidates(ratchet.clock.now() - older_than, keep=keep)
+    if not old:
+        return Plan(runs=(), datasets=(), live=(), busy=())
+    found = [_Old.of(belongings, ratchet) for belongings in store.prune.belongings(old)]
+    needed = _needed(ratchet, {model for each in found for model in each.models})
+    live = [each for each in found if each.run.id in needed.runs]
+    rest = [each for each in found if each.run.id not in needed.runs]
+
+    others = store.prune.mentions(_DATASETS, but={each.run.id for each in rest})
+    kept = {uri for value in others for uri in _datasets(json.loads(value))}
+    kept |= {uri for each in rest for uri in each.datasets if _digest(uri) in needed.datasets}
+    working = {run.flow for run in store.reads.open_runs()}
+    busy = [each for each in rest if each.run.flow in working and each.datasets - kept]
+    kept |= {uri for each in busy for uri in each.datasets}
+    waiting = {each.run.id for each in busy}
+    doomed = [each for each in rest if each.run.id not in waiting]
+    return Plan(
+        runs=tuple(each.doomed(ratchet.logs) for each in doomed),
+        datasets=of_datasets({uri for each in doomed for uri in each.datasets} - kept),
+        live=tuple(each.run for each in live),
+        busy=tuple(each.run for each in busy),
+    )
+
+
+def carry_out(
+    ratchet: Ratchet, planned: Plan, tell: Callable[[int], object] | None = None
+) -> tuple[str, ...]:
+    """Remove what was planned; returns the ids of the runs that were pruned.
+
+    `tell` is called with how many runs are done. A run that was opened again since the plan was
+    made stays, without its files. Raises StoreError, ArtifactError, OSError; repeat it then.
+    """
+    for dataset in planned.datasets:
+        dataset.remove()
+    done: list[str] = []
+    for start in range(0, len(planned.runs), BATCH):
+        batch = planned.runs[start : start + BATCH]
+        for doomed in batch:
+            _remove_files(doomed)
+        removed = {d.run.id: {"files": d.files, "bytes": d.bytes} for d in batch}
+        done += ratchet.service.store.prune.forget(removed, ratchet.clock.now())
+        if tell is not None:
+            tell(start + len(batch))
+    return tuple(done)
+
+
+def _remove_files(doomed: Doomed) -> None:
+    for job in doomed.jobs:
+        job.remove()
+    if doomed.logs is not None and doomed.logs.exists():
+        shutil.rmtree(doomed.logs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Old:
+    """An old run, and what its tasks' values point at."""
+
+    run: Run
+    artifacts: str  # URI of the artifact store that it was started with
+    job_ids: tuple[str, ...]
+    datasets: frozenset[str]  # URIs
+    models: frozenset[str]  # names of the models that it trained
+
+    @classmethod
+    def of(cls, belongings: Belongings, ratchet: Ratchet) -> _Old:
+        artifacts = str(belongings.config.get("artifacts") or ratchet.settings.artifacts)
+        returned = [json.loads(value) for value in belongings.values]
+        inside = f"{artifacts.rstrip('/')}{_DATASETS}"
+        return cls(
+            run=belongings.run,
+            artifacts=artifacts,
+            job_ids=tuple(job_id(name) for name, where in belongings.attempts if where == "ray"),
+            datasets=frozenset(uri for uri in _datasets(returned) if uri.startswith(inside)),
+            models=frozenset(str(o["model"]) for o in _objects(returned, _OF_A_CHALLENGER)),
+        )
+
+    def doomed(self, logs: Path) -> Doomed:
+        folder = logs / self.run.id
+        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+        jobs = of_jobs(self.artifacts, self.job_ids)
+        return Doomed(
+            run=self.run,
+            logs=folder if folder.is_dir() else None,
+            jobs=jobs,
+            files=len(sizes) + sum(job.files for job in jobs),
+            bytes=sum(sizes) + sum(job.bytes for job in jobs),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Needed:
+    """What the ledger and the champions refer to."""
+
+    runs: set[str]
+    datasets: set[str]  # digests, as far as they are in a dataset's URI
+
+
+def _needed(ratchet: Ratchet, models: Iterable[str]) -> _Needed:
+    """Of all models in the ledger, and of `models`, whose champion somebody else may have set."""
+    needed = _Needed(runs=set(), datasets=set())
+    with registry.connect(revealed(ratchet.settings.registry)) as connected:
+        for model in {*connected.ledger_models(), *models}:
+            entries = connected.entries(model)
+            needed.runs.update(entry.run_id for entry in entries if entry.run_id)
+            versions = {v for entry in entries for v in (entry.version, entry.previous_version)}
+            versions.add(connected.champion(model).outsider)
+            for version in connected.models.versions(model):
+                if version.version in versions:
+                    needed.runs.add(version.tags.get("ratchet.run", ""))
+                    needed.datasets.add(version.tags.get("ratchet.dataset", "")[:32])
+    return needed
+
+
+def _digest(uri: str) -> str:
+    return uri.rpartition("/")[2]
+
+
+def _datasets(data: Any) -> Iterator[str]:
+    """The URIs of the datasets that JSON data refers to."""
+    return (str(found["uri"]).rstrip("/") for found in _objects(data, _OF_A_DATASET))
+
+
+def _objects(data: Any, keys: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """The objects in JSON data, however deep, that have at least these keys."""
+    if isinstance(data, dict):
+        if data.keys() >= keys:
+            yield data
+        for value in data.values():
+            yield from _objects(value, keys)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _objects(value, keys)

@@ -1,0 +1,215 @@
+"""What `ratchet up` starts, watches and stops: servers as children, loops as threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flows.bootstrap import Ratchet
+from flows.console.app import make_app
+from flows.console.desk import Desk, Health
+from flows.console.server import ApiServer
+from flows.core.errors import RatchetError
+from flows.settings import revealed
+from flows.up.child import Child
+from flows.up.mlflow_server import MlflowServer
+from flows.up.part import Part, Serve
+from flows.up.ports import listening
+from flows.up.private_file import HomeLock, token
+from flows.up.ray_head import RayHead
+from flows.up.scheduling import Scheduling
+from flows.up.supervisor import Supervisor
+from flows.up.worker import Worker, on_head
+from ray_jobs import RayConfig
+
+API_TOKEN = "api-token"
+"""File below `<home>/up` with the token that callers of the API show."""
+
+API_PORT = 8484
+"""Of the API, unless it is taken or another one is wanted."""
+
+AT_ONCE = 1.0
+"""Seconds that a server is given when everything has to stop now."""
+
+STOPPING = 10.0
+"""Seconds that a server is given to end by itself."""
+
+TICK = 0.5
+"""Seconds between two looks of the main loop."""
+
+REPEAT = 30.0
+"""Seconds after which it is said again what is waited for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the user asked for."""
+
+    ray: bool = True  # a local Ray head
+    mlflow: bool = True  # an MLflow server
+    port: int = API_PORT  # of the API, or the next free one
+    grace: timedelta = timedelta(seconds=60)  # for running work, once asked to stop
+
+
+class Up:
+    """One always-on Ratchet over one home."""
+
+    def __init__(self, ratchet: Ratchet, wanted: Wanted, say: Callable[[str], None]) -> None:
+        self._ratchet = ratchet
+        self._wanted = wanted
+        self._say = say
+        self._lock = HomeLock(ratchet.home)
+        self._head = self._ray_child()
+        mlflow = self._mlflow_child()
+        self._children = [child for child in (self._head, mlflow) if child is not None]
+        self._supervisor = Supervisor(self._children, say, back=self._is_back)
+        self._worker = Worker(
+            ratchet,
+            ray=None if self._head is None else self._ray_config,
+            drain=wanted.grace.total_seconds(),
+            leaves=self._head is None,  # our head ends with us, and its jobs with it
+        )
+        self._scheduling = Scheduling(ratchet, self._worker.wake, say)
+        courier = ratchet.courier()
+        self._parts = [
+            self._part("scheduler", self._scheduling.serve, self._scheduling.wake),
+            self._part("config", self._scheduling.follow),
+            self._part("worker", self._worker.serve, self._worker.wake),
+            self._part("courier", courier.serve, courier.wake),
+        ]
+        self._api: ApiServer | None = None
+
+    def start(self) -> None:
+        """Start everything; returns before the servers answer. Raises Refused, ConfigError."""
+        self._lock.take(f"process {os.getpid()}, since {self._ratchet.clock.now():%Y-%m-%d %H:%M}")
+        self._api = self._api_server()  # before anything else: a port may be missing
+        self._supervisor.start(self._ratchet.clock.now())
+        for part in self._parts:
+            part.start()
+        self._api.start()
+        self._say_addresses()
+
+    def serve(self, asked: threading.Event) -> None:
+        """Look after everything until `asked` is set."""
+        while not asked.wait(TICK):
+            self._supervisor.tick(self._ratchet.clock.now())
+
+    def drain(self, again: threading.Event) -> bool:
+        """Start nothing more, and let running work end, until the grace is over or `again` is set.
+
+        Whether everything has ended.
+        """
+        for part in self._parts:
+            if part.name != "courier":
+                part.stop()
+        worker = next(part for part in self._parts if part.name == "worker")
+        limit, said = time.monotonic() + self._wanted.grace.total_seconds(), -REPEAT
+        while not worker.ended(TICK):
+            now = time.monotonic()
+            if again.is_set() or now > limit + STOPPING:
+                return False
+            if now - said >= REPEAT:
+                said = now
+                self._say_running(limit - now)
+            self._supervisor.tick(self._ratchet.clock.now())
+        return True
+
+    def stop(self, grace: float = STOPPING) -> None:
+        """End all that was started here, and nothing else; servers by force after `grace`."""
+        if self._api is not None:
+            self._api.stop()
+        for part in self._parts:
+            part.stop()
+        self._worker.hurry()
+        for part in self._parts:
+            if not part.ended(STOPPING):
+                self._say(f"the {part.name} does not end; what it did not record is done again")
+        stopping = [threading.Thread(target=c.stop, args=(grace,)) for c in self._children]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+        self._lock.release()
+
+    def health(self) -> Health:
+        """How everything stands."""
+        parts = {part.name: part.state for part in self._parts}
+        parts |= {name: state.value for name, state in self._supervisor.states().items()}
+        parts["store"] = self._store_state()
+        return Health(ok=all(state == "up" for state in parts.values()), parts=parts)
+
+    # ------------------------------------------------------------------ inside
+
+    def _part(self, name: str, serve: Serve, wake: Callable[[], None] = lambda: None) -> Part:
+        return Part(name, serve, say=self._say, clock=self._ratchet.clock, wake=wake)
+
+    def _ray_child(self) -> Child | None:
+        config = revealed(self._ratchet.settings.ray)
+        if not self._wanted.ray or config.mode != "embedded":
+            return None
+        return Child(RayHead(home=self._ratchet.home, config=config), self._ratchet.home)
+
+    def _mlflow_child(self) -> Child | None:
+        config = revealed(self._ratchet.settings.registry)
+        if not self._wanted.mlflow or config.tracking_uri.startswith("http"):
+            return None
+        return Child(MlflowServer(home=self._ratchet.home, config=config), self._ratchet.home)
+
+    def _ray_config(self) -> RayConfig:
+        assert self._head is not None
+        address = self._head.address
+        return on_head(revealed(self._ratchet.settings.ray), address or "", self._ratchet)
+
+    def _is_back(self, child: Child) -> None:
+        if child is self._head:
+            self._worker.reconnect()
+
+    def _api_server(self) -> ApiServer:
+        api = self._ratchet.settings.api
+        desk = Desk(ratchet=self._ratchet, health=self.health, ordered=self._worker.wake)
+        secret = None if api.webhook_secret is None else revealed(api).webhook_secret
+        app = make_app(desk, token=token(self._ratchet.home / "up" / API_TOKEN), secret=secret)
+        server = ApiServer(app, listening(self._wanted.port))
+        if not server.address.endswith(f":{self._wanted.port}"):
+            self._say(f"port {self._wanted.port} is taken; the API is at {server.address}")
+        return server
+
+    def _store_state(self) -> str:
+        try:
+            self._ratchet.service.workers()
+        except RatchetError as error:
+            return " ".join(str(error).split())
+        return "up"
+
+    def _say_addresses(self) -> None:
+        assert self._api is not None
+        settings = self._ratchet.settings
+        for child in self._children:
+            adopted = ", found running" if child.adopted else ", starting"
+            self._say(f"{child.name:<10}{child.address}{adopted}")
+        if settings.ray.mode == "cluster":
+            self._say(f"{'ray':<10}{settings.ray.address}, the cluster of the settings")
+        self._say(f"{'API':<10}{self._api.address}, with the token in {self._token_file}")
+        self._say("fire a schedule: ratchet schedules fire NAME; or over the API:")
+        self._say(
+            f'  curl -X POST -H "Authorization: Bearer $(cat {self._token_file})" '
+            f"{self._api.address}/api/schedules/NAME/fire"
+        )
+
+    @property
+    def _token_file(self) -> str:
+        return str(self._ratchet.home / "up" / API_TOKEN)
+
+    def _say_running(self, seconds: float) -> None:
+        running = self._worker.running()
+        if running:
+            self._say(f"waiting up to {seconds:.0f} s for {_list(running)}; Ctrl-C again stops now")
+
+
+def _list(names: Sequence[str]) -> str:
+    more = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,659 @@
+"""What any number of workers on one store promise: each attempt is claimed once, within limits."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from flows.core.admission import PATIENCE, Pool, Rate
+from flows.core.clock import ManualClock, SystemClock
+from flows.core.engine import Engine
+from flows.core.executors.inline import InlineExecutor
+from flows.core.executors.protocol import Outcome, OutcomeKind
+from flows.core.flow import flow, task
+from flows.core.records import AttemptStatus, RunStatus
+from flows.core.service import Service
+from flows.core.store import NewRun, Store
+from flows.core.worker import LEASE, Identity
+
+RESTING = timedelta(seconds=1.5)  # more than an engine's round
+
+
+class Held:
+    """An executor whose work ends when the test says so."""
+
+    name, queues, kills, survives, capacity = "held", False, True, False, None
+
+    def __init__(self, slots=8, *, survives=False):
+        self.slots, self.survives = slots, survives
+        self.started, self.stopped, self.deliver = [], [], None
+
+    def open(self, deliver):
+        self.deliver = deliver
+
+    def warm(self): ...
+
+    def start(self, work):
+        if work.attempt_id not in [w.attempt_id for w in self.started]:
+            self.started.append(work)
+
+    def began(self, attempt_id):
+        return True
+
+    def stop(self, attempt_id, grace):
+        self.stopped.append(attempt_id)
+
+    def close(self): ...
+
+    @property
+    def ids(self):
+        return [work.attempt_id for work in self.started]
+
+    def end(self, attempt_id, kind=OutcomeKind.SUCCEEDED, value="1"):
+        self.deliver(Outcome(attempt_id=attempt_id, kind=kind, value=value))
+
+
+@task
+def light(x: int = 0) -> int:
+    return x + 1
+
+
+@task(pool="gpu")
+def on_gpu(x: int = 0) -> int:
+    return x + 1
+
+
+@task(pool="gpu", weight=4)
+def heavy(x: int = 0) -> int:
+    return x + 1
+
+
+@task(pool="gpu", weight=5)
+def too_heavy() -> int:
+    return 1
+
+
+@flow
+def plain() -> None:
+    light()
+
+
+@flow
+def other() -> None:
+    light()
+
+
+@flow
+def gpu() -> None:
+    on_gpu()
+
+
+@flow
+def big() -> None:
+    heavy()
+
+
+@flow
+def huge() -> None:
+    too_heavy()
+
+
+@flow
+def mixed() -> None:
+    on_gpu(light(on_gpu(light())))
+
+
+@flow
+def twice() -> None:
+    on_gpu(on_gpu())
+
+
+@flow
+def fan() -> None:
+    for _ in range(6):
+        light()
+
+
+FLOWS = (plain, other, gpu, big, huge, mixed, twice, fan)
+TASKS = {f.name: f.tasks for f in FLOWS}
+GPU = {"gpu": Pool(name="gpu", slots=4)}
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+def make(store, clock, which, run_id=None, **fields):
+    run_id = run_id or f"{which.name}{random.randrange(10**9):09}"
+    new = NewRun(
+        id=run_id, flow=which.name, key=run_id, source=fields.pop("source", which.source),
+        graph=which.graph, config={}, config_yaml="", config_digest="d", trigger={}, **fields,
+    )  # fmt: skip
+    return store.runs.create(new, clock.now()).id
+
+
+def engine(store, clock, executor=None, **options):
+    executor = executor or InlineExecutor()
+    options.setdefault("discovers", True)
+    return Engine(
+        store, {executor.name: executor}, clock=clock, default_executor=executor.name,
+        calls=lambda name, key: TASKS[name][key].function, **options,
+    )  # fmt: skip
+
+
+def vanish(dead):
+    """What a process that is gone does not do any more: renew its lease, and give it back."""
+    dead._lease._stop.set()
+    dead._lease._thread.join()
+
+
+def statuses(store):
+    return Counter(run.status for run in store.reads.runs(limit=10_000))
+
+
+def attempts(store):
+    return [a for r in store.reads.runs(limit=10_000) for a in store.reads.detail(r.id).attempts]
+
+
+def replay(store, slots):
+    """Go through the event table: what a pool held at each moment, and how often a task began."""
+    nodes = {f.name: f.graph for f in FLOWS}
+    flows = {run.id: run.flow for run in store.reads.runs(limit=10_000)}
+    used, live, most = 0, set(), 0
+    events, after = [], 0
+    while page := store.reads.events(after=after):
+        events += page
+        after = page[-1].id
+    for event in events:
+        if event.task is None:
+            continue
+        node = nodes[flows[event.run_id]].node(event.task)
+        weight = node.weight if node.pool == "gpu" else 0
+        key = (event.run_id, event.task)
+        if event.kind == "task.started":
+            assert key not in live, f"{key} was started twice"
+            live.add(key)
+            used += weight
+            most = max(most, used)
+            assert used <= slots, f"{used} of {slots} slots at {event}"
+        elif key in live and event.kind != "task.adopted":
+            live.discard(key)
+            used -= weight
+    assert used == 0, "a slot was leaked"
+    assert not live
+    return most
+
+
+def serve_all(store_url, workers, until, **options):
+    """Let workers, each with a store of its own, serve in threads until `until` says so."""
+    stop, opened, failures = threading.Event(), [], []
+
+    def serve():
+        mine = Store.open(store_url)
+        try:
+            with engine(mine, SystemClock(), discovers=False, **options) as served:
+                opened.append(served)
+                served.serve(stop, drain=5)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            mine.close()
+
+    threads = [threading.Thread(target=serve) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    bell = threading.Event()
+    watching = Store.open(store_url)
+    heard = watching.bell(bell.set)
+    try:
+        for _ in range(3000):
+            if until() or failures:
+                break
+            bell.wait(0.1)
+            bell.clear()
+    finally:
+        stop.set()
+        for served in opened:
+            served.wake()
+        for thread in threads:
+            thread.join()
+        heard.close()
+        watching.close()
+    assert failures == []
+    return opened
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_beside_each_other_claim_each_attempt_once_and_keep_to_the_pools(
+    store, store_url, workers
+):
+    clock = SystemClock()
+    for number in range(30):
+        for which in (mixed, plain, gpu):
+            make(store, clock, which, f"{which.name}-{number}")
+    make(store, clock, big, "big-0")
+    made = 91
+
+    def all_ended():
+        some = [store.reads.runs(status=s, limit=1) for s in (RunStatus.QUEUED, RunStatus.RUNNING)]
+        return not any(some)
+
+    serve_all(store_url, workers, all_ended, pools=GPU)
+    assert statuses(store) == {RunStatus.SUCCEEDED: made}
+    found = attempts(store)
+    assert {a.status for a in found} == {AttemptStatus.SUCCEEDED}
+    assert len(found) == 30 * (4 + 1 + 1) + 1
+    assert {a.number for a in found} == {1}
+    assert replay(store, 4) == 4
+
+
+def test_a_run_that_another_process_makes_is_taken_up_at_once(store, store_url):
+    clock = SystemClock()
+    made = []
+
+    def one_more():
+        if made and not store.reads.find(made[-1]).status.ended:
+            return False
+        made.append(make(store, clock, plain))
+        return len(made) == 12
+
+    serve_all(store_url, 1, one_more)
+    runs = [store.reads.find(run_id) for run_id in made[2:-1]]
+    waited = sorted((run.started_at - run.created_at).total_seconds() for run in runs)
+    assert waited[len(waited) // 2] < 0.5  # it does not wait for the next round, a second
+
+
+def test_a_run_that_somebody_has_to_himself_is_left_to_him(store, clock):
+    with engine(store, clock) as his, engine(store, clock) as mine:
+        run_id = make(store, clock, plain, held_by=his.worker)
+        for _ in range(3):
+            mine.tick(clock.advance(RESTING))
+        assert store.reads.find(run_id).status is RunStatus.QUEUED
+        his.drive(run_id)
+        his.tick(clock.now())
+        his.tick(clock.now())
+    assert store.reads.find(run_id).status is RunStatus.SUCCEEDED
+
+
+def test_a_run_whose_holder_has_died_goes_to_the_workers(store, clock):
+    his = engine(store, clock)
+    his.open()
+    run_id = make(store, clock, plain, held_by=his.worker)
+    vanish(his)
+    with engine(store, clock) as mine:
+        for _ in range(12):
+            mine.tick(clock.advance(RESTING))
+    run = store.reads.find(run_id)
+    assert (run.status, run.held_by) == (RunStatus.SUCCEEDED, None)
+    kinds = [event.kind for event in store.reads.events(run_id=run_id)]
+    assert "run.handed_over" in kinds
+
+
+def test_a_run_of_a_session_that_has_died_waits_for_another_session(store, clock):
+    his = engine(store, clock)
+    his.open()
+    run_id = make(store, clock, plain, held_by=his.worker, source="__main__:plain")
+    vanish(his)
+    with engine(store, clock) as mine:
+        for _ in range(12):
+            mine.tick(clock.advance(RESTING))
+        assert store.reads.find(run_id).status is RunStatus.QUEUED
+        mine.drive(run_id)
+        assert store.reads.find(run_id).held_by == mine.worker
+        mine.tick(clock.now())
+        mine.tick(clock.now())
+    assert store.reads.find(run_id).status is RunStatus.SUCCEEDED
+
+
+def test_the_most_urgent_run_goes_first_and_then_flows_take_turns(store, clock):
+    for number in range(4):
+        make(store, clock, plain, f"p{number}")
+        clock.advance(1)
+    make(store, clock, other, "o0")
+    make(store, clock, other, "u0", priority=5)
+    held = Held(slots=3)
+    with engine(store, clock, held) as mine:
+        mine.tick(clock.now())
+    # `u0` counts for its flow, so that the other flow comes first.
+    assert held.ids == ["u0.light.1", "p0.light.1", "p1.light.1"]
+
+
+def test_a_flow_with_a_thousand_runs_does_not_keep_the_others_from_starting(store, clock):
+    for number in range(150):  # more than a worker looks at in one transaction
+        make(store, clock, plain, f"p{number:03}")
+    clock.advance(1)
+    make(store, clock, other, "o0")
+    held = Held(slots=2)
+    with engine(store, clock, held) as mine:
+        mine.tick(clock.now())
+    assert held.ids == ["p000.light.1", "o0.light.1"]
+
+
+def test_a_full_pool_holds_up_nothing_but_what_needs_it(store, clock):
+    for number in range(80):
+        make(store, clock, gpu, f"g{number:02}")
+    clock.advance(1)
+    make(store, clock, gpu, "urgent", priority=1)
+    make(store, clock, plain, "p0")
+    held = Held(slots=20)
+    with engine(store, clock, held, pools=GPU) as mine:
+        mine.tick(clock.now())
+        assert sorted(held.ids) == [
+            "g00.on_gpu.1", "g01.on_gpu.1", "g02.on_gpu.1", "p0.light.1", "urgent.on_gpu.1",
+        ]  # fmt: skip
+        mine.tick(clock.now())
+        assert len(held.ids) == 5
+        held.end("g00.on_gpu.1")
+        mine.tick(clock.now())
+        assert held.ids[-1] == "g03.on_gpu.1"
+    (first, *_) = store.pools.holders("gpu")
+    assert (first.pool, first.weight) == ("gpu", 1)
+
+
+def test_a_slot_goes_to_the_urgent_before_the_run_that_has_freed_it(store, clock):
+    one = {"gpu": Pool(name="gpu", slots=1)}
+
+    make(store, clock, twice, "slow")
+    held = Held()
+    with engine(store, clock, held, pools=one) as mine:
+        mine.tick(clock.now())
+        make(store, clock, gpu, "urgent", priority=1)
+        held.end("slow.on_gpu.1")
+        mine.tick(clock.now())
+    assert held.ids == ["slow.on_gpu.1", "urgent.on_gpu.1"]
+
+
+def test_a_heavy_task_is_not_starved_by_light_ones(store, clock):
+    held = Held(slots=20)
+    with engine(store, clock, held, pools=GPU) as mine:
+        for number in range(3):
+            make(store, clock, gpu, f"a{number}")
+        mine.tick(clock.now())
+        make(store, clock, big, "heavy")
+        started_after = 0
+        for number in range(200):  # a new light one whenever one ends
+            make(store, clock, gpu, f"b{number:03}")
+            light_ones = [i for i in held.ids if "on_gpu" in i]
+            held.end(light_ones[number]) if number < len(light_ones) else None
+            mine.tick(clock.advance(1))
+            if "heavy.heavy.1" in held.ids:
+                started_after = number
+                break
+    assert 0 < started_after < PATIENCE.total_seconds() + 10
+
+
+def test_a_task_too_heavy_for_its_pool_fails_and_says_so(store, clock):
+    run_id = make(store, clock, huge)
+    with engine(store, clock, Held(), pools=GPU) as mine:
+        mine.tick(clock.now())
+    run = store.reads.find(run_id)
+    assert run.status is RunStatus.FAILED
+    assert "it weighs 5, and pool gpu has 4 slots" in run.reason
+
+
+def test_a_rate_holds_over_all_workers_and_time_passes(store, store_url, clock):
+    rate = {"gpu": Pool(name="gpu", rate=Rate(count=3, per=timedelta(seconds=60)))}
+    for number in range(8):
+        make(store, clock, gpu, f"g{number}")
+    second = Store.open(store_url)
+    a, b = Held(), Held()
+    with engine(store, clock, a, pools=rate) as mine, engine(second, clock, b, pools=rate) as his:
+        for each in (mine, his, mine, his):
+            each.tick(clock.now())
+        assert len(a.ids + b.ids) == 3
+        for executor in (a, b):
+            for attempt_id in executor.ids:
+                executor.end(attempt_id)
+        clock.advance(5)
+        mine.tick(clock.now())
+        his.tick(clock.now())
+        assert len(a.ids + b.ids) == 3
+        clock.advance(60)
+        his.tick(clock.now())
+        mine.tick(clock.now())
+        assert len(a.ids + b.ids) == 6
+    second.close()
+
+
+def test_of_the_runs_in_a_lane_one_runs_and_the_most_urgent_is_next(store, clock):
+    make(store, clock, plain, "first", lane="night")
+    held = Held()
+    with engine(store, clock, held) as mine:
+        mine.tick(clock.now())
+        make(store, clock, plain, "second", lane="night")
+        clock.advance(1)
+        make(store, clock, plain, "third", lane="night", priority=1)
+        make(store, clock, other, "beside")
+        mine.tick(clock.now())
+        assert held.ids == ["first.light.1", "beside.light.1"]
+        held.end("first.light.1")
+        mine.tick(clock.now())
+        mine.tick(clock.now())
+        assert held.ids[2:] == ["third.light.1"]
+
+
+def test_no_more_runs_of_a_flow_run_than_it_allows(store, clock):
+    for number in range(5):
+        make(store, clock, fan, f"f{number}", max_runs=2)
+        clock.advance(1)
+    make(store, clock, other, "o0")
+    held = Held(slots=100)
+    with engine(store, clock, held) as mine:
+        mine.tick(clock.now())
+        assert {i.partition(".")[0] for i in held.ids} == {"f0", "f1", "o0"}
+        for attempt_id in [i for i in held.ids if i.startswith("f0")]:
+            held.end(attempt_id)
+        mine.tick(clock.now())
+        mine.tick(clock.now())
+        assert {i.partition(".")[0] for i in held.ids} == {"f0", "f1", "f2", "o0"}
+
+
+def test_a_worker_runs_only_tasks_of_the_pools_that_it_serves(store, clock):
+    make(store, clock, mixed, "m0")
+    make(store, clock, gpu, "g0")
+    a, b = Held(), Held()
+    with (
+        engine(store, clock, a, serves=frozenset({"gpu"})) as on_gpus,
+        engine(store, clock, b, serves=frozenset({"default"})) as on_cpus,
+    ):
+        for each in (on_gpus, on_cpus):
+            each.tick(clock.now())
+        assert (a.ids, b.ids) == (["g0.on_gpu.1"], ["m0.light.1"])
+        b.end("m0.light.1")
+        for each in (on_cpus, on_gpus):
+            each.tick(clock.now())
+        assert a.ids == ["g0.on_gpu.1", "m0.on_gpu.1"]
+
+
+def foreign():
+    """Somebody on another machine: that he is gone can only be told by his lease."""
+    return Identity(host="elsewhere", pid=1, started=1, nonce=f"{random.randrange(16**6):06x}")
+
+
+def test_what_a_vanished_worker_had_is_claimed_again_within_ten_seconds(store, clock):
+    lost, taken = Held(), Held()
+    gone = engine(store, clock, lost, identity=foreign(), pools=GPU)
+    with engine(store, clock, taken, pools=GPU) as mine:
+        clock.advance(LEASE)  # it has been up for a while
+        mine._lease._renew()
+        gone.open()
+        make(store, clock, big, "b0")
+        make(store, clock, gpu, "g0")
+        gone.tick(clock.now())
+        assert lost.ids == ["b0.heavy.1"]
+        vanish(gone)
+        seconds = 0
+        while not taken.ids and seconds < 30:
+            clock.advance(1)
+            mine._lease._renew()
+            mine.tick(clock.now())
+            seconds += 1
+        assert seconds <= 10
+        assert taken.ids == ["b0.heavy.2"] or taken.ids == ["g0.on_gpu.1"]
+        for attempt_id in taken.ids:
+            taken.end(attempt_id)
+        mine.tick(clock.now())
+        for attempt_id in taken.ids[1:]:
+            taken.end(attempt_id)
+        mine.tick(clock.now())
+    assert statuses(store) == {RunStatus.SUCCEEDED: 2}
+    replay(store, 4)
+
+
+def test_what_a_dead_process_of_this_machine_had_is_claimed_again_at_once(store, clock):
+    lost, taken = Held(), Held()
+    died = Identity(host=Identity.mine().host, pid=2**22 + 1, started=1, nonce="abcdef")
+    gone = engine(store, clock, lost, identity=died)
+    gone.open()
+    make(store, clock, plain, "p0")
+    gone.tick(clock.now())
+    vanish(gone)
+    with engine(store, clock, taken) as mine:
+        mine.tick(clock.advance(RESTING))
+    assert taken.ids == ["p0.light.2"]
+
+
+def test_work_on_an_executor_that_outlives_its_worker_is_adopted_not_repeated(store, clock):
+    lost, taken = Held(survives=True), Held(survives=True)
+    died = Identity(host=Identity.mine().host, pid=2**22 + 1, started=1, nonce="abcdef")
+    gone = engine(store, clock, lost, identity=died)
+    gone.open()
+    make(store, clock, plain, "p0")
+    gone.tick(clock.now())
+    vanish(gone)
+    with engine(store, clock, taken) as mine:
+        mine.tick(clock.advance(RESTING))
+        assert taken.ids == ["p0.light.1"]
+        taken.end("p0.light.1")
+        mine.tick(clock.now())
+        lost.end("p0.light.1", value="666")  # the first one only slept
+        gone._lease._lease = None
+    assert statuses(store) == {RunStatus.SUCCEEDED: 1}
+
+
+def test_nobody_is_taken_for_dead_when_everybodys_lease_has_run_out(store, clock):
+    """After an outage of the database all leases are old, and all workers are alive."""
+    his_work, my_work = Held(), Held()
+    with (
+        engine(store, clock, his_work, identity=foreign()) as his,
+        engine(store, clock, my_work, identity=foreign()) as mine,
+    ):
+        make(store, clock, plain, "p0")
+        his.tick(clock.now())
+        assert his_work.ids == ["p0.light.1"]
+        clock.advance(LEASE + timedelta(seconds=15))  # nobody could renew
+        mine.tick(clock.now())  # the first that is back
+        mine.tick(clock.advance(RESTING))
+        his.tick(clock.now())
+        his_work.end("p0.light.1")
+        his.tick(clock.now())
+    assert my_work.ids == []
+    assert [a.status for a in attempts(store)] == [AttemptStatus.SUCCEEDED]
+
+
+def test_a_worker_that_was_taken_for_dead_ends_its_work_and_goes_on_as_another(store, clock):
+    his_work, my_work = Held(), Held()
+    with engine(store, clock, my_work, identity=foreign()) as mine:
+        clock.advance(LEASE)
+        mine._lease._renew()
+        his = engine(store, clock, his_work, identity=foreign())
+        his.open()
+        vanish(his)  # for now: it sleeps
+        was = his.worker
+        make(store, clock, plain, "p0")
+        his.tick(clock.now())
+        for _ in range(10):
+            clock.advance(1)
+            mine._lease._renew()
+            mine.tick(clock.now())
+        assert my_work.ids == ["p0.light.2"]
+        his_work.end("p0.light.1", value="666")
+        assert his._survived()
+        assert his.worker != was
+        his.tick(clock.now())
+        assert his_work.stopped == ["p0.light.1"]
+        my_work.end("p0.light.2", value="41")
+        mine.tick(clock.now())
+        his.close()
+    assert store.reads.detail("p0").tasks[0].value == "41"
+
+
+def test_a_late_outcome_of_an_adopted_attempt_is_not_recorded(store, clock):
+    store.runs.create(
+        NewRun(
+            id="r1", flow="plain", key="k", source="m:f", graph=plain.graph, config={},
+            config_yaml="", config_digest="", trigger={},
+        ),
+        clock.now(),
+    )  # fmt: skip
+    options = {"slots": {"held": 1}, "default_executor": "held", "runs": ["r1"]}
+    store.runs.step([], worker="w1", now=clock.now(), **options)
+    store.runs.recover("r1", ["w1"], worker="w2", survivors={"held"}, now=clock.now())
+    end = Outcome(attempt_id="r1.light.1", kind=OutcomeKind.SUCCEEDED, value="666")
+    assert store.runs.step([end], worker="w1", now=clock.now(), **options).late == [end]
+    assert store.runs.step([end], worker="w2", now=clock.now(), **options).ended
+
+
+def test_a_cancel_from_another_process_reaches_the_worker_that_is_at_it(store, store_url, clock):
+    held = Held()
+    with engine(store, clock, held) as mine:
+        make(store, clock, plain, "p0")
+        mine.tick(clock.now())
+        elsewhere = Store.open(store_url)
+        Service(elsewhere, clock).cancel("p0", by="ada")
+        elsewhere.close()
+        mine.tick(clock.advance(RESTING))
+        assert held.stopped == ["p0.light.1"]
+        held.end("p0.light.1", OutcomeKind.STOPPED)
+        mine.tick(clock.now())
+    assert store.reads.find("p0").status is RunStatus.CANCELLED
+
+
+def test_a_claim_whose_commit_was_never_confirmed_is_still_carried_out(store, clock, monkeypatch):
+    held = Held()
+    with engine(store, clock, held) as mine:
+        make(store, clock, plain, "p0")
+        whole = store.runs.step
+
+        def broken(*args, **kwargs):
+            whole(*args, **kwargs)
+            raise ConnectionError("the answer was lost")
+
+        monkeypatch.setattr(store.runs, "step", broken)
+        with pytest.raises(ConnectionError):
+            mine.tick(clock.now())
+        monkeypatch.setattr(store.runs, "step", whole)
+        assert held.ids == []
+        mine.tick(clock.advance(RESTING))
+        assert held.ids == ["p0.light.1"]
+
+
+def test_why_a_run_waits_can_be_asked(store, clock):
+    service = Service(store, clock, GPU)
+
+    def why(run_id):
+        return service.why_waiting(store.reads.find(run_id))
+
+    make(store, clock, gpu, "nobody")
+    assert why("nobody") == "no worker serves pool gpu"
+    held = Held(slots=50)
+    with engine(store, clock, held, pools=GPU) as mine:
+        assert why("nobody") is None
+        for number in range(3):
+            make(store, clock, gpu, f"g{number}")
+        mine.tick(clock.now())
+        make(store, clock, gpu, "late")
+        assert why("late").startswith("pool gpu is full: 4 of 4 slots, held by ")
+        assert "nobody.on_gpu.1" in why("late")
+        make(store, clock, plain, "first", lane="night", max_runs=1)
+        mine.tick(clock.now())
+        make(store, clock, plain, "second", lane="night")
+        make(store, clock, plain, "third", max_runs=1)
+        assert why("second") == "run first is at it, and of night one runs at a time"
+        assert why("third") == "1 of 1 runs of plain are at it: first"
+        assert why("first") is None

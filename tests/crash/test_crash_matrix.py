@@ -1,0 +1,176 @@
+"""The crash matrix: every method of the store that writes, crash before it and after it, restart.
+
+Because each transition is one store method, a crash at any instruction looks to the rest of
+the world like a crash just before or just after one of them. A night in which every method is
+called is played again and again; each time the process that calls one of them dies there, and
+comes back. What must hold afterwards is what the simulation checks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from inspect import isfunction
+
+import pytest
+
+from flows.core.records import RunStatus
+from flows.core.store import Store
+from tests.simulation.database import Disk
+from tests.simulation.patches import of_this_world
+from tests.simulation.people import SCRIPT
+from tests.simulation.process import Process
+from tests.simulation.story import Story
+from tests.simulation.world import Crash
+
+pytestmark = pytest.mark.slow
+
+SEED = 1
+READS = frozenset(
+    """
+    DeadlineStore.due DeadlineStore.durations DeadlineStore.next_at
+    LeaseStore.holders
+    Outbox.due Outbox.list Outbox.told_since
+    PoolStore.holders PoolStore.usage
+    PruneStore.belongings PruneStore.candidates PruneStore.mentions
+    ReadStore.config ReadStore.detail ReadStore.durability ReadStore.events ReadStore.find
+    ReadStore.previous ReadStore.runs
+    RunStore.attempts_of RunStore.due RunStore.forget RunStore.live_attempts RunStore.refresh
+    RunStore.resume RunStore.runs_of RunStore.workers
+    ScheduleStore.assets ScheduleStore.due ScheduleStore.fires ScheduleStore.fires_of
+    ScheduleStore.get ScheduleStore.last_fires ScheduleStore.list ScheduleStore.newest_assets
+    ScheduleStore.next_at ScheduleStore.on ScheduleStore.open_runs ScheduleStore.topics
+    """.split()
+)
+"""Methods that change nothing; `due` and `on` of schedules disable what cannot be read."""
+OUTSIDE = frozenset({"PruneStore.forget"})
+"""Has its own test: it removes what the checks look at."""
+
+
+def aggregates() -> list[type]:
+    """The classes of the store's aggregates."""
+    opened = Store.open("sqlite://")
+    found = [type(part) for name, part in vars(opened).items() if name != "database"]
+    opened.close()
+    return found
+
+
+def public_methods() -> set[str]:
+    """`RunStore.step`, ...: every public method of every aggregate, inherited ones included."""
+    return {
+        f"{kind.__name__}.{name}"
+        for kind in aggregates()
+        for base in kind.__mro__
+        for name, value in vars(base).items()
+        if isfunction(value) and not name.startswith("_")
+    }
+
+
+METHODS = sorted(public_methods() - READS - OUTSIDE)
+KINDS = {kind.__name__: kind for kind in aggregates()}
+
+
+def called_method() -> str:
+    """The public store method that is being called, by the stack."""
+    found, frame = "", sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        name = frame.f_code.co_name
+        if type(owner).__name__ in KINDS and not name.startswith("_"):
+            found = f"{type(owner).__name__}.{name}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+Watcher = Callable[[Process, str], None]
+
+
+def play(disk: Disk, watcher: Watcher) -> list[str]:
+    """The night under a watcher; returns what is wrong after it."""
+    disk.wipe()
+    story = Story(SEED, disk, script=SCRIPT)
+    story.world.watcher = watcher
+    with of_this_world(story.world):
+        story.play()
+    return story.findings().problems
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
+    url = None if request.param == "sqlite" else request.getfixturevalue("new_postgres")()
+    made = Disk(url)
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def writes(disk: Disk) -> Counter[str]:
+    """How often each method writes in the night, when nobody dies."""
+    counted: Counter[str] = Counter()
+
+    def count(process: Process, where: str) -> None:
+        if where == "before a write":
+            counted[called_method()] += 1
+
+    assert play(disk, count) == []
+    return counted
+
+
+def test_every_method_of_the_store_is_in_the_matrix(writes: Counter[str]) -> None:
+    assert writes.keys() - READS - OUTSIDE == set(METHODS), (
+        "let people ask for it in tests/simulation/people.py, or name it among READS"
+    )
+    assert not READS & writes.keys()
+    assert READS | OUTSIDE <= public_methods()
+
+
+@pytest.mark.parametrize("where", ["before a write", "after a write"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_crash_loses_nothing_and_repeats_nothing(
+    disk: Disk, writes: Counter[str], method: str, where: str
+) -> None:
+    for victim in sorted({1, (writes[method] + 1) // 2}):
+        calls = 0
+
+        def kill(process: Process, edge: str, victim: int = victim) -> None:
+            nonlocal calls
+            if edge == where and called_method() == method:
+                calls += 1
+                if calls == victim:
+                    process.die(edge)
+                    raise Crash
+
+        problems = play(disk, kill)
+        assert calls >= victim, "nobody died"
+        assert problems == [], f"call {victim} of {writes[method]}"
+
+
+@pytest.mark.parametrize("where", ["before a write", "after a write"])
+def test_a_crash_while_a_run_is_pruned_removes_all_of_it_or_nothing(
+    disk: Disk, where: str
+) -> None:
+    assert play(disk, lambda process, edge: None) == []
+    story = Story(SEED, disk, script=SCRIPT)
+    pruner = story.processes[0]
+    pruner._boot()
+    store, now = pruner.store, story.world.now + timedelta(days=9)
+    assert store is not None
+    (run, *_) = store.prune.candidates(now, keep=0)
+
+    def kill(process: Process, edge: str) -> None:
+        if edge == where:
+            process.die(edge)
+            raise Crash
+
+    story.world.watcher = kill
+    with pytest.raises(Crash):
+        store.prune.forget({run.id: {"bytes": 0}}, now)
+    story.world.watcher = None
+    after = Store(disk.database)
+    again = after.prune.forget({run.id: {"bytes": 0}}, now)
+    assert again == (() if where == "after a write" else (run.id,))
+    kinds = [event.kind for event in after.reads.events(run_id=run.id)]
+    assert kinds.count("run.pruned") == 1
+    assert after.reads.find(run.id).status in set(RunStatus)

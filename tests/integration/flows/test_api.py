@@ -1,0 +1,252 @@
+"""The REST API over a real server: who may ask, what may be said, and what repeating does."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.bootstrap import Ratchet, open_project
+from flows.console.app import LARGEST_BODY, make_app
+from flows.console.desk import Desk, Health
+from flows.console.server import ApiServer
+from flows.core.errors import StoreError
+from flows.up.ports import listening
+
+TOKEN, SECRET = "a-token", "a-secret"
+CONFIG = """
+defaults: [ratchet, _self_]
+flows: [api_flows]
+executor: threads
+schedules:
+  asked: {flow: hello, on_request: true, overrides: [name=schedule]}
+"""
+FLOWS = """
+from dataclasses import dataclass
+from flows import flow, task
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    name: str = "you"
+
+@task
+def greet(name: str) -> str:
+    return f"hello {name}"
+
+@flow
+def hello(cfg: Hello) -> None:
+    greet(cfg.name)
+"""
+
+
+class Api:
+    """A served API, and a caller of it."""
+
+    def __init__(self, ratchet: Ratchet) -> None:
+        self.ratchet = ratchet
+        self.orders = 0
+        self.health = Health(ok=True, parts={"worker": "up"})
+        desk = Desk(ratchet=ratchet, health=lambda: self.health, ordered=self._ordered)
+        self.server = ApiServer(make_app(desk, token=TOKEN, secret=SECRET), listening(42_000))
+        self.server.start()
+
+    def _ordered(self) -> None:
+        self.orders += 1
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = TOKEN, **headers: str
+    ) -> tuple[int, dict[str, Any]]:
+        """Send a body as it is when it is bytes, else as JSON; returns the code and the answer."""
+        host = self.server.address.removeprefix("http://")
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body)
+        connection = http.client.HTTPConnection(host, timeout=30)
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def runs(self) -> int:
+        return len(self.ratchet.service.runs())
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    monkeypatch.delenv("RATCHET_HOME", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "api_flows", raising=False)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text(CONFIG)
+    (tmp_path / "api_flows.py").write_text(FLOWS)
+    ratchet = open_project(tmp_path)
+    declared = ratchet.declared()
+    ratchet.schedules.sync(declared.schedules, declared.problems)
+    api = Api(ratchet)
+    yield api
+    api.server.stop()
+    ratchet.close()
+    sys.modules.pop("api_flows", None)
+
+
+def signed(body: bytes, secret: str = SECRET) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def test_a_run_is_started_told_of_and_driven(api: Api) -> None:
+    code, started = api.call("POST", "/api/flows/hello/runs", {"overrides": ["name=Ann"]})
+    assert (code, started["status"], api.orders) == (202, "queued", 1)
+    assert started["trigger"] == {"kind": "api", "overrides": ["name=Ann"]}
+    with api.ratchet.engine() as engine:
+        engine.run_until_ended([started["run"]], threading.Event())
+    code, shown = api.call("GET", f"/api/runs/{started['run']}")
+    assert (code, shown["status"]) == (200, "succeeded")
+    assert [task["status"] for task in shown["tasks"]] == ["succeeded"]
+    assert api.ratchet.service.show(started["run"]).tasks[0].value == '"hello Ann"'
+
+
+def test_a_schedule_is_fired_with_its_own_overrides_and_more(api: Api) -> None:
+    code, fired = api.call("POST", "/api/schedules/asked/fire")
+    assert (code, fired["fire"]["outcome"]) == (202, "started")
+    detail = api.ratchet.service.show(fired["run"])
+    assert "name: schedule" in detail.config_yaml
+    api.ratchet.service.cancel(fired["run"], by="the test")
+    _, again = api.call("POST", "/api/schedules/asked/fire", {"overrides": ["name=API"]})
+    assert "name: API" in api.ratchet.service.show(again["run"]).config_yaml
+
+
+@pytest.mark.parametrize("path", ["/api/flows/hello/runs", "/api/schedules/asked/fire"])
+def test_the_same_idempotency_key_is_the_same_run(api: Api, path: str) -> None:
+    _, first = api.call("POST", path, Idempotency_Key="k1")
+    _, second = api.call("POST", path, Idempotency_Key="k1")
+    _, third = api.call("POST", path, {"key": "k1"})
+    assert first["run"] == second["run"] == third["run"]
+    assert api.runs() == 1
+
+
+@pytest.mark.parametrize("token", [None, "", "guessed", TOKEN + "x"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/flows/hello/runs"),
+        ("POST", "/api/schedules/asked/fire"),
+        ("GET", "/api/runs/last"),
+        ("POST", "/api/runs/last/cancel"),
+    ],
+)
+def test_nobody_gets_in_without_the_token(
+    api: Api, method: str, path: str, token: str | None
+) -> None:
+    code, answer = api.call(method, path, token=token)
+    assert code == 401
+    assert "token" in answer["error"]
+    assert api.runs() == 0
+
+
+def test_a_web_hook_signs_its_body_and_needs_no_token(api: Api) -> None:
+    body = b'{"overrides": ["name=hook"], "key": "delivery-1"}'
+    path = "/api/schedules/asked/fire"
+    code, first = api.call("POST", path, body, token=None, X_Ratchet_Signature=signed(body))
+    assert code == 202
+    _, again = api.call("POST", path, body, token=None, X_Ratchet_Signature=signed(body))
+    assert again["run"] == first["run"]
+
+
+@pytest.mark.parametrize("signature", ["", "sha256=", "nonsense", signed(b"{}", "guessed")])
+def test_a_signature_that_does_not_fit_is_refused_even_with_the_token(
+    api: Api, signature: str
+) -> None:
+    code, _ = api.call("POST", "/api/flows/hello/runs", b"{}", X_Ratchet_Signature=signature)
+    assert (code, api.runs()) == (401, 0)
+    code, _ = api.call("POST", "/api/runs/last/cancel", token=None, X_Ratchet_Signature=signed(b""))
+    assert code == 401  # a web hook starts things, and does no more
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (b"{", 422, "Invalid JSON"),
+        (b"[1]", 422, "valid dictionary"),
+        ({"overrides": "name=x"}, 422, "overrides"),
+        ({"more": 1}, 422, "more"),
+        ({"overrides": ["nam=x"]}, 422, "did you mean name?"),
+        ({"overrides": ["name=x,y"]}, 422, "several values"),
+        ({"overrides": ["name"]}, 422, "is not an override"),
+        ({"overrides": ["home=/etc"]}, 422, "a run may not change it"),
+        ({"overrides": ["name=${oc.env:HOME}"]}, 422, "may not be an interpolation"),
+        ({"key": ""}, 422, "1 to 200 characters"),
+        ({"key": "k" * 201}, 422, "1 to 200 characters"),
+        (b" " * (LARGEST_BODY + 1), 413, "larger than 64 KiB"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/flows/hello/runs", "/api/schedules/asked/fire"])
+def test_what_cannot_be_done_is_one_line_and_starts_nothing(
+    api: Api, path: str, body: Any, code: int, said: str
+) -> None:
+    found, answer = api.call("POST", path, body)
+    assert found == code, answer
+    assert said in answer["error"]
+    assert "\n" not in answer["error"]
+    assert api.runs() == api.orders == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/flows/nope/runs"),
+        ("POST", "/api/schedules/nope/fire"),
+        ("GET", "/api/runs/nope"),
+        ("POST", "/api/runs/nope/cancel"),
+        ("GET", "/api/nope"),
+    ],
+)
+def test_what_is_not_there_is_not_found(api: Api, method: str, path: str) -> None:
+    code, answer = api.call(method, path)
+    assert code == 404
+    assert answer["error"]
+
+
+def test_a_flow_that_is_no_known_name_is_not_imported(api: Api) -> None:
+    code, _ = api.call("POST", "/api/flows/antigravity:fly/runs")
+    assert code == 404
+    assert "antigravity" not in sys.modules
+
+
+def test_cancelling_twice_is_a_conflict(api: Api) -> None:
+    _, started = api.call("POST", "/api/flows/hello/runs")
+    path = f"/api/runs/{started['run']}/cancel"
+    code, cancelled = api.call("POST", path)
+    assert (code, cancelled["status"]) == (202, "cancelled")
+    code, answer = api.call("POST", path)
+    assert code == 409
+    assert "cancelled" in answer["error"]
+
+
+def test_everybody_may_ask_for_the_health(api: Api) -> None:
+    assert api.call("GET", "/health", token=None) == (200, {"ok": True, "worker": "up"})
+    api.health = Health(ok=False, parts={"worker": "the store is away"})
+    code, answer = api.call("GET", "/health", token=None)
+    assert (code, answer["worker"]) == (503, "the store is away")
+
+
+def test_a_store_that_is_away_is_said_and_can_be_tried_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise StoreError("the database is away", hint="start it")
+
+    monkeypatch.setattr(api.ratchet.service, "start", away)
+    answer = api.call("POST", "/api/flows/hello/runs")
+    assert answer == (503, {"error": "the database is away", "hint": "start it"})

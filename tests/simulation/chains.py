@@ -1,0 +1,124 @@
+"""Runs: every event chain follows the lifecycle, and every task was done once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from flows.core.lifecycle import RunEvent, TaskEvent, run_after, task_after
+from flows.core.records import Attempt, AttemptStatus, Event, RunStatus, TaskStatus
+from flows.core.store import RunDetail
+from tests.simulation.executions import Execution
+from tests.simulation.findings import Findings, Record
+from tests.simulation.world import World
+
+
+def check_runs(found: Findings, record: Record, world: World) -> None:
+    """No run is lost, none is made twice, and none has a history that cannot be."""
+    for detail in record.details:
+        check_chain(found, detail, record.chains[detail.run.id])
+        check_attempts(found, detail)
+    check_promises(found, record.details, world)
+    found.counts["runs"] = len(record.details)
+    found.counts["attempts"] = sum(len(detail.attempts) for detail in record.details)
+
+
+def check_chain(found: Findings, detail: RunDetail, chain: list[Event]) -> None:
+    """The run's events follow the lifecycle without a gap, and end where the rows stand."""
+    run = detail.run
+    found.check(run.status.ended, f"run {run.id} is lost: still {run.status}")
+    numbers = [event.seq for event in chain]
+    found.check(
+        numbers == list(range(1, run.seq + 1)), f"run {run.id}: its events are not 1..{run.seq}"
+    )
+    tasks = {node.key: TaskStatus.PENDING for node in detail.graph.nodes}
+    status = RunStatus.QUEUED
+    for event in chain:
+        try:
+            if event.kind in list(RunEvent):
+                status = run_after(status, RunEvent(event.kind))
+            elif event.kind in list(TaskEvent):
+                assert event.task is not None
+                before = tasks.get(event.task, TaskStatus.READY)  # mapped children begin so
+                tasks[event.task] = task_after(before, TaskEvent(event.kind))
+        except Exception as error:
+            found.check(False, f"run {run.id}, event {event.seq}: {error}")
+            return
+    found.check(status is run.status, f"run {run.id} is {run.status}, its events say {status}")
+    for task in detail.tasks:
+        said = tasks.get(task.key, TaskStatus.READY)
+        found.check(
+            said is task.status, f"{run.id}.{task.key} is {task.status}, its events say {said}"
+        )
+
+
+def check_attempts(found: Findings, detail: RunDetail) -> None:
+    """One after the other, one success at most, and nothing after it."""
+    by_task: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in detail.attempts:
+        by_task[attempt.key].append(attempt)
+        found.check(
+            not detail.run.status.ended or attempt.status is not AttemptStatus.RUNNING,
+            f"attempt {attempt.id} is alive although its run has ended",
+        )
+    values = {task.key: task.value for task in detail.tasks}
+    for key, attempts in by_task.items():
+        attempts.sort(key=lambda attempt: attempt.number)
+        name = f"{detail.run.id}.{key}"
+        found.check(
+            [a.number for a in attempts] == list(range(1, len(attempts) + 1)),
+            f"{name}: attempts are not numbered 1..{len(attempts)}",
+        )
+        good = [a for a in attempts if a.status is AttemptStatus.SUCCEEDED]
+        found.check(len(good) <= 1, f"{name}: a finished task was run again")
+        if good:
+            found.check(good[0] is attempts[-1], f"{name}: started again after it had succeeded")
+            check_stamp(found, good[0], values[key])
+
+
+def check_stamp(found: Findings, attempt: Attempt, value: str | None) -> None:
+    """What is recorded is what the attempt's own worker made, not what a zombie did."""
+    made = json.loads(value or "null")
+    if not isinstance(made, dict):
+        return
+    found.check(
+        made["attempt"] == attempt.id, f"{attempt.id} holds the result of {made['attempt']}"
+    )
+    if made["where"] != "cluster":
+        found.check(
+            made["where"] == attempt.worker,
+            f"{attempt.id} of {attempt.worker} holds a result of {made['where']}",
+        )
+
+
+def check_promises(found: Findings, details: Iterable[RunDetail], world: World) -> None:
+    """Whoever was given a run finds it; one key, one run."""
+    ids = {(d.run.flow, d.run.key): d.run.id for d in details}
+    for flow, key, run_id in world.promises:
+        found.check(
+            ids.get((flow, key)) == run_id, f"run {run_id} was promised for {key}, and is not it"
+        )
+
+
+def check_executions(
+    found: Findings, details: Iterable[RunDetail], executions: Iterable[Execution]
+) -> None:
+    """Nothing ran without its durable attempt, nothing twice, and no two jobs of one task."""
+    known = {attempt.id for detail in details for attempt in detail.attempts}
+    seen: Counter[str] = Counter()
+    jobs: dict[tuple[str, str], list[Execution]] = defaultdict(list)
+    for done in executions:
+        seen[done.attempt_id] += 1
+        found.check(done.attempt_id in known, f"{done.attempt_id} ran, and no attempt says so")
+        if done.where == "cluster":
+            jobs[done.run_id, done.task].append(done)
+    for attempt_id, times in seen.items():
+        found.check(times == 1, f"{attempt_id} was executed {times} times")
+    for (run_id, task), same in jobs.items():
+        same.sort(key=lambda job: job.begun)
+        for earlier, later in zip(same, same[1:], strict=False):
+            found.check(
+                earlier.ended is not None and earlier.ended <= later.begun,
+                f"{run_id}.{task}: {later.attempt_id} began while {earlier.attempt_id} ran",
+            )

@@ -1,0 +1,124 @@
+"""People and programs who ask for things at random: start, cancel, retry, twice, and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from flows.core.alert import champion_changed
+from flows.core.errors import RatchetError, StoreError
+from flows.core.schedule import Schedule
+from flows.core.schedule_service import ScheduleService
+from flows.core.service import Service
+from tests.simulation.nights import FLOWS
+from tests.simulation.planner import EVERY, Data, Source, prepared
+from tests.simulation.process import Process
+from tests.simulation.world import START
+
+Wish = tuple[str, str]
+"""What is asked for, and the key under which: asking again repeats nothing."""
+
+
+class Person(Process):
+    """Uses the services as the CLI and the API do, and asks again until an answer has come."""
+
+    def __init__(
+        self, *args: Any, data: Data, schedules: Sequence[Schedule], script: Sequence[str] = ()
+    ) -> None:
+        super().__init__(*args)
+        self._data, self._schedules = data, schedules
+        self._script = list(script)  # what to ask for, one after the other; empty: at random
+        self._asked = 0
+        self._open: Wish | None = None
+
+    def boot(self) -> None:
+        assert self.store is not None
+        self._runs = Service(self.store, self.clock)
+        self._plan = ScheduleService(
+            self.store,
+            self.clock,
+            lambda schedule: None,
+            lambda schedule, key, at: prepared(schedule, self.clock.now()),
+            Source(self, self._data),
+        )
+
+    def turn(self) -> float:
+        wish = self._open or self._next()
+        if wish is None:
+            return 3600.0
+        self._open = wish
+        self.world.note(self.name, " ".join(wish))
+        try:
+            self._verbs()[wish[0]](wish[1])
+            self._open = None
+        except StoreError as error:
+            self.world.note(self.name, f"gets no answer: {error}")
+        except RatchetError as error:
+            self.world.note(self.name, f"is refused: {error}")
+            self._open = None
+        return 2.0 if self._script else self.world.chance.choice((2.0, 8.0, 20.0))
+
+    def _next(self) -> Wish | None:
+        self._asked += 1
+        if self._script:
+            place = self._asked - 1
+            return (self._script[place], f"{place}") if place < len(self._script) else None
+        if not self.world.faulty:
+            return None
+        verbs = ("start", "start", "cancel", "retry", *sorted(self._verbs()))
+        return self.world.chance.choice(verbs), f"{self.world.chance.randrange(6)}"
+
+    def _verbs(self) -> dict[str, Callable[[str], object]]:
+        return {
+            "start": self._start,
+            "cancel": self._cancel,
+            "retry": self._retry,
+            "pause": lambda key: self._plan.pause("often", by=self.name),
+            "resume": lambda key: self._plan.resume("often", by=self.name),
+            "fire": lambda key: self._plan.fire("hook", key=f"wish-{key}", by="api"),
+            "backfill": self._backfill,
+            "declare": lambda key: self._plan.sync(self._schedules),
+            "declare less": lambda key: self._plan.sync(self._schedules[:-1]),
+            "post": self._post,
+            "revive": lambda key: self.store.outbox.revive(self.clock.now()),  # type: ignore[union-attr]
+            "nothing": lambda key: None,
+        }
+
+    def _start(self, key: str) -> None:
+        flow = FLOWS[sorted(FLOWS)[int(key) % len(FLOWS)]]
+        run = self._runs.start(
+            flow,
+            config={},
+            config_yaml="",
+            config_digest="d",
+            trigger={"kind": "api"},
+            key=f"wish-{key}",
+        )
+        self.world.promises.append((flow.name, run.key, run.id))
+
+    def _cancel(self, key: str) -> None:
+        runs = [run for run in self._runs.runs(limit=8) if not run.status.ended]
+        if runs:
+            self._runs.cancel(self.world.chance.choice(runs).id, by=self.name)
+
+    def _retry(self, key: str) -> None:
+        runs = [run for run in self._runs.runs(limit=8) if run.status.ended]
+        if runs:
+            self._runs.retry(self.world.chance.choice(runs).id)
+
+    def _backfill(self, key: str) -> None:
+        self._plan.backfill("chain", START - 2 * EVERY, START, schedule="often", by=self.name)
+
+    def _post(self, key: str) -> None:
+        assert self.store is not None
+        now = self.clock.now()
+        alert = champion_changed("night", int(key), "7", "8", now - timedelta(seconds=1))
+        self.store.outbox.post([alert], now)
+
+
+SCRIPT = (
+    *("start", "start", "backfill", "fire", "cancel", "pause", "fire", "resume", "post"),
+    *("declare less", "declare", "start", "retry", "retry", "revive", "cancel", "retry"),
+)
+"""All that may be asked for: with it, every method of the store is called."""

@@ -1,0 +1,110 @@
+"""Admission: at no event did a pool hold more than its slots, or a lane more than one run."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from itertools import groupby
+
+from flows.core.admission import Pool
+from flows.core.lifecycle import RunEvent, TaskEvent
+from flows.core.records import Attempt, AttemptStatus, Event
+from tests.simulation.findings import Findings, Record
+
+ATTEMPT_ENDS = frozenset(
+    {
+        TaskEvent.SUCCEEDED,
+        TaskEvent.HALTED,
+        TaskEvent.SKIPPED,
+        TaskEvent.FAILED,
+        TaskEvent.RETRY,
+        TaskEvent.LOST,
+        TaskEvent.CANCELLED,
+    }
+)
+RUN_ENDS = frozenset(
+    {
+        RunEvent.SUCCEEDED,
+        RunEvent.HALTED,
+        RunEvent.FAILED,
+        RunEvent.CANCELLED,
+        RunEvent.SKIPPED,
+    }
+)
+
+
+def check_slots(found: Findings, record: Record, pools: Mapping[str, Pool]) -> None:
+    """Replay the event table and count what was alive after each event."""
+    attempts = {
+        (a.run_id, a.key, a.number): a for detail in record.details for a in detail.attempts
+    }
+    alive: dict[tuple[str, str], Attempt] = {}
+    running: set[str] = set()
+    # What one commit did is one instant: a slot that it frees, it may give away again.
+    for _, together in groupby(record.events, key=lambda event: event.at):
+        commit = [event for event in together if event.run_id is not None]
+        for event in commit:
+            _end(event, alive, running)
+        for event in commit:
+            if event.kind == TaskEvent.STARTED:
+                _start(found, event, attempts, alive)
+            elif event.kind in (RunEvent.STARTED, RunEvent.REOPENED):
+                _check_lane(found, record, event, running)
+                running.add(event.run_id or "")
+        used: Counter[str] = Counter()
+        for attempt in alive.values():
+            used[attempt.pool or ""] += attempt.weight
+        for name, pool in pools.items():
+            found.check(
+                pool.slots is None or used[name] <= pool.slots,
+                f"pool {name} held {used[name]} of {pool.slots}, event {commit and commit[-1].id}",
+            )
+    found.check(not alive, f"never ended: {sorted(a.id for a in alive.values())}")
+    leaked = [a for a in attempts.values() if a.status is AttemptStatus.RUNNING and a.pool]
+    found.check(not leaked, f"slots are leaked: {[a.id for a in leaked]}")
+
+
+def _end(event: Event, alive: dict[tuple[str, str], Attempt], running: set[str]) -> None:
+    if event.task is None and event.kind in RUN_ENDS:
+        running.discard(event.run_id or "")
+    elif event.kind in ATTEMPT_ENDS:
+        alive.pop((event.run_id or "", event.task or ""), None)
+
+
+def _start(
+    found: Findings,
+    event: Event,
+    attempts: Mapping[tuple[str, str, int], Attempt],
+    alive: dict[tuple[str, str], Attempt],
+) -> None:
+    key = (event.run_id or "", event.task or "")
+    attempt = attempts.get((*key, event.attempt or 0))
+    if attempt is None:
+        found.check(False, f"event {event.id} starts an attempt that is not there")
+        return
+    found.check(key not in alive, f"{attempt.id} began beside another, event {event.id}")
+    alive[key] = attempt
+
+
+def _check_lane(found: Findings, record: Record, event: Event, running: set[str]) -> None:
+    """Nobody but a person lets two runs of one lane, or too many of a flow, run at once."""
+    if event.kind == RunEvent.REOPENED:
+        return  # somebody has asked for just this run
+    by_id = {detail.run.id: detail.run for detail in record.details}
+    run = by_id[event.run_id or ""]
+    reopened = {
+        run_id
+        for run_id in running
+        if any(e.kind == RunEvent.REOPENED for e in record.chains[run_id])
+    }
+    beside: dict[str, list[str]] = defaultdict(list)
+    for other in running - {run.id} - reopened:
+        if run.lane is not None and by_id[other].lane == run.lane:
+            beside["lane"].append(other)
+        if by_id[other].flow == run.flow:
+            beside["flow"].append(other)
+    found.check(not beside["lane"], f"{run.id} began in lane {run.lane} beside {beside['lane']}")
+    found.check(
+        run.max_runs is None or len(beside["flow"]) < run.max_runs,
+        f"{run.id} began as one of {len(beside['flow']) + 1} runs, and {run.max_runs} may run",
+    )

@@ -1,0 +1,170 @@
+"""One seed's story: who there is, what goes wrong, and that everything comes to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flows.core.admission import Pool, Rate
+from flows.core.alert import LetterStatus
+from flows.core.lifecycle import TaskEvent
+from flows.core.records import AttemptStatus, RunStatus
+from flows.core.schedule import ScheduleStatus
+from flows.core.store import Store
+from tests.simulation.chains import check_executions, check_runs
+from tests.simulation.database import Disk
+from tests.simulation.executions import Cluster, Execution
+from tests.simulation.findings import Findings, Record
+from tests.simulation.fires import check_fires
+from tests.simulation.letters import check_letters
+from tests.simulation.people import Person
+from tests.simulation.patches import of_this_world
+from tests.simulation.planner import Data, Planner, declare, plan
+from tests.simulation.post import Channels, Messenger
+from tests.simulation.process import Faults, Process
+from tests.simulation.slots import check_slots
+from tests.simulation.worker import Worker
+from tests.simulation.world import World
+
+TROUBLE = 60.0
+"""Seconds of virtual time in which things go wrong."""
+QUIET = 1200.0
+"""Seconds after which everything must have come to its end, once nothing goes wrong any more."""
+
+POOLS = {
+    "gpu": Pool(name="gpu", slots=3),
+    "data": Pool(name="data", slots=2, rate=Rate(count=6, per=timedelta(seconds=10))),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What became of a seed."""
+
+    seed: int
+    problems: tuple[str, ...]
+    counts: dict[str, int]  # what was looked at: runs, attempts, fires, alerts, deaths
+
+
+class Story:
+    """Who there is in a world, and what happens there."""
+
+    def __init__(
+        self,
+        seed: int,
+        disk: Disk,
+        say: Callable[[str], None] | None = None,
+        *,
+        script: Sequence[str] = (),
+    ) -> None:
+        """With a `script`, somebody asks for these things, and nothing goes wrong by chance."""
+        self.world = World(seed, tell=say)
+        self.disk = disk
+        self.record: list[Execution] = []
+        self.cluster = Cluster(self.world)
+        self.data = Data(self.world)
+        self.channels = Channels(self.world)
+        chance = self.world.chance
+        # Calm nights, and terrible ones.
+        self._scale = 0.0 if script else chance.choice((0.0, 0.3, 1.0, 3.0))
+        self.schedules = plan(self.world)
+        work = {"cluster": self.cluster, "record": self.record, "pools": POOLS}
+        self.processes: list[Process] = [
+            *(self._process(Worker, n, 1.0, **work) for n in range(chance.randint(1, 3))),
+            *(self._process(Planner, n, 30.0, data=self.data) for n in range(chance.randint(1, 2))),
+            *(self._process(Messenger, n, 1.0, channels=self.channels) for n in range(1, 3)),
+            self._process(Person, 0, 1.0, data=self.data, schedules=self.schedules, script=script),
+        ]
+
+    def _process(self, kind: type[Process], number: int, skew: float, **more: object) -> Process:
+        chance, scale = self.world.chance, self._scale
+        faults = Faults(
+            crash=0.01 * scale * chance.random(),
+            error=0.02 * scale * chance.random(),
+            slow=0.03 * scale * chance.random(),
+            freeze=0.01 * scale * chance.random(),
+        )
+        ahead = timedelta(seconds=chance.uniform(-skew, skew) if scale else 0)
+        name = f"{kind.__name__.lower()}-{number}"
+        return kind(name, self.world, self.disk, faults, ahead, **more)
+
+    def play(self) -> None:
+        """The night, and the quiet after it."""
+        world, chance = self.world, self.world.chance
+        declare(Store(self.disk.database), self.schedules, world.now)
+        for process in self.processes:
+            process.start(chance.uniform(0, 2))
+        for _ in range(chance.randint(0, 4)):
+            rows = chance.choice((1, 5, 20))
+            world.at(chance.uniform(5, TROUBLE), lambda rows=rows: self.data.append(rows))
+        if self._scale and chance.random() < 0.5:
+            world.at(chance.uniform(5, TROUBLE), self.cluster.lose_everything)
+        if self._scale and chance.random() < 0.3:
+            world.at(chance.uniform(5, TROUBLE), lambda: world.sleep(chance.choice((30.0, 200.0))))
+        world.pass_time(TROUBLE)
+        world.faulty = False
+        world.note("world", "nothing goes wrong any more")
+        witness = Store(self.disk.database)
+        world.pass_time(70.0)  # what is frozen thaws, what is dead comes back
+        for schedule in self.schedules:  # no more fires by time, so that all may end
+            if witness.schedules.get(schedule.name).status is ScheduleStatus.ACTIVE and (
+                schedule.name == "often"
+            ):
+                witness.schedules.pause("often", "the night is over", world.now)
+        until = world.now + timedelta(seconds=QUIET)
+        calm = 0  # what has just ended may have set off something else
+        while calm < 2 and world.now < until:
+            world.pass_time(15.0)
+            calm = 0 if self._goes_on(witness) else calm + 1
+
+    def _goes_on(self, witness: Store) -> bool:
+        return bool(
+            open_runs(witness)
+            or witness.outbox.list(status=LetterStatus.PENDING)
+            or any(s.schedule.name != "often" and s.next_at and s.status is ScheduleStatus.ACTIVE
+                   for s in witness.schedules.list())
+        )
+
+    def findings(self) -> Findings:
+        """What of all that must hold does not."""
+        found = Findings(problems=list(self.world.surprises))
+        record = Record(Store(self.disk.database))
+        check_runs(found, record, self.world)
+        check_executions(found, record.details, [*self.record, *self.cluster.jobs.values()])
+        check_slots(found, record, POOLS)
+        check_fires(found, record, self.schedules, self.data)
+        check_letters(found, record, self.channels)
+        if not self._scale and not self.world.watcher:
+            check_calm(found, record)
+        found.counts["deaths"] = sum(process.deaths for process in self.processes)
+        return found
+
+
+def check_calm(found: Findings, record: Record) -> None:
+    """Where nothing has gone wrong, nobody was taken for dead."""
+    for detail in record.details:
+        for attempt in detail.attempts:
+            found.check(attempt.status is not AttemptStatus.LOST, f"{attempt.id} was lost")
+    adopted = [event.id for event in record.events if event.kind == TaskEvent.ADOPTED]
+    found.check(not adopted, f"events {adopted} say that living workers were recovered")
+
+
+def tell(seed: int, disk: Disk, say: Callable[[str], None] | None = None) -> Told:
+    """Play one seed and check what is left of it."""
+    disk.wipe()
+    story = Story(seed, disk, say)
+    with of_this_world(story.world):
+        story.play()
+    found = story.findings()
+    disk.database.close()
+    return Told(seed=seed, problems=tuple(found.problems), counts=dict(found.counts))
+
+
+def open_runs(store: Store) -> list[str]:
+    """Ids of the runs that have not ended."""
+    return [
+        run.id
+        for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING)
+        for run in store.reads.runs(status=status, limit=1)
+    ]

@@ -1,0 +1,109 @@
+"""A worker of the world: a real engine, whose executors, lease and machine are the world's."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from flows.core import worker as worker_module
+from flows.core.admission import Pool
+from flows.core.engine import Engine
+from flows.core.worker import LEASE, Identity
+from tests.simulation.executions import Cluster, ClusterExecutor, Execution, LocalExecutor
+from tests.simulation.process import Process
+
+FIRST_PID = 90_000_000
+"""Process ids of simulated workers: beyond those of the kernel."""
+
+
+class Worker(Process):
+    """Boots an engine that serves, and lets it do one round after the other."""
+
+    def __init__(
+        self, *args: Any, cluster: Cluster, record: list[Execution], pools: Mapping[str, Pool]
+    ) -> None:
+        super().__init__(*args)
+        self._cluster, self._record, self._pools = cluster, record, pools
+        self.engine: Engine | None = None
+
+    @property
+    def worker(self) -> str:
+        """The name under which it claims at the moment."""
+        return self.engine.worker if self.engine else self.name
+
+    def boot(self) -> None:
+        assert self.store is not None
+        executors = {
+            "local": LocalExecutor(self, self._record),
+            "cluster": ClusterExecutor(self, self._cluster),
+        }
+        # Either all are on this machine, and a death can be proven, or each is on its own.
+        host = socket.gethostname() if self.world.one_machine else self.name
+        pid = FIRST_PID + self.world.number_of(self, self.life)
+        self.engine = Engine(
+            self.store,
+            executors,
+            clock=self.clock,
+            default_executor="local",
+            pools=self._pools,
+            discovers=True,
+            identity=Identity(host=host, pid=pid, started=self.life, nonce=f"{self.life:06x}"),
+        )
+        self.engine.open()
+        self.world.at(LEASE.total_seconds() / 4, self._keep_lease, self)
+
+    def _keep_lease(self) -> None:
+        """What the thread of the lease's keeper does in one round."""
+        assert self.engine is not None
+        keeper = self.engine._lease
+        stop, keeper._stop = keeper._stop, OneRound()  # type: ignore[assignment]
+        try:
+            keeper._keep()
+        finally:
+            keeper._stop = stop
+        self.world.at(LEASE.total_seconds() / 4, self._keep_lease, self)
+
+    def turn(self) -> float:
+        assert self.engine is not None
+        if self.world.happens(self.faults.crash):
+            self.engine.close()
+            self.die("in good order")
+            return 0.0
+        if not self.engine._survived():
+            self.world.note(self.name, "waits for the store")
+        return self.world.chance.choice((0.3, 2.0, 8.0) if self.engine.running.live else (3.0, 9.0))
+
+
+class OneRound:
+    """An event on which one wait passes, and the next does not."""
+
+    def __init__(self) -> None:
+        self._waited = False
+
+    def wait(self, timeout: float) -> bool:
+        self._waited, before = True, self._waited
+        return before
+
+
+class NoThread:
+    """A thread that does nothing: the world does its work."""
+
+    def __init__(self, **_: Any) -> None: ...
+
+    def start(self) -> None: ...
+
+    def join(self) -> None: ...
+
+
+def start_ticks(world: Any) -> Any:
+    """What /proc would say of a process, the simulated ones included."""
+    real = worker_module._start_ticks
+
+    def known(pid: int) -> int | None:
+        if pid < FIRST_PID:
+            return real(pid)
+        process, life = world.process_of(pid - FIRST_PID)
+        return life if process.life == life and process.alive else None
+
+    return known

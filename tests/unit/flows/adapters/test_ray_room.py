@@ -1,0 +1,110 @@
+"""What a cluster has free: Ray's late count, corrected by what is known of our own jobs."""
+
+from __future__ import annotations
+
+import threading
+
+from flows.adapters.ray_room import UNKNOWN, RayCounter, RayRoom
+from flows.core.resources import Resources
+from ray_jobs import ClusterLoad, RayUnreachable
+
+GPU = Resources(cpus=1, gpus=1)
+
+
+def load(at: float, *, cpus: float = 0, gpus: float = 0) -> ClusterLoad:
+    return ClusterLoad(cpus=4, gpus=2, used_cpus=cpus, used_gpus=gpus, counted_at=at)
+
+
+def free(room: RayRoom, now: float) -> tuple[float, float]:
+    found = room.capacity(now).free
+    return found.cpus, found.gpus
+
+
+def test_nothing_is_free_before_ray_has_answered() -> None:
+    room = RayRoom()
+    assert room.capacity(0) == UNKNOWN
+    assert not UNKNOWN.takes(GPU)
+
+
+def test_what_others_use_is_not_free() -> None:
+    room = RayRoom()
+    room.see(load(1, cpus=3, gpus=2), now=100)
+    assert free(room, 100) == (1, 0)
+
+
+def test_a_job_that_was_submitted_holds_its_share_before_ray_counts_it() -> None:
+    room = RayRoom()
+    room.see(load(1), now=100)
+    room.reserve("a", GPU)
+    assert free(room, 100) == (3, 1)
+    room.begin("a", now=101)
+    assert free(room, 101) == (3, 1)
+
+
+def test_a_job_that_has_settled_is_counted_once() -> None:
+    room = RayRoom()
+    room.see(load(1), now=100)
+    room.reserve("a", GPU)
+    room.begin("a", now=101)
+    room.see(load(2, cpus=1, gpus=1), now=120)
+    assert free(room, 120) == (3, 1)
+    room.see(load(3), now=125)  # it reads data just now, and will need its GPU again
+    assert free(room, 125) == (3, 1)
+
+
+def test_what_a_job_held_is_free_at_once_although_ray_counts_it_still() -> None:
+    room = RayRoom()
+    room.reserve("a", GPU)
+    room.begin("a", now=80)
+    room.see(load(1, cpus=1, gpus=1), now=100)
+    room.end("a", now=101)
+    assert free(room, 101) == (4, 2)
+    room.see(load(2, cpus=1, gpus=1), now=110)  # counted after its end: another one's
+    assert free(room, 110) == (3, 1)
+
+
+class Answers:
+    """A Ray that answers, or does not."""
+
+    def __init__(self) -> None:
+        self.answer: ClusterLoad | None = None
+        self.asked = threading.Event()
+
+    def __call__(self) -> ClusterLoad:
+        try:
+            if self.answer is None:
+                raise RayUnreachable("No Ray answers.")
+            return self.answer
+        finally:
+            self.asked.set()
+
+
+def test_ray_is_asked_only_when_somebody_wants_to_know() -> None:
+    ray = Answers()
+    ray.answer = load(1)
+    counter = RayCounter(ray)
+    counter.open()
+    try:
+        assert not ray.asked.wait(0.05)
+        assert counter.capacity(60) == UNKNOWN
+        assert ray.asked.wait(5)
+        while (found := counter.capacity(60)) == UNKNOWN:
+            pass
+        assert found is not None
+        assert found.free == Resources(cpus=4, gpus=2)
+    finally:
+        counter.close()
+
+
+def test_work_waits_for_a_silent_ray_and_then_tries_all_the_same() -> None:
+    ray = Answers()
+    counter = RayCounter(ray)
+    counter.open()
+    try:
+        assert counter.capacity(60) == UNKNOWN
+        assert ray.asked.wait(5)
+        while counter.capacity(0) is not None:
+            pass
+        assert counter.capacity(60) == UNKNOWN
+    finally:
+        counter.close()

@@ -1,0 +1,237 @@
+"""What people may ask about schedules."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+
+from flows.core.clock import ManualClock
+from flows.core.errors import ConfigError, DataUnavailable, NotFound, Refused
+from flows.core.firing import Unprepared
+from flows.core.graph import Const, Node, validated
+from flows.core.schedule import (
+    Cron,
+    Deadline,
+    FireOutcome,
+    Interval,
+    NewData,
+    OnRequest,
+    Overlap,
+    Schedule,
+    ScheduleStatus,
+)
+from flows.core.schedule_service import ScheduleService
+from flows.core.store import NewRun, Store
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+GRAPH = validated((Node(key="a", function="m:a", inputs={"x": Const(const=1)}),))
+NIGHTLY = Schedule(name="nightly", flow="f", trigger=Cron(cron="0 3 * * *"))
+HOOK = Schedule(name="hook", flow="f", trigger=OnRequest(), overlap=Overlap.ALLOW)
+
+
+class Views:
+    """A feature store with one view, or out of reach."""
+
+    away = False
+
+    def check(self, view):
+        if self.away:
+            raise DataUnavailable("the disk is not there")
+        if view != "v":
+            raise NotFound(f"no view {view!r}", hint="did you mean v?")
+
+
+@pytest.fixture
+def views():
+    return Views()
+
+
+@pytest.fixture
+def clock():
+    return ManualClock(START)
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store.open(f"sqlite:///{tmp_path}/ratchet.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def service(store, clock, views):
+    numbers = count(1)
+
+    def check(schedule):
+        if schedule.flow not in ("f", "g"):
+            raise NotFound(f"there is no flow {schedule.flow!r}")
+
+    def prepare(schedule, key, at):
+        if schedule.overrides == ("bad=1",):
+            raise ConfigError("there is no option bad")
+        return NewRun(
+            id=f"r{next(numbers)}", flow=schedule.flow, key="", source="m:f", graph=GRAPH,
+            config={}, config_yaml="", config_digest="d", trigger={},
+        )  # fmt: skip
+
+    return ScheduleService(store, clock, check, prepare, views)
+
+
+def test_syncing_saves_what_is_declared_and_removes_what_no_longer_is(service):
+    assert service.sync([NIGHTLY, HOOK]).saved == ("nightly", "hook")
+    again = service.sync([NIGHTLY])
+    assert (again.saved, again.unchanged, again.removed) == ((), ("nightly",), ("hook",))
+    assert [listed.stored.schedule.name for listed in service.list()] == ["nightly"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        (Schedule(name="x", flow="f", trigger=Cron(cron="0 0 30 2 *")), "cron"),
+        (Schedule(name="x", flow="f", trigger=Cron(cron="0 3 * * *", zone="Mars")), "time zone"),
+        (Schedule(name="x", flow="nobody", trigger=OnRequest()), "no flow 'nobody'"),
+        (Schedule(name="x", flow="f", trigger=NewData(view="w")), "no view 'w'"),
+        (Schedule(name="nightly", flow="g", trigger=OnRequest()), "two schedules are called"),
+    ],
+)
+def test_what_can_never_be_carried_out_is_refused_and_the_rest_is_saved(service, schedule, problem):
+    report = service.sync([NIGHTLY, schedule])
+    assert report.saved == ("nightly",)
+    assert problem in str(report.refused[schedule.name])
+
+
+def test_a_stored_schedule_whose_declaration_went_bad_is_disabled(service, store):
+    service.sync([NIGHTLY, HOOK])
+    bad = Schedule(name="nightly", flow="nobody", trigger=OnRequest())
+    assert service.sync([bad, HOOK]).removed == ()
+    assert store.schedules.get("nightly").status is ScheduleStatus.DISABLED
+
+
+def test_schedules_of_a_module_that_cannot_be_imported_are_disabled_not_removed(service, store):
+    service.sync([Schedule(name="m", flow="f", trigger=OnRequest(), origin="team.flows:f")])
+    report = service.sync([], {"team.flows": ConfigError("SyntaxError: line 3")})
+    assert report.removed == ()
+    assert store.schedules.get("m").reason == "SyntaxError: line 3"
+
+
+def test_a_feature_store_that_is_away_refuses_no_schedule(service, views):
+    views.away = True
+    fresh = Schedule(name="fresh", flow="f", trigger=NewData(view="v"))
+    assert service.sync([fresh]).saved == ("fresh",)
+
+
+def test_firing_twice_with_one_key_starts_one_run(service, store):
+    service.sync([HOOK])
+    with ThreadPoolExecutor(8) as pool:
+        fires = list(pool.map(lambda _: service.fire("hook", key="k", by="api"), range(16)))
+    assert {fire.run_id for fire in fires} == {store.reads.runs()[0].id}
+    assert len(store.reads.runs()) == 1
+    trigger = store.reads.runs()[0].trigger
+    assert (trigger["kind"], trigger["by"], trigger["key"]) == ("request", "api", "k")
+
+
+def test_firing_without_a_key_starts_a_run_each_time(service, store):
+    service.sync([HOOK])
+    assert service.fire("hook", by="ann").run_id != service.fire("hook", by="ann").run_id
+
+
+def test_firing_with_overrides_adds_them_to_those_of_the_schedule(service, store):
+    service.sync([Schedule(name="o", flow="f", trigger=OnRequest(), overrides=("a=1",))])
+    fire = service.fire("o", by="ann", overrides=("b=2",))
+    assert store.reads.find(fire.run_id).trigger["overrides"] == ["a=1", "b=2"]
+    assert store.schedules.get("o").schedule.overrides == ("a=1",)
+
+
+def test_a_schedule_by_time_can_be_fired_by_hand_and_keeps_its_time(service, store):
+    service.sync([NIGHTLY])
+    before = store.schedules.get("nightly").next_at
+    assert service.fire("nightly", by="ann").outcome is FireOutcome.STARTED
+    assert store.schedules.get("nightly").next_at == before
+    skipped = service.fire("nightly", by="ann")
+    assert (skipped.outcome, skipped.run_id) == (FireOutcome.SKIPPED, None)
+
+
+def test_firing_what_cancels_the_older_cancels_it(service, store):
+    service.sync([Schedule(name="c", flow="f", trigger=OnRequest(), overlap=Overlap.CANCEL)])
+    first, second = service.fire("c", by="ann"), service.fire("c", by="ann")
+    assert store.reads.find(first.run_id).status.value == "cancelled"
+    assert store.reads.find(second.run_id).status.value == "queued"
+
+
+def test_firing_a_deadline_by_hand_promises_no_time(service, store):
+    service.sync([Schedule(name="six", flow="f", trigger=Deadline(by="06:00"))])
+    fire = service.fire("six", by="ann")
+    assert store.reads.find(fire.run_id).trigger["deadline"] is None
+
+
+def test_what_is_disabled_or_unknown_cannot_be_fired(service, store):
+    service.sync([HOOK])
+    with pytest.raises(NotFound):
+        service.fire("nobody", by="ann")
+    with pytest.raises(Refused, match="1 to 90 characters"):
+        service.fire("hook", key="x" * 91, by="ann")
+    store.schedules.disable("hook", "no such option", START)
+    with pytest.raises(Refused, match="disabled: no such option"):
+        service.fire("hook", by="ann")
+
+
+def test_a_run_that_cannot_be_prepared_is_said_to_who_asked_and_disables_nothing(service, store):
+    service.sync([Schedule(name="bad", flow="f", trigger=OnRequest(), overrides=("bad=1",))])
+    with pytest.raises(Unprepared, match="no option bad"):
+        service.fire("bad", by="ann")
+    assert store.schedules.get("bad").status is ScheduleStatus.ACTIVE
+    assert store.schedules.fires("bad") == ()
+
+
+def test_pausing_says_who_and_why(service):
+    service.sync([NIGHTLY])
+    assert service.pause("nightly", by="ann", reason="moving").reason == "paused by ann: moving"
+    assert service.resume("nightly", by="ann").status is ScheduleStatus.ACTIVE
+
+
+def test_a_backfill_runs_what_did_not_run_and_nothing_twice(service, store, clock):
+    service.sync([NIGHTLY])
+    clock.advance(10 * DAY)
+    span = (START, START + 5 * DAY)
+    planned = service.backfill("f", *span, dry_run=True)
+    assert [(f.at.day, f.started, f.run_id) for f in planned] == [
+        (day, True, None) for day in range(1, 6)
+    ]
+    assert store.reads.runs() == ()
+    assert sum(f.started for f in service.backfill("f", *span, limit=2)) == 2
+    rest = service.backfill("f", *span)
+    assert [f.started for f in rest] == [False, False, True, True, True]
+    assert all(f.run_id for f in rest)
+    runs = store.reads.runs()
+    assert len(runs) == 5
+    assert {(r.lane, r.priority, r.trigger["kind"], r.trigger["deadline"]) for r in runs} == {
+        ("backfill:nightly", -100, "backfill", None)
+    }
+
+
+def test_a_backfill_of_a_flow_without_a_schedule_takes_a_distance(service, store):
+    span = (START, START + DAY)
+    with pytest.raises(Refused, match="no schedule by time"):
+        service.backfill("f", *span)
+    first = service.backfill("f", *span, every=6 * HOUR)
+    assert [f.at.hour for f in first] == [0, 6, 12, 18]
+    again = service.backfill("f", START + HOUR, START + DAY, every=6 * HOUR)
+    assert [f.started for f in again] == [False] * 3
+
+
+def test_a_backfill_that_is_unclear_is_refused(service):
+    hourly = Schedule(name="hourly", flow="f", trigger=Interval(every=HOUR))
+    service.sync([NIGHTLY, hourly, HOOK])
+    with pytest.raises(Refused, match="several schedules by time: hourly, nightly"):
+        service.backfill("f", START, START + DAY)
+    assert len(service.backfill("f", START, START + DAY, schedule="hourly")) == 24
+    with pytest.raises(Refused, match="of flow f, not of g"):
+        service.backfill("g", START, START + DAY, schedule="hourly")
+    with pytest.raises(ConfigError, match="no times of its own"):
+        service.backfill("f", START, START + DAY, schedule="hook")
+    with pytest.raises(Refused, match=r"more than 10,000 times"):
+        service.backfill("f", START, START + DAY, every=timedelta(seconds=1))
