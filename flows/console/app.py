@@ -80,7 +80,7 @@ class Doorkeeper:
         elif not self._signed(body, x_ratchet_signature):
             raise _Denied
         order = Order.model_validate_json(body or b"{}")
-        key = order.key or idempotency_key
+        key = idempotency_key if order.key is None else order.key
         if key is not None and not 0 < len(key) <= LONGEST_KEY:
             raise ConfigError(f"an idempotency key has 1 to {LONGEST_KEY} characters")
         return order.model_copy(update={"key": key})
@@ -137,8 +137,10 @@ def make_app(desk: Desk, *, token: str, secret: str | None = None) -> FastAPI:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RatchetError)
     def _ratchet(_: Request, error: RatchetError) -> JSONResponse:
-        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), 400)
-        return _told(code, str(error), error.hint)
+        # A fire that cannot be prepared says why, and what kind of mistake that was is its cause.
+        kinds = (error, error.__cause__)
+        codes = [code for kind, code in _CODES.items() if any(isinstance(e, kind) for e in kinds)]
+        return _told(codes[0] if codes else 400, str(error), error.hint)
 
     @app.exception_handler(_Denied)
     def _denied(_: Request, error: _Denied) -> JSONResponse:

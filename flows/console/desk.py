@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.bootstrap import Ratchet
+from flows.core.errors import NotFound
 from flows.core.records import Run
 from flows.core.schedule import Fire, FireOutcome
 from flows.core.store import RunDetail
@@ -38,7 +39,15 @@ class Desk:
         return fire
 
     def start(self, flow: str, overrides: Sequence[str], key: str | None) -> Run:
-        """Start a run of a flow; a key that was used before gives the run of then."""
+        """Start a run of a flow; a key that was used before gives the run of then.
+
+        Raises NotFound, ConfigError.
+        """
+        if flow not in self.ratchet.flows.names():  # a dotted path would import what it names
+            raise NotFound(
+                f"there is no flow {flow!r}",
+                hint=f"known: {', '.join(sorted(self.ratchet.flows.names())) or 'none'}",
+            )
         run = self.ratchet.start(
             self.ratchet.flow(flow),
             overrides,

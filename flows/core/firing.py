@@ -71,23 +71,25 @@ class Firing:
 
     def record(
         self, stored: StoredSchedule, decision: Decision, now: datetime
-    ) -> list[Fire] | None:
-        """Record a decision; returns the fires that were recorded.
+    ) -> tuple[Fire, ...] | None:
+        """Record a decision in one commit; returns the fires that were recorded.
 
         None when somebody else has changed the schedule meanwhile: it has to be decided anew.
-        Many fires are recorded in several commits, and the cursor moves with the last of them:
-        after a crash between two, keys that have their run are passed over.
+        Several fires of one decision do not overlap: their runs wait for one another.
 
         Raises:
-            Unprepared: a run could not be prepared; fires before it may have been recorded.
+            Unprepared: a run could not be prepared; nothing is recorded.
         """
         wanted = self._without_run(stored, decision)
         entries: list[Entry] = [
-            (self._missed(stored.schedule, fire, now), None) for fire in decision.missed
+            (_missed(stored.schedule, fire, now), None) for fire in decision.missed
         ]
         blocking = self._make_room(stored, now) if wanted else None
         if blocking is not None:
-            skipped = [self._skipped(stored.schedule, fire, blocking, now) for fire in wanted]
+            reason = overlapping(blocking)
+            skipped = [
+                _fire(stored.schedule, fire, FireOutcome.SKIPPED, reason, now) for fire in wanted
+            ]
             if isinstance(stored.schedule.trigger, NewData | OnAsset):
                 return self._hold(stored, skipped[-1], now)
             entries += [(fire, None) for fire in skipped]
@@ -197,16 +199,6 @@ class Firing:
         )
         return _fire(schedule, fire, FireOutcome.STARTED, None, now), new
 
-    def _missed(self, schedule: Schedule, fire: tuple[str, datetime], now: datetime) -> Fire:
-        late = timedelta(seconds=round((now - fire[1]).total_seconds()))
-        reason = f"it was looked at {late} after its time (missed={schedule.missed})"
-        return _fire(schedule, fire, FireOutcome.MISSED, reason, now)
-
-    def _skipped(
-        self, schedule: Schedule, fire: tuple[str, datetime], blocking: Run, now: datetime
-    ) -> Fire:
-        return _fire(schedule, fire, FireOutcome.SKIPPED, overlapping(blocking), now)
-
 
 def sentence(error: Exception) -> str:
     """An error in one line: Ratchet's own as they are, others with their type."""
@@ -225,6 +217,12 @@ def _fire(
     return Fire(
         schedule=schedule.name, key=key, at=at, decided_at=now, outcome=outcome, reason=reason
     )
+
+
+def _missed(schedule: Schedule, fire: tuple[str, datetime], now: datetime) -> Fire:
+    late = timedelta(seconds=round((now - fire[1]).total_seconds()))
+    reason = f"it was looked at {late} after its time (missed={schedule.missed})"
+    return _fire(schedule, fire, FireOutcome.MISSED, reason, now)
 
 
 def _is_as_it_was(stored: StoredSchedule, decision: Decision) -> bool:

@@ -130,7 +130,7 @@ class StoredSchedule:
 
     schedule: Schedule
     status: ScheduleStatus
-    reason: str | None  # one sentence, for paused (by whom) and disabled
+    reason: str | None  # one sentence: paused (by whom), disabled, or not to be looked at just now
     next_at: datetime | None  # when the scheduler has to look at it again; None: never by time
     cursor: dict[str, Any]  # what its trigger has seen: {"at": iso} {"version": 7} {"event": 31}
     created_at: datetime

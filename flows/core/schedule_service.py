@@ -29,6 +29,9 @@ from flows.core.store import Store
 LONGEST_KEY = 90
 """Characters of an idempotency key; a run's key is the schedule's name and it."""
 
+MISDECLARED = "its declaration is wrong: "
+"""How the reason begins of what is disabled until its declaration is right again."""
+
 MOST_FILLED = 10_000
 """Times that one backfill looks at."""
 
@@ -99,10 +102,10 @@ class ScheduleService:
 
         Args:
             problems: what could not even be declared, by the schedule's name or by the module
-                of its flow. Stored schedules of these are disabled, and not removed.
+                of its flow. Stored schedules of these are disabled until it can be.
         """
         now = self._clock.now()
-        stored = {found.schedule.name: found.schedule for found in self._store.schedules.list()}
+        stored = {known.schedule.name: known for known in self._store.schedules.list()}
         refused = dict(problems or {})
         saved: dict[str, bool] = {}
         for schedule in declared:
@@ -113,7 +116,7 @@ class ScheduleService:
                         f"two schedules are called {name}", hint="give one another name"
                     )
                 self.validate(schedule)
-                saved[name] = self._store.schedules.save(schedule, *due.first(schedule, now), now)
+                saved[name] = self._save(schedule, stored.get(name), now)
             except StoreError:
                 raise
             except RatchetError as error:
@@ -121,21 +124,35 @@ class ScheduleService:
         return Synced(
             saved=tuple(name for name, changed in saved.items() if changed),
             unchanged=tuple(name for name, changed in saved.items() if not changed),
-            removed=self._drop(saved, refused, now),
+            removed=self._drop(stored, saved, refused, now),
             refused=refused,
         )
 
+    def _save(self, schedule: Schedule, stored: StoredSchedule | None, now: datetime) -> bool:
+        """Save one declaration; False when it is stored as it is."""
+        if stored is None or stored.schedule != schedule:
+            return self._store.schedules.save(schedule, *due.first(schedule, now), now)
+        if stored.status is ScheduleStatus.DISABLED and (stored.reason or "").startswith(
+            MISDECLARED
+        ):
+            self._store.schedules.resume(schedule.name, "its declaration", now)
+            return True
+        return False
+
     def _drop(
-        self, declared: Iterable[str], refused: Mapping[str, RatchetError], now: datetime
+        self,
+        stored: Mapping[str, StoredSchedule],
+        declared: Iterable[str],
+        refused: Mapping[str, RatchetError],
+        now: datetime,
     ) -> tuple[str, ...]:
         """Disable the stored schedules that cannot be carried out now, remove the undeclared."""
         removed = []
-        for stored in self._store.schedules.list():
-            name = stored.schedule.name
-            module = stored.schedule.origin.partition(":")[0]
+        for name, known in stored.items():
+            module = known.schedule.origin.partition(":")[0]
             problem = refused.get(name) or refused.get(module)
             if problem is not None:
-                self._store.schedules.disable(name, str(problem), now)
+                self._store.schedules.disable(name, MISDECLARED + str(problem), now)
             elif name not in declared:
                 self._store.schedules.remove(name, now)
                 removed.append(name)

@@ -43,7 +43,10 @@ WINDOW = 1000
 """Ids of events by which assets are looked for behind the newest that was seen."""
 
 PATIENCE = 60.0
-"""At most so many seconds between two tries, of what cannot be reached."""
+"""At most so many seconds between two looks at data that cannot be reached."""
+
+RESTART = 5.0
+"""At most so many seconds between two tries of a store that cannot be reached."""
 
 
 class Scheduler:
@@ -84,7 +87,7 @@ class Scheduler:
                     failures, patience = 0, self._until_next()
                 except Exception as error:  # the database restarts, its disk is full, ...
                     failures += 1
-                    patience = _backoff(failures)
+                    patience = min(RESTART, _backoff(failures))
                     log.warning("the scheduler tries again in %.1f s: %s", patience, error)
                 self._clock.wait(self._woken, patience)
         finally:
@@ -120,24 +123,26 @@ class Scheduler:
         try:
             news = [*(VIEW + view for view in views), *self._new_assets(topics)]
             for stored in self._to_look_at(news, now):
-                recorded += self._carry_out(stored, now)
+                fires = self._carry_out(stored, now)
+                recorded += fires
+                if self._tell is not None and any(fire.run_id is not None for fire in fires):
+                    self._tell()
             self._deadlines.tick(now)
         except BaseException:
             with self._guard:
                 self._changed |= views
             self._assets = frozenset()
             raise
-        finally:
-            if self._tell is not None and any(fire.run_id is not None for fire in recorded):
-                self._tell()
         return recorded
 
     # ------------------------------------------------------------------ what to look at
 
-    def _to_look_at(self, topics: Iterable[str], now: datetime) -> Iterator[StoredSchedule]:
+    def _to_look_at(self, topics: Sequence[str], now: datetime) -> Iterator[StoredSchedule]:
         """The schedules that have something to decide, each once."""
         seen: set[str] = set()
-        found = [*self._store.schedules.on(topics, now), *self._store.schedules.due(now)]
+        found = list(self._store.schedules.due(now))
+        if topics:
+            found += self._store.schedules.on(topics, now)
         while fresh := {s.schedule.name: s for s in found if s.schedule.name not in seen}:
             seen |= fresh.keys()
             yield from fresh.values()

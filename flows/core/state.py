@@ -56,6 +56,7 @@ class Changes:
     """What one stimulus changed: rows to write and events to append, in one transaction."""
 
     run: Run | None = None
+    before: Run | None = None  # as it is stored
     new_tasks: dict[str, TaskRun] = field(default_factory=dict)
     tasks: dict[str, TaskRun] = field(default_factory=dict)
     new_attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class RunState:
         self.config_yaml = config_yaml
         self.tasks = {task.key: task for task in tasks}
         self.attempts = {a.key: a for a in attempts if a.status is AttemptStatus.RUNNING}
-        self.base_seq = run.seq  # what the store must still hold for the changes to be valid
+        self.stored = run  # as the store must still hold it for the changes to be valid
         self._seq = run.seq
         self.undecided: deque[str] = deque()  # tasks whose upstream has ended
         self._changes = Changes()
@@ -120,8 +121,9 @@ class RunState:
         """Hand over what changed since the last call."""
         changes, self._changes = self._changes, Changes()
         if changes.events:
+            changes.before = self.stored
             at, pools = self._waiting()
-            self.run = changes.run = replace(
+            self.stored = self.run = changes.run = replace(
                 self.run, seq=self._seq, claimable_at=at, claimable=pools
             )
         return changes

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from flows.bootstrap import Ratchet
 from flows.console.app import make_app
@@ -15,6 +16,7 @@ from flows.console.desk import Desk, Health
 from flows.console.server import ApiServer
 from flows.core.errors import RatchetError
 from flows.settings import revealed
+from flows.up.champion_watch import watch_champions
 from flows.up.child import Child
 from flows.up.mlflow_server import MlflowServer
 from flows.up.part import Part, Serve
@@ -80,6 +82,7 @@ class Up:
             self._part("config", self._scheduling.follow),
             self._part("worker", self._worker.serve, self._worker.wake),
             self._part("courier", courier.serve, courier.wake),
+            self._part("champions", partial(watch_champions, ratchet)),
         ]
         self._api: ApiServer | None = None
 

@@ -67,6 +67,9 @@ class Crash(BaseException):
     """The process is gone."""
 
 
+READS = ("due", "refresh", "live_attempts", "workers_of", "attempts_of", "workers", "runs_of")
+
+
 class Crashing:
     """Calls through to a store's aggregate until the n-th call, and dies before or after it."""
 
@@ -76,7 +79,7 @@ class Crashing:
 
     def __getattr__(self, name):
         method = getattr(self._real, name)
-        if name in ("due", "refresh", "live_attempts") or not callable(method):
+        if name in READS or not callable(method):
             return method
 
         def call(*args, **kwargs):

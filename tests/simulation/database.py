@@ -40,12 +40,12 @@ class Disk:
 
     def wipe(self) -> None:
         """An empty store, in the same place."""
+        self.database.close()
         if self._folder is None:
             tables = ", ".join(f'"{table.name}"' for table in schema.metadata.sorted_tables)
             with self.database.engine.begin() as connection:
                 connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
             return
-        self.database.engine.dispose()
         for old in self._folder.glob("store.db*"):
             old.unlink()
         shutil.copyfile(self._folder / "empty.db", self._folder / "store.db")

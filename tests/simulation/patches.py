@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from flows.core import courier, worker
+from flows.core import courier, service, worker
 from tests.simulation.post import OneAfterTheOther
 from tests.simulation.worker import NoThread, start_ticks
 from tests.simulation.world import World
@@ -26,6 +26,17 @@ class Threading:
         return getattr(self._real, name)
 
 
+class Secrets:
+    """The module `secrets`, as the seed has it."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.choice = chance.choice
+        self._chance = chance
+
+    def token_hex(self, count: int) -> str:
+        return f"{self._chance.getrandbits(8 * count):0{2 * count}x}"
+
+
 @contextmanager
 def of_this_world(world: World) -> Iterator[None]:
     """All that would not be the same the next time is the world's."""
@@ -34,7 +45,7 @@ def of_this_world(world: World) -> Iterator[None]:
         patch.object(courier, "threading", Threading(courier.threading, OneAfterTheOther)),
         patch.object(worker, "threading", Threading(worker.threading, NoThread)),
         patch.object(worker, "_start_ticks", start_ticks(world)),
-        patch.object(secrets, "choice", chance.choice),
-        patch.object(secrets, "token_hex", lambda n: f"{chance.getrandbits(8 * n):0{2 * n}x}"),
+        patch.object(service, "secrets", Secrets(chance)),
+        patch.object(worker, "secrets", Secrets(chance)),
     ):
         yield

@@ -82,6 +82,8 @@ class Person(Process):
             "declare less": lambda key: self._plan.sync(self._schedules[:-1]),
             "post": self._post,
             "revive": lambda key: self.store.outbox.revive(self.clock.now()),  # type: ignore[union-attr]
+            "append": lambda key: self._data.append(20),
+            "cut off": self._cut_off,
             "nothing": lambda key: None,
         }
 
@@ -110,6 +112,10 @@ class Person(Process):
     def _backfill(self, key: str) -> None:
         self._plan.backfill("chain", START - 2 * EVERY, START, schedule="often", by=self.name)
 
+    def _cut_off(self, key: str) -> None:
+        self._data.away = True
+        self._data.append(1)
+
     def _post(self, key: str) -> None:
         assert self.store is not None
         now = self.clock.now()
@@ -118,7 +124,7 @@ class Person(Process):
 
 
 SCRIPT = (
-    *("start", "start", "backfill", "fire", "cancel", "pause", "fire", "resume", "post"),
+    *("start", "append", "start", "backfill", "cut off", "fire", "cancel", "pause", "fire", "resume", "post"),
     *("declare less", "declare", "start", "retry", "retry", "revive", "cancel", "retry"),
 )
 """All that may be asked for: with it, every method of the store is called."""

@@ -44,6 +44,7 @@ class Data:
     def __init__(self, world: World) -> None:
         self._world = world
         self.commits: list[tuple[int, datetime]] = []  # rows and time of each version from 1
+        self.away = False  # it cannot be reached, once
         self.watchers: list[tuple[Process, int, Callable[[str], None]]] = []
 
     def append(self, rows: int) -> None:
@@ -73,7 +74,8 @@ class Source:
         lateness: timedelta | None = None,
     ) -> DataState:
         world = self._process.world
-        if world.happens(self._process.faults.error):
+        away, self._data.away = self._data.away, False
+        if away or world.happens(self._process.faults.error):
             raise StoreError("the feature store does not answer")
         new = self._data.commits[since or 0 :]
         return DataState(

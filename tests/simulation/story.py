@@ -66,6 +66,7 @@ class Story:
         self.data = Data(self.world)
         self.channels = Channels(self.world)
         chance = self.world.chance
+        self._script = script
         # Calm nights, and terrible ones.
         self._scale = 0.0 if script else chance.choice((0.0, 0.3, 1.0, 3.0))
         self.schedules = plan(self.world)
@@ -95,6 +96,11 @@ class Story:
         declare(Store(self.disk.database), self.schedules, world.now)
         for process in self.processes:
             process.start(chance.uniform(0, 2))
+        if self._script:  # what workers can do besides their work
+            worker = self.processes[0]
+            assert isinstance(worker, Worker)
+            world.at(21.0, lambda: worker.die("as the script says"))
+            world.at(50.0, lambda: worker.take_turn(worker.leave))
         for _ in range(chance.randint(0, 4)):
             rows = chance.choice((1, 5, 20))
             world.at(chance.uniform(5, TROUBLE), lambda rows=rows: self.data.append(rows))
@@ -157,7 +163,6 @@ def tell(seed: int, disk: Disk, say: Callable[[str], None] | None = None) -> Tol
     with of_this_world(story.world):
         story.play()
     found = story.findings()
-    disk.database.close()
     return Told(seed=seed, problems=tuple(found.problems), counts=dict(found.counts))
 
 

@@ -53,6 +53,12 @@ class Worker(Process):
         self.engine.open()
         self.world.at(LEASE.total_seconds() / 4, self._keep_lease, self)
 
+    def leave(self) -> None:
+        """End in good order, as on Ctrl-C; another life begins in a while."""
+        assert self.engine is not None
+        self.engine.close()
+        self.die("in good order")
+
     def _keep_lease(self) -> None:
         """What the thread of the lease's keeper does in one round."""
         assert self.engine is not None
@@ -67,8 +73,7 @@ class Worker(Process):
     def turn(self) -> float:
         assert self.engine is not None
         if self.world.happens(self.faults.crash):
-            self.engine.close()
-            self.die("in good order")
+            self.leave()
             return 0.0
         if not self.engine._survived():
             self.world.note(self.name, "waits for the store")

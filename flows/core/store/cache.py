@@ -45,7 +45,7 @@ class RunCache:
     def load_at(self, connection: Connection, run_id: str, seq: int) -> Progress:
         """A run that is known to stand at `seq` now."""
         known = self._runs.get(run_id)
-        if known is not None and known.base_seq != seq:
+        if known is not None and known.stored.seq != seq:
             self.forget((run_id,))
         return self.load(connection, run_id)
 

@@ -261,7 +261,7 @@ class RunStore:
             return
         with self._database.read() as connection:
             seqs = writes.seqs(connection, cached)
-        self.forget(key for key, progress in cached.items() if seqs.get(key) != progress.base_seq)
+        self.forget(key for key, progress in cached.items() if seqs.get(key) != progress.stored.seq)
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Read these runs again when they are needed."""

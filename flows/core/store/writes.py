@@ -60,13 +60,15 @@ def write(connection: Connection, *moved: Progress) -> list[Event]:
 def _guarded(connection: Connection, progress: Progress) -> Changes:
     """What changed of a run, once its row is written."""
     changes = progress.take()
-    if changes.run is not None:
-        guarded = {**rows.run_row(changes.run), "base": progress.base_seq}
-        if execute(connection, _UPDATE_RUN, [guarded]) != 1:
+    run, before = changes.run, changes.before
+    if run is not None and before is not None:
+        moved, statement = {name: getattr(run, name) for name in ("id", *_MOVES)}, _MOVE_RUN
+        if any(getattr(run, name) != getattr(before, name) for name in _CHANGES):
+            moved, statement = rows.run_row(run), _UPDATE_RUN
+        if execute(connection, statement, [{**moved, "base": before.seq}]) != 1:
             raise Moved
-        progress.base_seq = changes.run.seq
     elif changes.attempts:  # a note on an attempt, which is no transition
-        here = {"id": progress.run.id, "seq": progress.base_seq, "base": progress.base_seq}
+        here = {"id": progress.run.id, "seq": progress.stored.seq, "base": progress.stored.seq}
         if execute(connection, _STILL_HERE, [here]) != 1:
             raise Moved
     return changes
@@ -201,11 +203,10 @@ _REUSABLE = (
 _INSERT_TASK = insertion(_task)
 _INSERT_ATTEMPT = insertion(_attempt)
 _INSERT_EVENT = insertion(schema.event, without=("id",))
-_UPDATE_RUN = change(
-    _run,
-    ("status", "reason", "started_at", "ended_at", "seq", "held_by", "claimable_at", "claimable"),
-    where="id = :id AND seq = :base",
-)
+_MOVES = ("seq", "claimable_at", "claimable")  # with each transition
+_CHANGES = ("status", "reason", "started_at", "ended_at", "held_by")  # with few: they have indexes
+_MOVE_RUN = change(_run, _MOVES, where="id = :id AND seq = :base")
+_UPDATE_RUN = change(_run, (*_MOVES, *_CHANGES), where="id = :id AND seq = :base")
 _STILL_HERE = change(_run, ("seq",), where="id = :id AND seq = :base")
 _UPDATE_TASK = change(
     _task,

@@ -6,10 +6,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 from sqlalchemy import event, text
 
+from flows.core import due
+from flows.core.alert import deadline_at_risk
+from flows.core.clock import ManualClock
 from flows.core.errors import NotFound, Refused
 from flows.core.graph import Const, Node, validated
 from flows.core.records import RunStatus
@@ -17,17 +21,20 @@ from flows.core.schedule import (
     Cron,
     Fire,
     FireOutcome,
+    Interval,
     NewData,
     OnAsset,
     OnRequest,
+    Overlap,
     Schedule,
     ScheduleStatus,
 )
+from flows.core.scheduler import Scheduler
 from flows.core.store import NewRun, Store
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=5)
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 GRAPH = validated((Node(key="a", function="m:a", inputs={"x": Const(const=1)}),))
 NIGHTLY = Schedule(name="nightly", flow="f", trigger=Cron(cron="0 3 * * *"))
 
@@ -278,6 +285,49 @@ def test_a_schedule_that_another_version_wrote_is_disabled_and_the_rest_is_read(
     assert [s.schedule.name for s in store.schedules.list()] == ["nightly"]
     assert "schedule.disabled" in kinds(store)
     assert [letter.alert.subject for letter in store.outbox.list()] == ["strange"]
+
+
+def test_three_schedulers_fire_each_occurrence_once_through_days(store_url):
+    stores = [Store.open(store_url) for _ in range(3)]
+    hourly = Schedule(name="hourly", flow="f", trigger=Interval(every=HOUR), overlap=Overlap.ALLOW)
+    stores[0].schedules.save(hourly, *due.first(hourly, NOW), NOW)
+    numbers = count(1)
+
+    def prepare(schedule, key, at):
+        return new(f"r{next(numbers)}")
+
+    schedulers = [Scheduler(s, prepare, None, clock=ManualClock(NOW)) for s in stores]
+    recorded = []
+    with ThreadPoolExecutor(3) as pool:
+        for hour in range(1, 49):
+            found = pool.map(lambda s, now=NOW + hour * HOUR: s.tick(now), schedulers)
+            recorded += [fire.key for fires in found for fire in fires]
+    keys = {(NOW + hour * HOUR).isoformat() for hour in range(1, 49)}
+    assert (len(recorded), set(recorded)) == (48, keys)
+    assert len(stores[0].reads.runs(limit=100)) == 48
+    for store in stores:
+        store.close()
+
+
+def test_of_two_that_look_at_a_deadline_one_tells(store):
+    deadline = NOW + HOUR
+    record(store, saved(store), (fire(), new(deadline=deadline.isoformat())))
+    assert store.deadlines.due(NOW - HOUR) == ()
+    (watched,) = store.deadlines.due(NOW)
+    assert (watched.run.id, watched.at, watched.warned) == ("r1", deadline, False)
+    told = deadline_at_risk(watched.run, deadline, "it is slow", now=SOON)
+    assert store.deadlines.looked(watched, next_at=deadline, told=told, now=SOON)
+    assert not store.deadlines.looked(watched, next_at=deadline, told=told, now=SOON)
+    assert store.deadlines.next_at() == deadline
+    assert [letter.alert.kind.value for letter in store.outbox.list()] == ["deadline_at_risk"]
+    events = [e for e in store.reads.events() if e.kind.startswith("deadline.")]
+    assert [(e.kind, e.data["run"], e.data["flow"]) for e in events] == [
+        ("deadline.at_risk", "r1", "f")
+    ]
+    (again,) = store.deadlines.due(deadline)
+    assert again.warned
+    assert store.deadlines.looked(again, next_at=None, now=deadline)
+    assert store.deadlines.due(deadline + DAY) == ()
 
 
 def test_the_newest_fire_of_each_schedule_is_known(store):

@@ -178,7 +178,7 @@ def test_a_signature_that_does_not_fit_is_refused_even_with_the_token(
     ("body", "code", "said"),
     [
         (b"{", 422, "Invalid JSON"),
-        (b"[1]", 422, "valid dictionary"),
+        (b"[1]", 422, "an object"),
         ({"overrides": "name=x"}, 422, "overrides"),
         ({"more": 1}, 422, "more"),
         ({"overrides": ["nam=x"]}, 422, "did you mean name?"),
@@ -219,9 +219,9 @@ def test_what_is_not_there_is_not_found(api: Api, method: str, path: str) -> Non
 
 
 def test_a_flow_that_is_no_known_name_is_not_imported(api: Api) -> None:
-    code, _ = api.call("POST", "/api/flows/antigravity:fly/runs")
+    code, _ = api.call("POST", "/api/flows/this:s/runs")
     assert code == 404
-    assert "antigravity" not in sys.modules
+    assert "this" not in sys.modules
 
 
 def test_cancelling_twice_is_a_conflict(api: Api) -> None:

@@ -13,9 +13,9 @@ URL = "postgresql+psycopg://ratchet:geheim@127.0.0.1:1/ratchet"
 
 @pytest.mark.parametrize("url", [URL, "postgresql+psycopg://r@127.0.0.1:1/r?password=geheim"])
 def test_a_server_that_does_not_answer_is_one_line_without_the_password(url):
-    with pytest.raises(StoreError, match="cannot be reached: Connection refused") as caught:
-        with Database(url).read():
-            pass
+    refused = pytest.raises(StoreError, match="cannot be reached: Connection refused")
+    with refused as caught, Database(url).read():
+        pass
     assert "geheim" not in f"{caught.value}{caught.value.hint}"
     assert "\n" not in str(caught.value)
 

@@ -405,7 +405,7 @@ def test_quick_work_is_claimed_ahead_of_its_workers_but_never_work_with_a_timeou
             assert len(driver.running.live) == most
 
 
-@task(timeout=8)
+@task(timeout=8, executor="held")
 def limited() -> int:
     return 1
 

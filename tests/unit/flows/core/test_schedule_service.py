@@ -111,11 +111,26 @@ def test_a_stored_schedule_whose_declaration_went_bad_is_disabled(service, store
     assert store.schedules.get("nightly").status is ScheduleStatus.DISABLED
 
 
-def test_schedules_of_a_module_that_cannot_be_imported_are_disabled_not_removed(service, store):
-    service.sync([Schedule(name="m", flow="f", trigger=OnRequest(), origin="team.flows:f")])
+def test_schedules_of_a_module_that_cannot_be_imported_wait_for_it(service, store):
+    declared = Schedule(name="m", flow="f", trigger=OnRequest(), origin="team.flows:f")
+    service.sync([declared])
     report = service.sync([], {"team.flows": ConfigError("SyntaxError: line 3")})
     assert report.removed == ()
-    assert store.schedules.get("m").reason == "SyntaxError: line 3"
+    disabled = store.schedules.get("m")
+    assert (disabled.status, disabled.reason) == (
+        ScheduleStatus.DISABLED, "its declaration is wrong: SyntaxError: line 3",
+    )  # fmt: skip
+    assert service.sync([declared]).saved == ("m",)
+    assert store.schedules.get("m").status is ScheduleStatus.ACTIVE
+
+
+def test_what_could_not_be_carried_out_stays_disabled_while_its_declaration_is_the_same(
+    service, store
+):
+    service.sync([NIGHTLY])
+    store.schedules.disable("nightly", "there is no option x", START)
+    assert service.sync([NIGHTLY]).unchanged == ("nightly",)
+    assert store.schedules.get("nightly").status is ScheduleStatus.DISABLED
 
 
 def test_a_feature_store_that_is_away_refuses_no_schedule(service, views):
