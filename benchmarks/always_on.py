@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
@@ -139,15 +139,11 @@ class Up:
             assert json.load(answer)["run"]
 
     def processes(self) -> list[int]:
-        """Process ids of everything in its session."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                session = int(stat.read_text().rpartition(")")[2].split()[3])
-            except OSError:
-                continue  # it has ended meanwhile
-            if session == self._process.pid:
-                found.append(int(stat.parent.name))
+        """Process ids of it and of everything below it; workers have sessions of their own."""
+        parents = dict(_parents())
+        found = [self._process.pid]
+        for pid in found:
+            found += [child for child, parent in parents.items() if parent == pid]
         return found
 
     def stop(self) -> None:
@@ -280,6 +276,13 @@ def _append(project: Path, number: int) -> int:
     row = {"id": number, "at": datetime.now(UTC), "x": 0.5}
     store.append("ticks", pa.Table.from_pylist([row], SCHEMA))
     return time.monotonic_ns()
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """(process id, its parent's) of all that run."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            yield int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])
 
 
 def _cpu_seconds(pids: list[int]) -> float:

@@ -109,12 +109,14 @@ def _sweep(
         ratchet.compose(flow, overrides)  # a mistake in the last one is told before the first runs
     for number, overrides in enumerate(runs, 1):
         say.print(f"{number} of {len(runs)}: {' '.join(overrides)}", markup=False, style="bold")
-        with for_overrides(ratchet, flow, overrides) as place:
-            with driver(place, executor) as drives:
-                started = place.start(flow, overrides, trigger=_trigger(), held_by=drives.worker)
-                ended.append((overrides, _driven(drives, place, started, as_json)))
-                if drives.interrupted:
-                    break
+        with (
+            for_overrides(ratchet, flow, overrides) as place,
+            driver(place, executor) as drives,
+        ):
+            started = place.start(flow, overrides, trigger=_trigger(), held_by=drives.worker)
+            ended.append((overrides, _driven(drives, place, started, as_json)))
+            if drives.interrupted:
+                break
     if as_json:
         print_json([run_json(run) for _, run in ended])
     else:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from flows.bootstrap import Ratchet
 from flows.cli.installation import opened
 from flows.cli.serving import LOGGING, Asked, drain_time, say, serve
+from flows.core.errors import NotFound
 from flows.up.part import Part
 from flows.up.worker import Worker
 
@@ -32,8 +35,20 @@ def worker(
     logging.basicConfig(**LOGGING)
     seconds = drain_time(drain).total_seconds()
     with opened(context) as ratchet, Asked() as asked:
+        _refuse_unknown(pool or [], ratchet)
         works = Worker(ratchet, pools=frozenset(pool) if pool else None, drain=seconds)
         part = Part("worker", works.serve, say=say, clock=ratchet.clock, wake=works.wake)
         say(f"a worker of {', '.join(pool) if pool else 'all pools'}; stop it with Ctrl-C")
         serve([part], asked, works)
     return 0
+
+
+def _refuse_unknown(pools: Sequence[str], ratchet: Ratchet) -> None:
+    """Raise NotFound for a pool that no task of the flows here is in: it would wait for ever."""
+    graphs = [ratchet.flows.get(name).graph for name in ratchet.flows.names()]
+    known = {node.pool for graph in graphs for node in graph.nodes} | set(ratchet.settings.pools)
+    for name in pools:
+        if name not in known:
+            raise NotFound(
+                f"no task is in pool {name!r}", hint=f"known: {', '.join(sorted(known))}"
+            )

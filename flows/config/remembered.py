@@ -52,7 +52,8 @@ class Composer:
                 return found[1]
         if flow_only:  # checked alone: the installation's own overrides may say more
             compose(config, config_type, flow_only, self.project, flow_only=True)
-        composed = compose(config, config_type, (*overrides, *flow_only), self.project)
+        given = (*overrides, *flow_only)
+        composed: Composed[Any] = compose(config, config_type, given, self.project)
         with self._lock:
             self._kept[key] = (stamp, composed)
             while len(self._kept) > _KEPT:

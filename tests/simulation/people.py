@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.core.alert import champion_changed
 from flows.core.errors import RatchetError, StoreError
+from flows.core.records import RunStatus
 from flows.core.schedule import Schedule
 from flows.core.schedule_service import ScheduleService
 from flows.core.service import Service
@@ -105,7 +106,8 @@ class Person(Process):
             self._runs.cancel(self.world.chance.choice(runs).id, by=self.name)
 
     def _retry(self, key: str) -> None:
-        runs = [run for run in self._runs.runs(limit=8) if run.status.ended]
+        again = (RunStatus.FAILED, RunStatus.HALTED, RunStatus.CANCELLED)
+        runs = [run for run in self._runs.runs(limit=8) if run.status in again]
         if runs:
             self._runs.retry(self.world.chance.choice(runs).id)
 

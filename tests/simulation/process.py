@@ -83,6 +83,12 @@ class Process:
             self.store.database.close()
         self.start(self.world.chance.choice((0.01, 1.0, 8.0, 25.0)))
 
+    def end(self) -> None:
+        """The story is over."""
+        self.life += 1
+        if self.store is not None:
+            self.store.database.close()
+
     def hang(self, seconds: float) -> None:
         """Let the others go on for so long, in the middle of a call."""
         self.busy += 1

@@ -123,6 +123,8 @@ class Story:
         while calm < 2 and world.now < until:
             world.pass_time(15.0)
             calm = 0 if self._goes_on(witness) else calm + 1
+        for process in self.processes:
+            process.end()
 
     def _goes_on(self, witness: Store) -> bool:
         return bool(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from datetime import timedelta
 
@@ -49,7 +50,7 @@ def test_a_loop_that_fails_is_said_and_started_again_later_each_time() -> None:
     assert part.state == "up"
     part.stop()
     assert part.ended(PATIENCE)
-    pauses = [(b - a).total_seconds() for a, b in zip(begun, begun[1:], strict=False)]
+    pauses = [(b - a).total_seconds() for a, b in itertools.pairwise(begun)]
     assert pauses[:4] == [1, 2, 4, 8]
     assert max(pauses) == LONGEST_PAUSE
     assert said[0] == "the scheduler stopped: the database is away; it is started again in 1 s"

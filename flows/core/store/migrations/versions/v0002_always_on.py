@@ -66,7 +66,8 @@ def _create_schedules() -> None:
         sa.Column("run_id", sa.String(64)),
     )
     op.create_index("fire_newest", "fire", ["schedule", "decided_at"])
-    _partial_index("schedule_topic", "schedule", ["topic"], "status = 'active' AND topic IS NOT NULL")
+    followed = "status = 'active' AND topic IS NOT NULL"
+    _partial_index("schedule_topic", "schedule", ["topic"], followed)
     _partial_index("event_asset", "event", ["id"], "kind = 'asset.updated'")
     op.create_table(
         "deadline",

@@ -1,0 +1,55 @@
+"""Nights with random faults: the invariants hold, and the checks would see it if they did not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.simulation.database import Disk
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.story import tell
+
+ROOT = Path(__file__).parents[2]
+SEEDS = 150
+"""`make soak` plays 10,000."""
+WITHIN = 200
+"""Seeds within which a fault in Ratchet itself has to be found."""
+
+
+@pytest.fixture
+def disk(caplog: pytest.LogCaptureFixture) -> Iterator[Disk]:
+    caplog.set_level("CRITICAL")
+    made = Disk()
+    yield made
+    made.remove()
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", str(SEEDS)]
+    played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert played.returncode == 0, played.stdout + played.stderr
+
+
+def test_a_seed_always_tells_the_same_story(disk: Disk) -> None:
+    first: list[str] = []
+    again: list[str] = []
+    told = tell(7, disk, first.append), tell(7, disk, again.append)
+    assert told[0] == told[1]
+    assert first == again
+    assert len(first) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_a_fault_in_ratchet_itself_is_found(
+    disk: Disk, mutation: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    with mutation():
+        assert any(tell(seed, disk).problems for seed in range(WITHIN))
