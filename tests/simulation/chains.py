@@ -85,7 +85,7 @@ def check_stamp(found: Findings, attempt: Attempt, value: str | None) -> None:
     found.check(
         made["attempt"] == attempt.id, f"{attempt.id} holds the result of {made['attempt']}"
     )
-    if made["where"] != "cluster":
+    if made.get("where", "cluster") != "cluster":
         found.check(
             made["where"] == attempt.worker,
             f"{attempt.id} of {attempt.worker} holds a result of {made['where']}",

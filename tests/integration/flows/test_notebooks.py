@@ -63,7 +63,7 @@ def test_a_cell_shows_its_run_and_keeps_up_with_it(
     monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "home"))
     cells = [
         LITTLE_FLOW + "little",
-        "run = little.start()",
+        "run = little.start()\nwhile run.status == 'queued': gate.wait(0.01)",
         "before = run._repr_html_()\ngate.set()\nrun.wait()",
         "print('running' in before)",
         "run",

@@ -1,0 +1,86 @@
+"""Real processes of `ratchet`, that are killed with SIGKILL and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parent / "project"
+RATCHET = str(Path(sys.executable).parent / "ratchet")
+
+
+class Fleet:
+    """Processes by name, all over one store, in one project folder."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        self.folder = folder / "project"
+        shutil.copytree(PROJECT, self.folder)
+        self.log = folder / "attempts.log"
+        self.log.touch()
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("RATCHET_", "RAY_"))}
+        self.environment = {**clean, "SOAK_LOG": str(self.log), "SOAK_STORE": store}
+        self._commands: dict[str, list[str]] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._said = (folder / "said.log").open("ab")
+
+    def start(self, name: str, *command: str) -> None:
+        """Start `ratchet <command>`, in a session of its own."""
+        self._commands[name] = [RATCHET, *command]
+        self._processes[name] = subprocess.Popen(
+            self._commands[name],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=self._said,
+            stderr=self._said,
+            start_new_session=True,
+        )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the process, and only it: what it had started has to notice by itself."""
+        process = self._processes[name]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def again(self, name: str) -> None:
+        """Start a killed one again."""
+        self.start(name, *self._commands[name][1:])
+
+    def ended(self) -> list[str]:
+        """Those that have ended without being killed: their supervisor would start them again."""
+        return [name for name, process in self._processes.items() if process.poll() not in (None, -9)]
+
+    def stop(self, patience: float = 40.0) -> dict[str, int]:
+        """SIGTERM all of them; how each ended."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+        ended = {}
+        for name, process in self._processes.items():
+            try:
+                ended[name] = process.wait(patience)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                ended[name] = process.wait()
+        self._said.close()
+        return ended
+
+    def left(self) -> list[int]:
+        """Processes that are still there although all were stopped: by the log's name."""
+        mark = f"SOAK_LOG={self.log}".encode()
+        found = []
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in environ.read_bytes().split(b"\0"):
+                    found.append(int(environ.parent.name))
+            except OSError:
+                continue
+        return found
+
+    def lines(self) -> list[tuple[float, str]]:
+        """When which attempt began, as the tasks themselves have written."""
+        rows = (line.split() for line in self.log.read_text().splitlines())
+        return [(float(at), attempt) for at, _, attempt in rows]
