@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
+
+from flows.console.desk import Desk
 
 _STOPPING = 5.0  # seconds that requests under way are given
 
 
 class ApiServer:
-    """One uvicorn in one thread."""
+    """One uvicorn in one thread, which loads the application too."""
 
-    def __init__(self, app: Any, listener: socket.socket) -> None:
-        self._app = app
+    def __init__(self, make: Callable[[], Any], listener: socket.socket) -> None:
+        """`make` returns the application; callers wait on the socket until it is there."""
+        self._make = make
         self._listener = listener
         self._server: Any = None
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._serve, name="ratchet-api", daemon=True)
+        self._stopping = False
 
     @property
     def address(self) -> str:
@@ -27,31 +33,40 @@ class ApiServer:
     @property
     def alive(self) -> bool:
         """Whether its thread runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin to serve; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more requests, and return when those under way are answered."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(_STOPPING + 1)
+        self._listener.close()
+
+    def _serve(self) -> None:
         import uvicorn
 
         config = uvicorn.Config(
-            self._app,
+            self._make(),
             log_level="warning",
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=int(_STOPPING),
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run,
-            kwargs={"sockets": [self._listener]},
-            name="ratchet-api",
-            daemon=True,
-        )
-        self._thread.start()
+        if not self._stopping:
+            self._server.run(sockets=[self._listener])
 
-    def stop(self) -> None:
-        """Take no more requests, and return when those under way are answered."""
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._thread.join(_STOPPING + 1)
-        self._listener.close()
+
+def load_app(desk: Desk, *, token: str, secret: str | None = None) -> Any:
+    """The application over one Ratchet, see `flows.console.app.make_app`.
+
+    Imported here and now: FastAPI takes a third of a second, for which no run is to wait when
+    `ratchet up` starts again after a crash.
+    """
+    return importlib.import_module("flows.console.app").make_app(desk, token=token, secret=secret)

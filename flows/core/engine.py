@@ -146,6 +146,7 @@ class Engine:
         self.discovers = True
         self._round = BELL_ROUND
         self._looked -= BELL_ROUND  # what the dead have left is taken over at once
+        self.executors[self.default_executor].warm()  # beside the first look at what there is
         bell = self.store.bell(self._ring)
         try:
             failures = 0

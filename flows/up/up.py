@@ -11,9 +11,8 @@ from datetime import timedelta
 from functools import partial
 
 from flows.bootstrap import Ratchet
-from flows.console.app import make_app
 from flows.console.desk import Desk, Health
-from flows.console.server import ApiServer
+from flows.console.server import ApiServer, load_app
 from flows.core.errors import RatchetError
 from flows.settings import revealed
 from flows.up.champion_watch import watch_champions
@@ -175,7 +174,8 @@ class Up:
         api = self._ratchet.settings.api
         desk = Desk(ratchet=self._ratchet, health=self.health, ordered=self._worker.wake)
         secret = None if api.webhook_secret is None else revealed(api).webhook_secret
-        app = make_app(desk, token=token(self._ratchet.home / "up" / API_TOKEN), secret=secret)
+        shown = token(self._ratchet.home / "up" / API_TOKEN)
+        app = partial(load_app, desk, token=shown, secret=secret)
         server = ApiServer(app, listening(self._wanted.port))
         if not server.address.endswith(f":{self._wanted.port}"):
             self._say(f"port {self._wanted.port} is taken; the API is at {server.address}")

@@ -48,7 +48,10 @@ class ProcessExecutor:
         self._pool = _Pool(self.slots, deliver)
 
     def warm(self) -> None:
-        """Do nothing: a worker is up in a tenth of a second."""
+        """Start one worker, if there is none."""
+        if self._pool is None:
+            raise ExecutorError("the processes executor is not open")
+        self._pool.warm()
 
     def start(self, work: Work) -> None:
         """Hand `work` to a worker, or queue it; nothing happens if it is already here."""
@@ -80,6 +83,7 @@ class _Pool:
         self._deliver = deliver
         self._lock = threading.Lock()  # held to change any of the next five
         self._closing = False
+        self._warming = False
         self._queue: dict[str, bytes] = {}  # attempt id -> framed work, oldest first
         self._running: dict[str, WorkerProcess] = {}
         self._idle: list[WorkerProcess] = []  # the one used last comes last
@@ -108,6 +112,10 @@ class _Pool:
             content = not worker.has_unsent if worker else len(self._workers) >= self._slots
         if not content:
             self._wake_up()
+
+    def warm(self) -> None:
+        self._warming = True
+        self._wake_up()
 
     def stop(self, attempt_id: str, grace: float) -> None:
         with self._lock:
@@ -217,8 +225,11 @@ class _Pool:
             self._deliver(Outcome(attempt_id=attempt_id, kind=OutcomeKind.LOST, reason=reason))
 
     def _hire(self) -> None:
-        """Start as many workers as there is work waiting and room."""
-        while self._queue and len(self._workers) < self._slots:
+        """Start as many workers as there is work waiting and room; one, when told to warm up."""
+        while (self._queue or (self._warming and not self._workers and not self._closing)) and len(
+            self._workers
+        ) < self._slots:
+            self._warming = False
             try:
                 worker = WorkerProcess()
             except OSError as error:

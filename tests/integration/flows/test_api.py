@@ -55,7 +55,9 @@ class Api:
         self.orders = 0
         self.health = Health(ok=True, parts={"worker": "up"})
         desk = Desk(ratchet=ratchet, health=lambda: self.health, ordered=self._ordered)
-        self.server = ApiServer(make_app(desk, token=TOKEN, secret=SECRET), listening(42_000))
+        self.server = ApiServer(
+            lambda: make_app(desk, token=TOKEN, secret=SECRET), listening(42_000)
+        )
         self.server.start()
 
     def _ordered(self) -> None:
