@@ -85,6 +85,7 @@ class Engine:
         self._hurried = False
         self._in_doubt = False  # whether the last step was committed
         self._cut_off = False  # the store could not be reached at the last try
+        self.looked = threading.Event()  # set once a serving engine has looked for work
 
     @property
     def worker(self) -> str:
@@ -152,6 +153,7 @@ class Engine:
             failures = 0
             while not stop.is_set():
                 failures = 0 if self._survived() else failures + 1
+                self.looked.set()
                 if failures:
                     self.clock.wait(stop, min(OUTAGE, 0.1 * 2**failures))
                 else:

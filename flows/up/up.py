@@ -36,6 +36,9 @@ API_PORT = 8484
 AT_ONCE = 1.0
 """Seconds that a server is given when everything has to stop now."""
 
+FIRST = 1.0
+"""Seconds that the worker is given to look for work before the other parts are started."""
+
 STOPPING = 10.0
 """Seconds that a server is given to end by itself."""
 
@@ -90,8 +93,12 @@ class Up:
         self._lock.take(f"process {os.getpid()}, since {self._ratchet.clock.now():%Y-%m-%d %H:%M}")
         self._api = self._api_server()  # before anything else: a port may be missing
         self._supervisor.start(self._ratchet.clock.now())
+        worker = self._worker_part
+        worker.start()
+        self._worker.has_looked(FIRST)  # what a crash interrupted goes on before all else
         for part in self._parts:
-            part.start()
+            if part is not worker:
+                part.start()
         self._api.start()
         self._say_addresses()
 
@@ -108,7 +115,7 @@ class Up:
         for part in self._parts:
             if part.name != "courier":
                 part.stop()
-        worker = next(part for part in self._parts if part.name == "worker")
+        worker = self._worker_part
         limit, said = time.monotonic() + self._wanted.grace.total_seconds(), -REPEAT
         while not worker.ended(TICK):
             now = time.monotonic()
@@ -145,6 +152,10 @@ class Up:
         return Health(ok=all(state == "up" for state in parts.values()), parts=parts)
 
     # ------------------------------------------------------------------ inside
+
+    @property
+    def _worker_part(self) -> Part:
+        return next(part for part in self._parts if part.name == "worker")
 
     def _part(self, name: str, serve: Serve, wake: Callable[[], None] = lambda: None) -> Part:
         return Part(name, serve, say=self._say, clock=self._ratchet.clock, wake=wake)

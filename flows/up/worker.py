@@ -35,15 +35,22 @@ class Worker:
         self._drain = drain
         self._leaves = leaves
         self._engine: Engine | None = None
+        self._opened = threading.Event()
 
     def serve(self, stop: threading.Event) -> None:
         """Drive what there is until `stop` is set; returns once it has drained."""
         with self._ratchet.engine(serves=self._pools, ray=self._ray) as engine:
             self._engine = engine
+            self._opened.set()
             try:
                 engine.serve(stop, drain=self._drain, leaves=self._leaves)
             finally:
                 self._engine = None
+
+    def has_looked(self, within: float) -> bool:
+        """Whether it has looked for work, `within` seconds at the latest."""
+        self._opened.wait(within)
+        return (engine := self._engine) is not None and engine.looked.wait(within)
 
     def wake(self) -> None:
         """There is something to do, or to stop; callable from any thread."""

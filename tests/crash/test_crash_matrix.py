@@ -32,15 +32,16 @@ EDGES = ("before a write", "after a write")
 READERS = ("ReadStore", "PoolStore", "ScheduleReads")
 """Classes of which no method writes anything."""
 READS = frozenset(
-    """
-    DeadlineStore.due DeadlineStore.durations DeadlineStore.next_at
-    LeaseStore.holders
-    Outbox.due Outbox.list Outbox.told_since
-    PruneStore.belongings PruneStore.candidates PruneStore.mentions
-    RunStore.attempts_of RunStore.due RunStore.forget RunStore.live_attempts RunStore.refresh
-    RunStore.resume RunStore.runs_of RunStore.workers RunStore.workers_of
-    ScheduleStore.due ScheduleStore.on
-    """.split()
+    {
+        *("DeadlineStore.due", "DeadlineStore.durations", "DeadlineStore.next_at"),
+        "LeaseStore.holders",
+        *("Outbox.due", "Outbox.list", "Outbox.told_since"),
+        *("PruneStore.belongings", "PruneStore.candidates", "PruneStore.mentions"),
+        *("RunStore.attempts_of", "RunStore.due", "RunStore.forget", "RunStore.live_attempts"),
+        *("RunStore.refresh", "RunStore.resume", "RunStore.runs_of", "RunStore.workers"),
+        "RunStore.workers_of",
+        *("ScheduleStore.due", "ScheduleStore.on"),
+    }
 )
 """Methods of the others that write nothing."""
 OUTSIDE = frozenset({"PruneStore.forget"})
@@ -122,7 +123,7 @@ def test_every_method_of_the_store_is_in_the_matrix(writes: Counter[tuple[str, s
         assert seen == set(METHODS), (
             "let people ask for it in tests/simulation/people.py, or name it among READS"
         )
-    assert READS | OUTSIDE <= public_methods()
+    assert public_methods() >= READS | OUTSIDE
 
 
 @pytest.mark.parametrize("where", EDGES)
@@ -147,9 +148,7 @@ def test_a_crash_loses_nothing_and_repeats_nothing(
 
 
 @pytest.mark.parametrize("where", EDGES)
-def test_a_crash_while_a_run_is_pruned_removes_all_of_it_or_nothing(
-    disk: Disk, where: str
-) -> None:
+def test_a_crash_while_a_run_is_pruned_removes_all_of_it_or_nothing(disk: Disk, where: str) -> None:
     assert play(disk, lambda process, edge: None) == []
     story = Story(SEED, disk, script=SCRIPT)
     store = Store(FaultyDatabase(disk, story.processes[0]))

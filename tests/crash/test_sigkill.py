@@ -25,7 +25,7 @@ from flows.core.retry import Retry
 from flows.core.service import Service
 from flows.core.store import Store
 
-@task
+@task(retry=Retry(lost=50))
 def parts() -> list[int]:
     return list(range(8))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 from flows.core.lifecycle import RunEvent, TaskEvent, run_after, task_after
 from flows.core.records import Attempt, AttemptStatus, Event, RunStatus, TaskStatus
@@ -117,7 +118,7 @@ def check_executions(
         found.check(times == 1, f"{attempt_id} was executed {times} times")
     for (run_id, task), same in jobs.items():
         same.sort(key=lambda job: job.begun)
-        for earlier, later in zip(same, same[1:], strict=False):
+        for earlier, later in pairwise(same):
             found.check(
                 earlier.ended is not None and earlier.ended <= later.begun,
                 f"{run_id}.{task}: {later.attempt_id} began while {earlier.attempt_id} ran",

@@ -16,9 +16,7 @@ SLACK = timedelta(seconds=15)
 """By how much a scheduler that works looks later than it should."""
 
 
-def check_fires(
-    found: Findings, record: Record, schedules: Sequence[Schedule], data: Data
-) -> None:
+def check_fires(found: Findings, record: Record, schedules: Sequence[Schedule], data: Data) -> None:
     """What fired, against what should have."""
     runs = {detail.run.id: detail.run for detail in record.details}
     by_key: dict[str, list[Run]] = defaultdict(list)
@@ -75,9 +73,7 @@ def check_events(
     found.check(seqs == sorted(seqs), f"the events of schedule {schedule.name} are not in order")
 
 
-def check_times(
-    found: Findings, record: Record, schedule: Schedule, fires: Sequence[Fire]
-) -> None:
+def check_times(found: Findings, record: Record, schedule: Schedule, fires: Sequence[Fire]) -> None:
     """Every occurrence has its fire, decided as the schedule's policy wants."""
     stored = record.store.schedules.get(schedule.name)
     trigger = schedule.trigger

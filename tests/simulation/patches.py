@@ -1,4 +1,4 @@
-"""What is replaced in this process while worlds are played: threads, chance, the list of processes."""
+"""What is replaced while worlds are played: threads, secrets, and the list of processes."""
 
 from __future__ import annotations
 

@@ -126,7 +126,19 @@ class Person(Process):
 
 
 SCRIPT = (
-    *("start", "append", "start", "backfill", "cut off", "fire", "cancel", "pause", "fire", "resume", "post"),
+    *(
+        "start",
+        "append",
+        "start",
+        "backfill",
+        "cut off",
+        "fire",
+        "cancel",
+        "pause",
+        "fire",
+        "resume",
+        "post",
+    ),
     *("declare less", "declare", "start", "retry", "retry", "revive", "cancel", "retry"),
 )
 """All that may be asked for: with it, every method of the store is called."""

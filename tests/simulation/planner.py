@@ -114,7 +114,7 @@ class Planner(Process):
                 self.world.note(self.name, f"{fire.outcome} {fire.schedule} {fire.key}")
         except StoreError as error:
             self.world.note(self.name, f"tries again: {error}")
-        return self.world.chance.choice((2.0, 6.0, 15.0))
+        return self.world.chance.choice((3.0, 8.0, 20.0))
 
 
 def prepared(schedule: Schedule, now: datetime) -> NewRun:
@@ -162,8 +162,12 @@ def plan(world: World) -> list[Schedule]:
             ),
             overlap=chance.choice(overlap),
         ),
-        Schedule(name="after", flow="alone", trigger=OnAsset(asset="model:*"),
-                 overlap=chance.choice(overlap)),
+        Schedule(
+            name="after",
+            flow="alone",
+            trigger=OnAsset(asset="model:*"),
+            overlap=chance.choice(overlap),
+        ),
         Schedule(name="hook", flow="chain", trigger=OnRequest(), overlap=chance.choice(overlap)),
         Schedule(name="broken", flow="chain", trigger=Interval(every=timedelta(seconds=50))),
     ]

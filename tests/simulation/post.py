@@ -65,5 +65,4 @@ class Messenger(Process):
             self._courier.tick(self.clock.now())
         except StoreError as error:
             self.world.note(self.name, f"tries again: {error}")
-        return self.world.chance.choice((5.0, 20.0))
-
+        return self.world.chance.choice((10.0, 30.0))

@@ -18,8 +18,8 @@ from tests.simulation.executions import Cluster, Execution
 from tests.simulation.findings import Findings, Record
 from tests.simulation.fires import check_fires
 from tests.simulation.letters import check_letters
-from tests.simulation.people import Person
 from tests.simulation.patches import of_this_world
+from tests.simulation.people import Person
 from tests.simulation.planner import Data, Planner, declare, plan
 from tests.simulation.post import Channels, Messenger
 from tests.simulation.process import Faults, Process
@@ -27,7 +27,7 @@ from tests.simulation.slots import check_slots
 from tests.simulation.worker import Worker
 from tests.simulation.world import World
 
-TROUBLE = 60.0
+TROUBLE = 45.0
 """Seconds of virtual time in which things go wrong."""
 QUIET = 1200.0
 """Seconds after which everything must have come to its end, once nothing goes wrong any more."""
@@ -74,7 +74,10 @@ class Story:
         self.processes: list[Process] = [
             *(self._process(Worker, n, 1.0, **work) for n in range(chance.randint(1, 3))),
             *(self._process(Planner, n, 30.0, data=self.data) for n in range(chance.randint(1, 2))),
-            *(self._process(Messenger, n, 1.0, channels=self.channels) for n in range(1, 3)),
+            *(
+                self._process(Messenger, n, 1.0, channels=self.channels)
+                for n in range(chance.randint(1, 2))
+            ),
             self._process(Person, 0, 1.0, data=self.data, schedules=self.schedules, script=script),
         ]
 
@@ -112,7 +115,7 @@ class Story:
         world.faulty = False
         world.note("world", "nothing goes wrong any more")
         witness = Store(self.disk.database)
-        world.pass_time(70.0)  # what is frozen thaws, what is dead comes back
+        world.pass_time(30.0)  # what is frozen thaws, what is dead comes back
         for schedule in self.schedules:  # no more fires by time, so that all may end
             if witness.schedules.get(schedule.name).status is ScheduleStatus.ACTIVE and (
                 schedule.name == "often"
@@ -130,8 +133,10 @@ class Story:
         return bool(
             open_runs(witness)
             or witness.outbox.list(status=LetterStatus.PENDING)
-            or any(s.schedule.name != "often" and s.next_at and s.status is ScheduleStatus.ACTIVE
-                   for s in witness.schedules.list())
+            or any(
+                s.schedule.name != "often" and s.next_at and s.status is ScheduleStatus.ACTIVE
+                for s in witness.schedules.list()
+            )
         )
 
     def findings(self) -> Findings:

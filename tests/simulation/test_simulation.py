@@ -16,7 +16,7 @@ from tests.simulation.mutations import MUTATIONS
 from tests.simulation.story import tell
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 150
+SEEDS = 300
 """`make soak` plays 10,000."""
 WITHIN = 200
 """Seeds within which a fault in Ratchet itself has to be found."""

@@ -77,7 +77,9 @@ class Worker(Process):
             return 0.0
         if not self.engine._survived():
             self.world.note(self.name, "waits for the store")
-        return self.world.chance.choice((0.3, 2.0, 8.0) if self.engine.running.live else (3.0, 9.0))
+        return self.world.chance.choice(
+            (0.5, 4.0, 10.0) if self.engine.running.live else (5.0, 12.0)
+        )
 
 
 class OneRound:

@@ -39,16 +39,16 @@ class World:
         self.one_machine = self.chance.random() < 0.5  # a death can be seen from beside it
         self.depth = 0
         self.tell = tell
-        self.watcher: Callable[[Process, str], None] | None = None  # sees each edge of a transaction
+        self.watcher: Callable[[Process, str], None] | None = (
+            None  # sees each edge of a transaction
+        )
         self.promises: list[tuple[str, str, str]] = []  # (flow, key, run id) that somebody was told
         self.surprises: list[str] = []  # errors that nobody had reckoned with
         self._queue: list[tuple[datetime, int, Process | None, int, Callable[[], None]]] = []
         self._order = count()
         self._lives: list[tuple[Process, int]] = []
 
-    def at(
-        self, seconds: float, what: Callable[[], None], process: Process | None = None
-    ) -> None:
+    def at(self, seconds: float, what: Callable[[], None], process: Process | None = None) -> None:
         """Let `what` happen in so many seconds, unless the process has died by then."""
         life = process.life if process else 0
         due = self.now + timedelta(seconds=seconds)
@@ -78,7 +78,9 @@ class World:
     def note(self, who: str, what: str) -> None:
         """One line of the story."""
         if self.tell:
-            self.tell(f"{(self.now - START).total_seconds():9.3f}  {'  ' * self.depth}{who}: {what}")
+            self.tell(
+                f"{(self.now - START).total_seconds():9.3f}  {'  ' * self.depth}{who}: {what}"
+            )
 
     def number_of(self, process: Process, life: int) -> int:
         """A number for one life of a process, as kernels give them."""

@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: real processes, real kills. Says what was counted; 1 when it was wrong."""
+"""`python -m tests.soak`: real processes, real kills; says what was counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.soak.recovery import restart_again_and_again
 
 
 def main() -> int:
-    """Both parts, or one."""
+    """Both parts, or one; 1 when something was wrong."""
     parser = argparse.ArgumentParser(prog="tests.soak")
     parser.add_argument("part", nargs="?", choices=["kills", "recovery"], help="this part only")
     parser.add_argument("--seconds", type=float, default=120.0, help="of killing")

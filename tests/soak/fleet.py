@@ -51,7 +51,9 @@ class Fleet:
 
     def ended(self) -> list[str]:
         """Those that have ended without being killed: their supervisor would start them again."""
-        return [name for name, process in self._processes.items() if process.poll() not in (None, -9)]
+        return [
+            name for name, process in self._processes.items() if process.poll() not in (None, -9)
+        ]
 
     def stop(self, patience: float = 40.0) -> dict[str, int]:
         """SIGTERM all of them; how each ended."""

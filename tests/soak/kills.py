@@ -49,6 +49,7 @@ def _kill(
     killed: Counter[str] = Counter()
     down: dict[str, float] = {}  # when to start a killed one again
     promised: dict[str, str] = {}
+    in_vain = 0
     begun = time.monotonic()
     while (now := time.monotonic()) - begun < seconds:
         _ask(ratchet, promised, chance)
@@ -57,7 +58,7 @@ def _kill(
             fleet.again(name)
         for name in set(fleet.ended()) - down.keys():  # the store was away when it started
             down[name] = now + 1.0
-            killed["nobody"] += 1
+            in_vain += 1
         victim = chance.choice([*names, "postgres"])
         if victim == "postgres":
             server.kill()
@@ -80,6 +81,7 @@ def _kill(
     found.check(set(ended.values()) == {0}, f"asked to stop, they ended with {ended}")
     found.check(not fleet.left(), f"processes are left: {fleet.left()}")
     found.counts.update({f"{what} killed": times for what, times in killed.items()})
+    found.counts["starts while the store was away"] = in_vain
     ratchet.close()
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, func, or_, select, text
+from sqlalchemy import Connection, bindparam, func, or_, select, text
 
 from flows.core.admission import Pool, Usage
 from flows.core.records import Attempt, AttemptStatus, Run, RunStatus
@@ -50,12 +50,8 @@ def usage(connection: Connection, pools: Mapping[str, Pool], now: datetime) -> d
     limited = {name: pool for name, pool in pools.items() if pool.limited}
     if not limited:
         return {}
-    query = (
-        select(_attempt.c.pool, func.sum(_attempt.c.weight))
-        .where(_attempt.c.pool.in_(limited), _attempt.c.pool.is_not(None), _ALIVE)
-        .group_by(_attempt.c.pool)
-    )
-    used = {name: int(weight) for name, weight in connection.execute(query)}
+    weights = connection.execute(_USED, {"names": list(limited)})
+    used = {name: int(weight) for name, weight in weights}
     found = {}
     for name, pool in limited.items():
         count, first = _starts(connection, pool, now)
@@ -67,12 +63,8 @@ def _starts(connection: Connection, pool: Pool, now: datetime) -> tuple[int, dat
     """How many attempts have started within the pool's rate's time, and when the first did."""
     if pool.rate is None:
         return 0, None
-    query = select(func.count(), func.min(_attempt.c.started_at)).where(
-        _attempt.c.pool == pool.name,
-        _attempt.c.pool.is_not(None),
-        _attempt.c.started_at > now - pool.rate.per,
-    )
-    count, first = connection.execute(query).one()
+    since = now - pool.rate.per
+    count, first = connection.execute(_STARTS, {"name": pool.name, "since": since}).one()
     return count, first
 
 
@@ -87,4 +79,19 @@ def lock(connection: Connection, names: Iterable[str]) -> None:
         connection.execute(_LOCK, {"name": name})
 
 
+# Built once: building them costs more than running them.
+_USED = (
+    select(_attempt.c.pool, func.sum(_attempt.c.weight))
+    .where(
+        _attempt.c.pool.in_(bindparam("names", expanding=True)),
+        _attempt.c.pool.is_not(None),
+        _ALIVE,
+    )
+    .group_by(_attempt.c.pool)
+)
+_STARTS = select(func.count(), func.min(_attempt.c.started_at)).where(
+    _attempt.c.pool == bindparam("name"),
+    _attempt.c.pool.is_not(None),
+    _attempt.c.started_at > bindparam("since"),
+)
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('ratchet:' || :name, 0))")
