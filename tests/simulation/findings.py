@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from flows.core.records import Event
-from flows.core.store import RunDetail, Store
+from flows.core.store import Store
 
 
 @dataclass(kw_only=True)
@@ -38,7 +38,3 @@ class Record:
 
     def _last(self) -> int:
         return self.events[-1].id if self.events else 0
-
-    def detail(self, run_id: str) -> RunDetail | None:
-        """One run; None when there is none."""
-        return next((detail for detail in self.details if detail.run.id == run_id), None)

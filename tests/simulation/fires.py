@@ -12,9 +12,6 @@ from flows.core.schedule import Fire, FireOutcome, Interval, Missed, Schedule, S
 from tests.simulation.findings import Findings, Record
 from tests.simulation.planner import Data
 
-SLACK = timedelta(seconds=15)
-"""By how much a scheduler that works looks later than it should."""
-
 
 def check_fires(found: Findings, record: Record, schedules: Sequence[Schedule], data: Data) -> None:
     """What fired, against what should have."""

@@ -7,6 +7,7 @@ other instead of failing with "database is locked".
 
 from __future__ import annotations
 
+import select
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -103,6 +104,9 @@ class Database:
     def _connection(self) -> Connection:
         mine = threading.current_thread()
         connection = self._held.get(mine)
+        if connection is not None and _was_closed(connection):
+            self._forget()
+            connection = None
         if connection is None:
             connection = self.engine.connect()
             with self._guard:
@@ -118,6 +122,15 @@ class Database:
         if connection is not None:
             connection.invalidate()
             connection.close()
+
+
+def _was_closed(connection: Connection) -> bool:
+    """Whether the server has closed an idle connection, as a restart does: it can be read then."""
+    if connection.dialect.name != "postgresql":
+        return False
+    poll = select.poll()
+    poll.register(connection.connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 _PATIENCE = {

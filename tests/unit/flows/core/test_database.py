@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from flows.core.errors import StoreError
@@ -43,3 +44,19 @@ def test_what_a_server_says_becomes_one_sentence_with_the_next_step(said, meant)
     assert str(found).endswith(meant)
     assert found.hint
     assert "geheim" not in str(found)
+
+
+def test_a_write_after_the_server_has_closed_the_connection_does_not_notice(new_postgres):
+    database, other = Database(new_postgres()), None
+    try:
+        with database.write() as connection:
+            own = connection.execute(text("SELECT pg_backend_pid()")).scalar()
+        other = create_engine(database.url)
+        with other.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": own})
+        with database.write() as connection:
+            assert connection.execute(text("SELECT pg_backend_pid()")).scalar() != own
+    finally:
+        database.close()
+        if other is not None:
+            other.dispose()
