@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check bench fmt lock torch clean
+.PHONY: demo test check soak bench fmt lock torch clean
 
 demo: $(READY)          ## the main job: five nights of a training loop, on real data
 	$(BIN)/ratchet demo
@@ -18,6 +18,10 @@ check: $(READY)         ## style, types, import contracts, and the project's own
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/ratchet check
+
+soak: $(READY)          ## 10,000 simulated nights, and real kills: about twenty minutes
+	$(BIN)/python -m tests.simulation --seeds 10000
+	$(BIN)/python -m tests.soak
 
 bench: $(READY)         ## every figure that the README states, measured here and now
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own for the figures that need one: durable, on a socket, gone afterwards."""
+"""A PostgreSQL server of our own, on a socket, for figures, tests and kills; gone afterwards."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
 def programs() -> Path | None:
-    """The folder of initdb and pg_ctl, which Debian keeps off the PATH; None: not installed."""
+    """The folder of initdb and pg_ctl, which Debian keeps off the PATH; None: none to be used."""
+    if os.geteuid() == 0 and shutil.which("runuser") is None:
+        return None  # the server refuses to run as root
     found = shutil.which("initdb")
     if found is not None:
         return Path(found).resolve().parent
@@ -20,31 +20,48 @@ def programs() -> Path | None:
     return installed[-1].parent if installed else None
 
 
-@contextmanager
-def server() -> Iterator[str]:
-    """The SQLAlchemy URL of a fresh server with its default durability (fsync on).
+class Server:
+    """Made, but not started yet. Raises FileNotFoundError where PostgreSQL is not installed."""
 
-    Raises FileNotFoundError when PostgreSQL's programs are not installed.
-    """
-    folder = programs()
-    if folder is None:
-        raise FileNotFoundError("PostgreSQL's programs (initdb, pg_ctl) are not installed here")
-    home = Path(tempfile.mkdtemp(prefix="ratchet-pg-"))
-    # The server refuses to run as root.
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(home, "postgres")
+    def __init__(self, *, durable: bool = True) -> None:
+        """`durable`: with fsync, as in production; without, it is faster and survives no cut."""
+        folder = programs()
+        if folder is None:
+            raise FileNotFoundError("PostgreSQL's programs (initdb, pg_ctl) cannot be used here")
+        self._programs = folder
+        self._user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self._home = Path(tempfile.mkdtemp(prefix="ratchet-pg-"))
+        if self._user:
+            shutil.chown(self._home, "postgres")
+        self._options = (
+            f"-c listen_addresses= -c unix_socket_directories={self._home} "
+            f"-c max_connections=200 -c fsync={'on' if durable else 'off'}"
+        )
+        self._run("initdb", "-A", "trust", "-U", "ratchet", "--no-sync")
+        self.url = f"postgresql+psycopg://ratchet@/postgres?host={self._home}"  # for SQLAlchemy
 
-    def run(program: str, *arguments: str) -> None:
+    def start(self) -> None:
+        """Start, and return once it answers."""
+        self._run("pg_ctl", "-w", "-l", str(self._home / "log"), "-o", self._options, "start")
+
+    def kill(self) -> None:
+        """End it as a power cut would: nothing is finished, nothing is said."""
+        self._run("pg_ctl", "-m", "immediate", "stop")
+
+    def remove(self) -> None:
+        """Stop it, if it runs, and remove what it has written."""
+        if (self._home / "data/postmaster.pid").exists():
+            self.kill()
+        shutil.rmtree(self._home)
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def _run(self, program: str, *options: str) -> None:
         # Not captured through pipes: the server would keep them open for as long as it runs.
-        command = [*user, str(folder / program), "-D", str(home / "data"), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=home)
-
-    run("initdb", "-A", "trust", "-U", "ratchet")
-    settings = f"-c listen_addresses= -c unix_socket_directories={home}"
-    run("pg_ctl", "-w", "-l", str(home / "log"), "-o", settings, "start")
-    try:
-        yield f"postgresql+psycopg://ratchet@/postgres?host={home}"
-    finally:
-        run("pg_ctl", "-m", "fast", "stop")
-        shutil.rmtree(home)
+        command = [*self._user, str(self._programs / program), "-D", str(self._home / "data")]
+        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, cwd=self._home)

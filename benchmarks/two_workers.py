@@ -28,7 +28,7 @@ def figures(setting: Setting) -> Iterator[Figure]:
     with ExitStack() as stack:
         urls = {"SQLite": f"sqlite:///{setting.folder / 'ratchet.db'}"}
         if postgres.programs() is not None:
-            urls["PostgreSQL"] = stack.enter_context(postgres.server())
+            urls["PostgreSQL"] = stack.enter_context(postgres.Server()).url
         for name, url in urls.items():
             rates = list(_rates(url, runs=setting.of(150, 40), repeats=setting.of(5, 2)))
             yield Figure(

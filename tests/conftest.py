@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
-
-def postgres_programs() -> Path | None:
-    """The folder of initdb and pg_ctl, which Debian keeps off the PATH."""
-    found = shutil.which("initdb")
-    if found is not None:
-        return Path(found).resolve().parent
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return installed[-1].parent if installed else None
+from benchmarks import postgres
 
 
 @pytest.fixture(scope="session")
@@ -29,30 +18,10 @@ def postgres_server() -> Iterator[str]:
     if given := os.environ.get("RATCHET_TEST_POSTGRES"):
         yield given
         return
-    folder = postgres_programs()
-    if folder is None or (os.geteuid() == 0 and shutil.which("runuser") is None):
+    if postgres.programs() is None:
         pytest.skip("PostgreSQL's programs are not installed, and RATCHET_TEST_POSTGRES not set")
-    # Not below pytest's own folder, which only its owner may enter.
-    home = Path(tempfile.mkdtemp(prefix="ratchet-pg-"))
-    data = home / "data"
-    # The server refuses to run as root.
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(home, "postgres")
-
-    def run(*command: str) -> None:
-        # Not captured through pipes: the server would keep them open for as long as it runs.
-        subprocess.run([*user, *command], check=True, stdout=subprocess.DEVNULL, cwd=home)
-
-    run(str(folder / "initdb"), "-A", "trust", "-U", "ratchet", "--no-sync", "-D", str(data))
-    settings = f"-c listen_addresses= -c unix_socket_directories={home} -c fsync=off"
-    log = str(home / "log")
-    run(str(folder / "pg_ctl"), "-D", str(data), "-w", "-l", log, "-o", settings, "start")
-    try:
-        yield f"postgresql+psycopg://ratchet@/postgres?host={home}"
-    finally:
-        run(str(folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(home)
+    with postgres.Server(durable=False) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.postgres import Server
 from flows.bootstrap import Ratchet, open_project
 from flows.core.errors import StoreError
 from flows.core.records import RunStatus
 from tests.simulation.findings import Findings
 from tests.soak.fleet import Fleet
-from tests.soak.postgres import Server
 from tests.soak.verdict import judge
 
 OPEN = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING)
