@@ -522,4 +522,3 @@ def test_a_test_alert_says_which_channels_took_it(ratchet: Ratchet) -> None:
     (sent,) = shown(ratchet("alerts", "test", "--json"))
     assert (sent["channel"], sent["state"], sent["problem"]) == ("alerts.jsonl", "delivered", None)
     assert "conf/alerts" in ratchet("alerts", "test").stdout
-
