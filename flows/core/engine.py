@@ -181,21 +181,23 @@ class Engine:
         self._lease.check()
         self._look_round(now)
         self._unrecorded += self._arrived()
-        self._in_doubt = True
-        step = self.store.runs.step(
-            self._unrecorded,
-            worker=self.worker,
-            slots=self._free_slots(),
-            ahead={} if self._draining else self.running.ahead(),
-            capacity=self.running.capacity(),
-            default_executor=self.default_executor,
-            runs=self.runs,
-            now=now,
-            pools=self.pools,
-            serves=self.serves,
-            discover=self.discovers and not self._draining,
-        )
-        self._in_doubt = False
+        try:
+            step = self.store.runs.step(
+                self._unrecorded,
+                worker=self.worker,
+                slots=self._free_slots(),
+                ahead={} if self._draining else self.running.ahead(),
+                capacity=self.running.capacity(),
+                default_executor=self.default_executor,
+                runs=self.runs,
+                now=now,
+                pools=self.pools,
+                serves=self.serves,
+                discover=self.discovers and not self._draining,
+            )
+        except BaseException:
+            self._in_doubt = True  # until `_compare` has found what was committed all the same
+            raise
         for outcome in self._unrecorded:
             self.running.ended(outcome.attempt_id, now)
         self._unrecorded = []
@@ -294,6 +296,7 @@ class Engine:
                 claim = self.store.runs.resume(attempt_id, self.worker)
                 if claim is not None:
                     self._claimed.append(claim)
+        self._in_doubt = False
 
     def _recover(self, now: datetime) -> None:
         others = self.store.runs.workers(held_before=now - LEASE) - {self.worker}
@@ -302,6 +305,7 @@ class Engine:
             self._take_over(run_id, dead, now)
 
     def _take_over(self, run_id: str, dead: set[str], now: datetime, *, hold: bool = False) -> None:
+        self._in_doubt = True  # what is adopted is ours with the commit, heard of or not
         adopted = self.store.runs.recover(
             run_id,
             dead,

@@ -164,7 +164,12 @@ class ClusterExecutor:
     def start(self, work: Work) -> None:
         if self._deliver is not None and work.attempt_id not in self._mine:
             self._mine.add(work.attempt_id)
-            self._cluster.submit(work, (self._process, self._life, self._deliver))
+            self._cluster.submit(work, (self._process, self._life, self._tell))
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._mine.discard(outcome.attempt_id)  # asked for again, it is told again
+        if self._deliver is not None:
+            self._deliver(outcome)
 
     def stop(self, attempt_id: str, grace: float) -> None:
         job = self._cluster.jobs.get(attempt_id)

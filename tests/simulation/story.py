@@ -122,8 +122,8 @@ class Story:
             ):
                 witness.schedules.pause("often", "the night is over", world.now)
         until = world.now + timedelta(seconds=QUIET)
-        calm = 0  # what has just ended may have set off something else
-        while calm < 2 and world.now < until:
+        calm = 0  # what has just ended may have set off something else: a planner looks every 20 s
+        while calm < 3 and world.now < until:
             world.pass_time(15.0)
             calm = 0 if self._goes_on(witness) else calm + 1
         for process in self.processes:
