@@ -1,9 +1,7 @@
-"""The decisions about one run: pure, given a stimulus (an attempt ended, a worker died,
-somebody cancelled) and the time.
+"""The decisions about one run, given a stimulus (an attempt ended, somebody cancelled) and a time.
 
-Each decision follows the tables of `lifecycle`, the policy of `retry` and the rules of
-`graph`. It does no IO: a store method writes the collected `Changes` in one transaction,
-guarded by the run's `seq`.
+Each follows the tables of `lifecycle`, the policy of `retry` and the rules of `graph`, and does no
+IO: a store method writes the collected `Changes` in one transaction, guarded by the run's `seq`.
 """
 
 from __future__ import annotations

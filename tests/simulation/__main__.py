@@ -14,6 +14,8 @@ from itertools import islice
 from tests.simulation.database import Disk
 from tests.simulation.story import Told, tell
 
+SHARE = 100
+"""Seeds that one process plays before it takes others."""
 AGAIN = ".venv/bin/python -m tests.simulation --seed {seed} --trace"
 
 
@@ -36,9 +38,13 @@ def main() -> int:
         return _report([_one(asked.seed, trace=asked.trace)], 0.0)
     begun = time.monotonic()
     seeds = range(asked.first, asked.first + asked.seeds)
-    shares = [seeds[n :: asked.jobs] for n in range(asked.jobs)]
+    shares = [seeds[n : n + SHARE] for n in range(0, len(seeds), SHARE)]
+    told: list[Told] = []
     with ProcessPoolExecutor(asked.jobs) as pool:
-        told = [one for share in pool.map(play, shares) for one in share]
+        for share in pool.map(play, shares):
+            told += share
+            if len(told) % 1000 == 0:
+                _say(f"{len(told)} of {len(seeds)} seeds, {time.monotonic() - begun:.0f} s")
     return _report(told, time.monotonic() - begun)
 
 
