@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 import typer
 
+from flows.adapters.champions import ChampionWatch
 from flows.cli.installation import opened
 from flows.cli.serving import LOGGING, Asked, say, serve
-from flows.up.champion_watch import watch_champions
 from flows.up.part import Part
 from flows.up.scheduling import Scheduling
 
@@ -24,11 +23,12 @@ def scheduler(context: typer.Context) -> int:
         scheduling = Scheduling(ratchet, lambda: None, say)
         courier = ratchet.courier()
         clock = ratchet.clock
+        champions = ChampionWatch(ratchet.settings, ratchet.service.store, clock=clock)
         parts = [
             Part("scheduler", scheduling.serve, say=say, clock=clock, wake=scheduling.wake),
             Part("config", scheduling.follow, say=say, clock=clock),
             Part("courier", courier.serve, say=say, clock=clock, wake=courier.wake),
-            Part("champions", partial(watch_champions, ratchet), say=say, clock=clock),
+            Part("champions", champions.serve, say=say, clock=clock),
         ]
         say("a scheduler and a courier; stop them with Ctrl-C")
         serve(parts, asked)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from flows.adapters.champions import ChampionWatch
 from flows.bootstrap import Ratchet
 from flows.console.desk import Desk, Health
 from flows.console.server import ApiServer, load_app
 from flows.core.errors import RatchetError
 from flows.settings import revealed
-from flows.up.champion_watch import watch_champions
 from flows.up.child import Child
 from flows.up.mlflow_server import MlflowServer
 from flows.up.part import Part, Serve
@@ -79,12 +79,13 @@ class Up:
         )
         self._scheduling = Scheduling(ratchet, self._worker.wake, say)
         courier = ratchet.courier()
+        champions = ChampionWatch(ratchet.settings, ratchet.service.store, clock=ratchet.clock)
         self._parts = [
             self._part("scheduler", self._scheduling.serve, self._scheduling.wake),
             self._part("config", self._scheduling.follow),
             self._part("worker", self._worker.serve, self._worker.wake),
             self._part("courier", courier.serve, courier.wake),
-            self._part("champions", partial(watch_champions, ratchet)),
+            self._part("champions", champions.serve),
         ]
         self._api: ApiServer | None = None
 

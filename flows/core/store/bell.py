@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
@@ -31,20 +31,31 @@ RECONNECT = 1.0
 """Seconds from one try to reach PostgreSQL to the next."""
 
 Wake = Callable[[], None]
+Listen = Callable[[Wake, threading.Event], None]
+"""Calls the first until the second is set."""
 
 
-class Bell(Protocol):
-    """A bell that is heard until it is closed."""
+class Bell:
+    """A bell that is heard, from a thread of its own, until it is closed."""
+
+    def __init__(self, listen: Listen, wake: Wake) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=listen, args=(wake, self._stop), name="ratchet-bell", daemon=True
+        )
+        self._thread.start()
 
     def close(self) -> None:
         """Stop listening; returns once `wake` is called no more."""
+        self._stop.set()
+        self._thread.join()
 
 
 def hear(database: Database, wake: Wake) -> Bell:
-    """Call `wake`, from a thread of its own, soon after another connection has committed."""
+    """Call `wake` soon after another connection has committed."""
     if database.url.get_backend_name() == "sqlite":
-        return _FileBell(str(database.url.database), wake)
-    return _ServerBell(database.url, wake)
+        return Bell(partial(_watch_file, str(database.url.database)), wake)
+    return Bell(partial(_listen_to_server, database.url), wake)
 
 
 def ring(connection: Connection) -> None:
@@ -53,31 +64,18 @@ def ring(connection: Connection) -> None:
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
 
-class _FileBell:
-    """Watches the change counter of a SQLite file."""
-
-    def __init__(self, path: str, wake: Wake) -> None:
-        self._path = path
-        self._wake = wake
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="ratchet-bell", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _listen(self) -> None:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        ask = connection.cursor().execute
-        seen, calm = _counter(ask), 0
-        while not self._stop.wait(QUICK if calm < CALM else SLOW):
-            now = _counter(ask)
-            calm = 0 if now != seen else calm + 1
-            if now != seen:
-                seen = now
-                self._wake()
-        connection.close()
+def _watch_file(path: str, wake: Wake, stop: threading.Event) -> None:
+    """Look at the change counter of a SQLite file."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    ask = connection.cursor().execute
+    seen, calm = _counter(ask), 0
+    while not stop.wait(QUICK if calm < CALM else SLOW):
+        now = _counter(ask)
+        calm = 0 if now != seen else calm + 1
+        if now != seen:
+            seen = now
+            wake()
+    connection.close()
 
 
 def _counter(ask: Callable[[str], sqlite3.Cursor]) -> object:
@@ -86,35 +84,21 @@ def _counter(ask: Callable[[str], sqlite3.Cursor]) -> object:
     return None
 
 
-class _ServerBell:
-    """Listens to a PostgreSQL server, and goes on after it was restarted."""
+def _listen_to_server(url: URL, wake: Wake, stop: threading.Event) -> None:
+    """Listen to a PostgreSQL server, and go on after it was restarted."""
+    # The driver of PostgreSQL is loaded only where the store is one.
+    import psycopg
 
-    def __init__(self, url: URL, wake: Wake) -> None:
-        self._url = url
-        self._wake = wake
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="ratchet-bell", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _listen(self) -> None:
-        # The driver of PostgreSQL is loaded only where the store is one.
-        import psycopg
-
-        arguments = self._url.translate_connect_args(username="user", database="dbname")
-        options = {"connect_timeout": 5, **self._url.query}
-        while not self._stop.is_set():
-            with suppress(psycopg.Error):
-                self._hear(psycopg.connect(autocommit=True, **{**arguments, **options}))
-            self._stop.wait(RECONNECT)
-
-    def _hear(self, connection: Any) -> None:
-        with connection:
+    arguments = url.translate_connect_args(username="user", database="dbname")
+    options = {"connect_timeout": 5, **url.query}
+    while not stop.is_set():
+        with (
+            suppress(psycopg.Error),
+            psycopg.connect(autocommit=True, **{**arguments, **options}) as connection,
+        ):
             connection.execute(f"LISTEN {CHANNEL}")
-            self._wake()  # for what was missed meanwhile
-            while not self._stop.is_set():
+            wake()  # for what was missed meanwhile
+            while not stop.is_set():
                 if list(connection.notifies(timeout=LISTENING, stop_after=1)):
-                    self._wake()
+                    wake()
+        stop.wait(RECONNECT)

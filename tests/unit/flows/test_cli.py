@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from feature_store import Watermarks
 from flows.bootstrap import open_project
-from flows.cli.app import COMMANDS, app
-
-PROJECT = Path(__file__).parents[2] / "acceptance" / "cli_project"
+from flows.cli.app import COMMANDS
 
 RUN_KEYS = {
     "id",
@@ -34,24 +30,6 @@ RUN_KEYS = {
 }
 
 Ratchet = Callable[..., Any]
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(PROJECT, tmp_path / "project"))
-
-
-@pytest.fixture
-def ratchet(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ratchet:
-    monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def run(*arguments: str) -> Any:
-        given = ["--project", str(project), *arguments]
-        return CliRunner().invoke(app, given, prog_name="ratchet")
-
-    return run
 
 
 def shown(result: Any) -> Any:
