@@ -26,7 +26,7 @@ from registry import (
     connect,
 )
 from registry.betting import Sample
-from registry.gate_config import check_config
+from registry.gate_config import check_mode
 from registry.night import Tonight, judged, opened
 
 # So often another run may judge while this one does.
@@ -53,7 +53,7 @@ def evaluate(
     FeatureError, GateError and the errors of registry and feature store.
     """
     modules = tuple(allowed_modules)
-    check_config(gate)
+    check_mode(gate)
     with connect(registry) as registered:
         scorer: Samples | None = None
         tonight: Tonight | None = None

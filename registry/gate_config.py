@@ -114,8 +114,6 @@ def check_config(config: GateConfig) -> Metric:
             "The gate has both a cluster and a block: rows depend on each other in one way.",
             hint="keep gate.cluster (units such as customers) or gate.block (spans of time)",
         )
-    if config.mode is GateMode.EVIDENCE:
-        _check_evidence(config, metric)
     return metric
 
 
@@ -129,6 +127,14 @@ def bound_of(config: GateConfig) -> float:
             "gate=single_night",
         )
     return bound
+
+
+def check_mode(config: GateConfig) -> Metric:
+    """`check_config`, and what its mode needs besides."""
+    metric = check_config(config)
+    if config.mode is GateMode.EVIDENCE:
+        _check_evidence(config, metric)
+    return metric
 
 
 def _check_evidence(config: GateConfig, metric: Metric) -> None:

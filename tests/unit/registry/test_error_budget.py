@@ -1,68 +1,10 @@
-"""Levels against the tables printed in the documentation of the R package onlineFDR 2.x."""
+"""The year's account pays shares that never sum to more than alpha, and never ends."""
 
 import math
 
 import pytest
 
-from error_budget import Account, Lond, Lord, Saffron, Year, lord_weight, saffron_weight
-
-# The package's example: fifteen p-values of one stream, in order (random=FALSE).
-P_VALUES = (
-    *(2.90e-08, 0.06743, 0.01514, 0.08174, 0.00171, 3.60e-05, 0.79149, 0.27201),
-    *(0.28295, 7.59e-08, 0.69274, 0.30443, 0.00136, 0.72342, 0.54757),
-)
-LOND = (
-    *(0.0026758385, 0.0011638206, 0.0009912499, 0.0008243606, 0.0006988870),
-    *(0.0006045900, 0.0007979166, 0.0007117838, 0.0006421423, 0.0005847378),
-    *(0.0007155186, 0.0006610273, 0.0006141682, 0.0005734509, 0.0005377472),
-)
-LORD = (
-    *(0.0002675839, 0.0024664457, 0.0005732818, 0.0004872805, 0.0004059066),
-    *(0.0003447286, 0.0029745013, 0.0008450114, 0.0007305648, 0.0006243143),
-    *(0.0032185913, 0.0010617227, 0.0009256825, 0.0008019657, 0.0007059610),
-)
-SAFFRON = (
-    *(0.005468627, 0.010937254, 0.010937254, 0.010937254, 0.010937254),
-    *(0.021874508, 0.032811762, 0.010823845, 0.010823845, 0.010823845),
-    *(0.021761099, 0.009265591, 0.009265591, 0.020202846, 0.009064367),
-)
-
-
-@pytest.mark.parametrize(
-    ("account", "levels"), [(Lond(), LOND), (Lord(), LORD), (Saffron(), SAFFRON)]
-)
-def test_levels_are_those_that_onlinefdr_prints(
-    account: Account, levels: tuple[float, ...]
-) -> None:
-    for p, level in zip(P_VALUES, levels, strict=True):
-        assert account.level == pytest.approx(level, abs=6e-10)
-        account = account.after(p)
-
-
-def test_lond_promotes_the_three_that_onlinefdr_promotes() -> None:
-    account = Lond()
-    promoted = []
-    for number, p in enumerate(P_VALUES, start=1):
-        if p <= account.level:
-            promoted.append(number)
-        account = account.after(p)
-    assert promoted == [1, 6, 10]
-
-
-def test_weights_sum_to_at_most_one() -> None:
-    assert math.fsum(lord_weight(j) for j in range(1, 200_000)) <= 1
-    saffron = math.fsum(saffron_weight(j) for j in range(1, 200_000))
-    # The tail beyond m is at most the integral of 0.4375 x^-1.6 from m on.
-    assert saffron <= 1 <= saffron + 0.4375 * 200_000**-0.6 / 0.6 + 1e-4
-
-
-@pytest.mark.parametrize("account", [Lond(), Lord(), Saffron()])
-def test_wealth_is_never_negative_and_levels_fade_without_a_promotion(account: Account) -> None:
-    first = account.level
-    for _ in range(1000):
-        account = account.after(0.9)
-        assert account.wealth >= 0
-    assert 0 < account.level < first / 50
+from registry.error_budget import Year, bar
 
 
 def test_a_year_pays_equal_shares_and_goes_on_paying_beyond_the_plan() -> None:
@@ -89,9 +31,17 @@ def test_the_reserve_pays_full_shares_first_and_never_ends() -> None:
     assert year.wealth > 0.05 * 0.8
 
 
-def test_a_reward_lowers_the_bar_as_e_lond_does() -> None:
-    year = Year(reward=10)
-    once = year.after_promotion()
-    assert year.bar(year.share) - once.bar(once.share) == pytest.approx(math.log(2))
-    strict = Year().after_promotion()
-    assert strict.bar(strict.share) == Year().bar(Year().share)
+def test_the_bar_is_one_over_the_share_and_no_share_is_never_enough() -> None:
+    assert math.exp(bar(Year().share)) == pytest.approx(365 / (0.04 * 0.95))
+    assert bar(0.0) == math.inf
+
+
+def test_a_new_year_starts_anew_and_a_new_configuration_forgives_nothing() -> None:
+    year = Year(number=2026)
+    for _ in range(100):
+        year = year.after_opening()
+    same = year.at(2026, alpha=0.01, planned=12, reserve=0.2)
+    assert same.spent == year.spent > 0.01 * 0.8
+    assert (same.share, same.wealth) == (0.0, 0.0)
+    fresh = year.at(2027, alpha=0.05, planned=365, reserve=0.2)
+    assert (fresh.opened, fresh.spent, fresh.wealth) == (0, 0.0, 0.05)

@@ -1,3 +1,5 @@
+"""Evidence against worked examples and closed forms, and its error however often one looks."""
+
 import math
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import betainc, betaln
 
-from blocks import (
+from registry.blocks import (
     BlockEvidence,
     Spread,
     after_block,
@@ -13,13 +15,12 @@ from blocks import (
     log_value_of_sums,
     residual,
 )
-from evidence import (
+from registry.evidence import (
     Bets,
     after_rows,
     after_units,
+    bets_anywhere,
     bets_around,
-    expected_rows,
-    log_hope,
     log_value_of_counts,
     opened,
 )
@@ -93,11 +94,16 @@ def test_a_margin_proves_non_inferiority_of_an_equal_challenger() -> None:
     assert evidence.log_value > math.log(100)
 
 
-def test_bounded_losses_are_bet_on_in_units_of_their_bound() -> None:
-    gains = np.array([4.0, -2.0])
-    assert after_rows(opened(ONE), gains, bound=8.0).value == pytest.approx(1.25 * 0.875)
+def test_a_gain_beyond_the_bound_is_refused() -> None:
     with pytest.raises(ValueError, match="outside"):
-        after_rows(opened(ONE), gains, bound=3.0)
+        after_rows(opened(ONE), np.array([4.0, -2.0]))
+
+
+def test_bets_without_any_knowledge_find_a_better_challenger_a_little_later() -> None:
+    gains = np.random.default_rng(12).choice([-1.0, 0.0, 1.0], size=20_000, p=[0.025, 0.94, 0.035])
+    told = after_rows(opened(bets_around(0.01, 0.06)), gains).log_value
+    untold = after_rows(opened(bets_anywhere()), gains).log_value
+    assert math.log(1000) < untold < told < untold + 3
 
 
 def _dependent(rng: np.random.Generator, units: int, size: int) -> np.ndarray:
@@ -126,22 +132,33 @@ def test_units_of_one_row_are_rows() -> None:
     assert units.log_value == pytest.approx(after_rows(opened(bets), gains).log_value)
 
 
-def test_the_bound_of_wald_is_what_the_best_bettor_needs_on_average() -> None:
-    alpha, effect, disagreement = 1e-3, 0.01, 0.06
-    lead = effect / disagreement
-    rng = np.random.default_rng(7)
-    steps = np.where(rng.random((2000, 4000)) < (1 + lead) / 2, math.log1p(lead), math.log1p(-lead))
-    stopped = (steps.cumsum(axis=1) >= math.log(1 / alpha)).argmax(axis=1) + 1
-    bound = expected_rows(alpha, effect, disagreement)
-    assert bound < stopped.mean() / disagreement < 1.05 * bound
-
-
 def test_a_truly_better_challenger_is_rarely_given_up() -> None:
     rng = np.random.default_rng(8)
-    disagreements = rng.binomial(5000, 0.06, (20_000, 30))
-    wins = rng.binomial(disagreements, 0.5 + 0.5 * 0.005 / 0.06).cumsum(axis=1)
-    hope = log_hope(0.005, 0.06, wins, disagreements.cumsum(axis=1) - wins)
-    assert (hope.min(axis=1) <= math.log(0.005)).mean() <= 0.005
+    disagreements = rng.binomial(5000, 0.06, (20_000, 30)).cumsum(axis=1)
+    wins = rng.binomial(np.diff(disagreements, axis=1, prepend=0), 0.5 + 0.5 * 0.005 / 0.06)
+    wins = wins.cumsum(axis=1)
+    ties = 5000 * np.arange(1, 31) - disagreements
+    bets = bets_around(0.01, 0.06)
+    doubt = log_value_of_counts(bets, disagreements - wins, wins, ties, null=-0.005)
+    assert (doubt.max(axis=1) >= -math.log(0.005)).mean() <= 0.005
+
+
+def test_an_equal_challenger_is_given_up_after_some_nights() -> None:
+    rng = np.random.default_rng(13)
+    wins, losses = rng.binomial(5000, 0.03, (2, 500, 30)).cumsum(axis=2)
+    ties = 5000 * np.arange(1, 31) - wins - losses
+    doubt = log_value_of_counts(bets_around(0.01, 0.06), losses, wins, ties, null=-0.005)
+    given_up = (np.maximum.accumulate(doubt, axis=1) >= -math.log(0.005)).mean(axis=0)
+    assert given_up[29] > 0.9
+
+
+def test_counts_say_the_same_as_rows_also_against_a_null() -> None:
+    gains = np.random.default_rng(14).choice([-1.0, 0.0, 1.0], size=900, p=[0.1, 0.7, 0.2])
+    counts = [float((gains == value).sum()) for value in (1.0, -1.0, 0.0)]
+    for null in (-0.02, 0.0, 0.03):
+        bets = bets_around(0.05, 0.3)
+        got = log_value_of_counts(bets, *map(np.asarray, counts), null=null)
+        assert float(got) == pytest.approx(after_rows(opened(bets), gains, null=null).log_value)
 
 
 @pytest.mark.parametrize(
