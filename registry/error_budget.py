@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 PLANNED_PART = 0.95
 # The reserve pays full shares until fewer than so many are left in it.
 LOW_PURSE = 10
+# A first model takes so much of what is left in the reserve.
+FIRST_PART = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Year:
     spent: float = 0.0
     """Sum of their shares."""
     reopened: int = 0
-    """Comparisons that took a share from the reserve this year."""
+    """Comparisons, and first models, that took a share from the reserve this year."""
     spent_again: float = 0.0
     """Sum of their shares."""
 
@@ -66,6 +68,12 @@ class Year:
         return min(self.planned_share * PLANNED_PART, left / LOW_PURSE)
 
     @property
+    def share_first(self) -> float:
+        """What the next first model takes: a part of the reserve, or an ordinary share."""
+        left = max(self.alpha * self.reserve - self.spent_again, 0.0)
+        return max(left * FIRST_PART, self.share_again)
+
+    @property
     def wealth(self) -> float:
         """What is left of alpha this year."""
         return max(self.alpha - self.spent - self.spent_again, 0.0)
@@ -86,12 +94,11 @@ class Year:
             spent_again=self.spent_again,
         )
 
-    def after_opening(self, *, again: bool = False) -> "Year":
+    def after_opening(self, *, again: bool = False, first: bool = False) -> "Year":
         """The account after a comparison took its share."""
-        if again:
-            return replace(
-                self, reopened=self.reopened + 1, spent_again=self.spent_again + self.share_again
-            )
+        if again or first:
+            share = self.share_first if first else self.share_again
+            return replace(self, reopened=self.reopened + 1, spent_again=self.spent_again + share)
         return replace(self, opened=self.opened + 1, spent=self.spent + self.share)
 
 

@@ -155,23 +155,23 @@ def _seated(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docke
         cases.remove(weakest)
         docket = _lent(docket, weakest)
         notes.append(note_of(weakest, CaseState.CROWDED_OUT))
+    # In the reserve of a single night's gate there is nothing.
+    first = tonight.champion is None and config.mode is GateMode.EVIDENCE
     case = Case(
         challenger=tonight.challenger,
-        share=docket.year.share,
+        share=docket.year.share_first if first else docket.year.share,
         trained_until=tonight.trained_until,
         opened=tonight.now,
     )
     if config.mode is GateMode.EVIDENCE:
         case = with_capital(case, docket, config)
-    return (
-        replace(
-            docket,
-            cases=(*cases, case),
-            year=docket.year.after_opening(),
-            donor=docket.donor or case.challenger,
-        ),
-        notes,
+    docket = replace(
+        docket,
+        cases=(*cases, case),
+        year=docket.year.after_opening(first=first),
+        donor=docket.donor or case.challenger,
     )
+    return docket, notes
 
 
 def _alone(docket: Docket, sample: Sample | str, tonight: Tonight, config: GateConfig) -> Verdict:

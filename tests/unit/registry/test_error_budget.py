@@ -45,3 +45,12 @@ def test_a_new_year_starts_anew_and_a_new_configuration_forgives_nothing() -> No
     assert (same.share, same.wealth) == (0.0, 0.0)
     fresh = year.at(2027, alpha=0.05, planned=365, reserve=0.2)
     assert (fresh.opened, fresh.spent, fresh.wealth) == (0, 0.0, 0.05)
+
+
+def test_a_first_model_takes_a_part_of_the_reserve_however_often_one_is_tried() -> None:
+    year = Year()
+    assert year.share_first == pytest.approx(0.0025)
+    for _ in range(50):
+        year = year.after_opening(first=True)
+    assert 0 < year.share_first < 0.0025
+    assert year.spent_again < 0.05 * 0.2

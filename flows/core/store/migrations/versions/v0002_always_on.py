@@ -21,9 +21,7 @@ def upgrade() -> None:
     op.add_column("run", sa.Column("held_by", sa.String(200)))
     op.add_column("run", sa.Column("claimable_at", UtcTime))
     op.add_column("run", sa.Column("claimable", sa.String(1000)))
-    _partial_index(
-        "run_open_in_lane", "run", ["lane"], "lane IS NOT NULL AND ended_at IS NULL"
-    )
+    _partial_index("run_open_in_lane", "run", ["lane"], "lane IS NOT NULL AND ended_at IS NULL")
     _partial_index("run_held", "run", ["held_by"], "held_by IS NOT NULL AND ended_at IS NULL")
     _partial_index("run_claimable", "run", ["claimable_at"], "claimable_at IS NOT NULL")
     op.add_column("attempt", sa.Column("pool", sa.String(100)))
