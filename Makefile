@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check bench fmt lock torch clean
+.PHONY: demo test check bench bench-gate fmt lock torch clean
 
 demo: $(READY)          ## the main job: five nights of a training loop, on real data
 	$(BIN)/ratchet demo
@@ -21,6 +21,9 @@ check: $(READY)         ## style, types, import contracts, and the project's own
 
 bench: $(READY)         ## every figure that the README states, measured here and now
 	$(BIN)/python -m benchmarks
+
+bench-gate: $(READY)    ## simulated years of the gate and of other rules: the tables of docs/gate.md
+	$(BIN)/python -m benchmarks.gate $(ARGS)
 
 fmt: $(READY)           ## format, and fix what can be fixed
 	$(BIN)/ruff check --fix .

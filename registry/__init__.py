@@ -4,6 +4,7 @@ from registry.bootstrap import Interval
 from registry.champion import ChampionStatus
 from registry.comparison import Comparison
 from registry.config import RegistryConfig
+from registry.docket_store import NightEntry
 from registry.errors import (
     ChampionUnloadable,
     ExportFailed,
@@ -56,6 +57,7 @@ __all__ = [
     "MissingFeature",
     "ModelUnloadable",
     "ModelVersion",
+    "NightEntry",
     "OutsiderChange",
     "PromotionRefused",
     "Registry",
