@@ -31,7 +31,7 @@ class Case:
     opened: datetime
     """The night it was first compared, with whichever champion."""
     age: int = 0
-    """Nights since then, tonight included."""
+    """Nights with new rows since then, tonight included."""
     after: datetime | None = None
     """Only rows newer than this judge it against the present champion."""
     judged_until: datetime | None = None

@@ -109,8 +109,11 @@ def judged(
         verdict = _alone(docket, samples.get(tonight.challenger, ""), tonight, config)
         return replace(_looked(docket, samples), cases=()), verdict
     cases, notes = [], {}
+    # Runs on the same data, such as a sweep, are one night.
+    older = int(_is_newer(samples, docket.judged_until))
     for case in docket.cases:
         sample = samples.get(case.challenger, "it was not scored tonight")
+        case = replace(case, age=case.age + older)
         after, notes[case.challenger] = _one(case, sample, config)
         cases.append(after)
     verdict = _together(cases, samples, notes, gone, tonight, config)
@@ -191,9 +194,14 @@ def _alone(docket: Docket, sample: Sample | str, tonight: Tonight, config: GateC
     return replace(verdict, level=level, budget_left=docket.year.wealth, looks=looks)
 
 
+def _is_newer(samples: Mapping[str, Sample | str], moment: datetime | None) -> bool:
+    """Whether a row has come that no decision has looked at."""
+    found = [sample.last for sample in samples.values() if isinstance(sample, Sample)]
+    return bool(found) and (moment is None or max(found) > moment)
+
+
 def _one(case: Case, sample: Sample | str, config: GateConfig) -> tuple[Case, CaseNote]:
     """One comparison after tonight's rows."""
-    case = replace(case, age=case.age + 1)
     pair = sample if isinstance(sample, str) else comparable(sample.comparison, config)
     if isinstance(sample, str) or isinstance(pair, str):
         return case, note_of(case, state_of(case, config), note=str(pair))

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -284,3 +285,34 @@ def test_what_is_not_proven_tonight_is_scored_again_and_promoted_on_a_later_nigh
         assert registry.verify("nights") is None
         tags = registry.models.version("nights", "2").tags
         assert tags["ratchet.verdict"] == "promote"
+
+
+def test_two_runs_that_judge_at_once_keep_two_nights_and_count_rows_once(workshop: Any) -> None:
+    gate = GateConfig(min_rows=50, resamples=100)
+    features = FeaturesConfig(view="both", holdout=HoldoutConfig(fraction=0.2, min_rows=50))
+    workshop.create("both", 600)
+    dataset = workshop.extract(features)
+    first = workshop.train(dataset, STUMP, features, model="both", run="b1")
+    promoted(workshop, judge(workshop, first, dataset, features, gate, run="b1"))
+    made_rows = 0
+    for night in (2, 3):
+        workshop.store.append("both", workshop.rows(250, first=250 * night + 100, seed=1))
+        dataset = workshop.extract(features)
+        names = ["b2"] if night == 2 else ["b3", "b4", "b5"]
+        made = {
+            name: workshop.train(dataset, STUMP, features, model="both", run=name) for name in names
+        }
+        asked = [(workshop, made[name], dataset, features, gate, name) for name in names]
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(judge, *zip(*asked, strict=True)))
+        made_rows = made["b2"].holdout_rows if night == 2 else made_rows
+    with connect(workshop.registry) as registry:
+        entry = registry.docket("both")
+        assert registry.verify("both") is None
+    assert entry is not None
+    assert entry.night == 5
+    cases = {case.challenger: case for case in entry.docket.cases}
+    assert set(cases) == {"2", "3", "4", "5"}
+    assert (cases["2"].nights, cases["2"].age) == (2, 2)
+    assert cases["2"].rows == made_rows + 250
+    assert {cases[version].nights for version in ("3", "4", "5")} == {1}

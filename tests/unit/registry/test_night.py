@@ -107,6 +107,28 @@ def test_a_better_challenger_is_proven_over_nights_beside_the_new_ones() -> None
     assert last.level == pytest.approx(0.95 * 0.04 / 365)
 
 
+def test_a_promotion_that_never_came_is_decided_again_on_the_next_night() -> None:
+    loop = Loop(EVIDENCE, seed=1)
+    verdict = loop.spend(1, "2", 0.9)
+    assert verdict.promote
+    loop.champion, loop.epoch = "1", 1  # the run was cancelled before it promoted
+    again = loop.spend(2, "3", EQUAL)
+    assert (again.promote, again.challenger) == (True, "2")
+    assert again.cases[0].nights == 2
+
+
+def test_after_a_rollback_rows_that_were_looked_at_do_not_judge_again() -> None:
+    loop = Loop(EVIDENCE, seed=1)
+    loop.spend(1, "2", 0.9)
+    loop.spend(2, "3", EQUAL)
+    loop.champion, loop.epoch = "1", 3
+    docket, _ = opened(loop.docket, tonight(3, "4", "1", 3), EVIDENCE)
+    bounds = {fresh_after(case, docket, tonight(3, "4", "1", 3), EVIDENCE) for case in docket.cases}
+    assert bounds == {max(bounds)}
+    assert loop.docket.judged_until is not None
+    assert max(bounds) >= loop.docket.judged_until
+
+
 def test_after_a_promotion_the_others_begin_anew_against_the_new_champion() -> None:
     loop = Loop(EVIDENCE, seed=3)
     number = 1
@@ -148,7 +170,7 @@ def test_a_night_without_rows_that_are_new_to_it_says_so_and_changes_no_evidence
     before, now = loop.docket.case("2"), after.case("2")
     assert before is not None
     assert now is not None
-    assert (now.evidence, now.rows, now.age) == (before.evidence, before.rows, before.age + 1)
+    assert (now.evidence, now.rows, now.age) == (before.evidence, before.rows, before.age)
 
 
 def test_rows_that_have_judged_a_comparison_never_judge_it_again() -> None:
