@@ -26,6 +26,9 @@ soak: $(READY)          ## 10,000 simulated nights, and real kills: about half a
 bench: $(READY)         ## every figure that the README states, measured here and now
 	$(BIN)/python -m benchmarks
 
+bench-gate: $(READY)    ## simulated years of the gate and of other rules: the tables of docs/gate.md
+	$(BIN)/python -m benchmarks.gate $(ARGS)
+
 fmt: $(READY)           ## format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -1,73 +1,36 @@
-"""Compare the challenger with the champion on the same held-out rows.
+"""Compare the challenger, and the ones kept from earlier nights, with the champion.
 
-Each model is scored with the features that it was trained with: when the champion's definition is
-not the dataset's, the rows' source files are extracted once more with the definition that the
-champion carries, and the rows are matched by source file and row number.
+All are scored on the same held-out rows, each with the features that it was trained with; the gate
+(`registry.night`) adds the evidence up and decides. What it keeps until the next night is appended
+to the docket before the verdict leaves this job, so a repeated job decides the same.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from feature_store import FeatureStore, FeatureStoreConfig
-from feature_store import connect as connect_store
-from ray_jobs import definition as definitions
-from ray_jobs.artifacts import ArtifactStore
-from ray_jobs.dataset import (
-    PARTS,
-    ROW_ID,
-    Dataset,
-    DatasetPart,
-    read,
-    read_manifest,
-    read_parts,
-)
-from ray_jobs.definition import FeatureDefinition
-from ray_jobs.extract import Extraction
+from feature_store import FeatureStoreConfig
+from ray_jobs.dataset import Dataset
 from ray_jobs.features import FeaturesConfig
-from ray_jobs.parquet_files import times_us
-from ray_jobs.split import as_time, group_codes, without_groups_of
+from ray_jobs.kept_losses import keep_losses
+from ray_jobs.samples import Samples
 from ray_jobs.train import TRAIN_UNTIL_TAG, Challenger, RunInfo
-from ray_jobs.trainers.config import Task
-from ray_jobs.trainers.scoring import DEFAULT_METRIC, predictions
-from ray_jobs.trainers.trainer import Labels, labels_of
-from ray_jobs.training_errors import FeatureError, UnfitData
 from registry import (
-    ChampionUnloadable,
-    Comparison,
     GateConfig,
     LoadedModel,
+    Registry,
     RegistryConfig,
-    RegistryError,
+    RegistryUnreachable,
     Verdict,
     connect,
-    decide,
-    row_losses,
 )
-from registry.metrics import find_metric
+from registry.betting import Sample
+from registry.gate_config import check_mode
+from registry.night import Tonight, judged, opened
 
-Predictions = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scored:
-    """Held-out rows, and what each model says about them."""
-
-    rows: pa.Table
-    labels: Labels
-    challenger: Predictions
-    champion: Predictions | None
-    unmatched: int = 0
-    """Rows left out because the champion's features drop them."""
+# So often another run may judge while this one does.
+TRIES = 100
 
 
 def evaluate(
@@ -82,275 +45,117 @@ def evaluate(
     now: datetime,
     allowed_modules: Sequence[str] = (),
 ) -> Verdict:
-    """Score both models on the challenger's holdout, ask the gate, and record its verdict.
+    """Score the models on rows that are fresh to them, ask the gate, and record its verdict.
 
-    Rows of the same group as a training row are left out, and so are rows that the champion was
-    trained on. Without a champion the gate decides by its floors. Each row's losses are kept as
-    Parquet beside the dataset. Raises ChampionUnloadable rather than judge without the champion,
-    UnfitData, FeatureError, GateError and the errors of registry and feature store.
+    The verdict's challenger is tonight's, or an older one that is proven now. A repeated run gets
+    its verdict again, and no row counts twice. Each row's losses are kept as Parquet beside the
+    dataset. Raises ChampionUnloadable rather than judge without the champion, UnfitData,
+    FeatureError, GateError and the errors of registry and feature store.
     """
     modules = tuple(allowed_modules)
-    find_metric(gate.metric)
+    check_mode(gate)
     with connect(registry) as registered:
-        status = registered.champion(challenger.model)
-        champion = registered.load_champion(challenger.model, modules=modules)
-        model = registered.load(challenger.model, challenger.version, modules=modules)
-        rows = _held_out(challenger, dataset, gate, features, champion)
-        scored = _scored(model, champion, rows, dataset, feature_store)
-        comparison = Comparison(
-            y=scored.labels,
-            challenger=scored.challenger,
-            champion=scored.champion,
-            classes=model.classes,
-            champion_classes=None if champion is None else champion.classes,
-            slices={name: _plain(scored.rows[name]) for name in _slices(gate, rows)},
-            clusters=_clusters(gate, scored.rows),
-        )
-        verdict = decide(
-            comparison,
-            gate,
-            model=challenger.model,
-            challenger=challenger.version,
-            champion=None if champion is None else champion.version,
-            epoch=status.epoch,
-            run_id=run.run_id,
-            mlflow_run_id=challenger.mlflow_run_id,
-        )
-        losses = _keep_losses(scored, comparison, challenger, dataset, gate)
-        registered.record_verdict(verdict, comparison)
-        tracking, tracked = registered.tracking, challenger.mlflow_run_id
-        tracking.log_tags(tracked, {"ratchet.losses": losses})
-        tracking.log_metrics(tracked, _figures(verdict, scored), now=now)
+        scorer: Samples | None = None
+        tonight: Tonight | None = None
+        for _ in range(TRIES):
+            status = registered.champion(challenger.model)
+            if scorer is None or tonight is None or tonight.epoch != status.epoch:
+                champion = registered.load_champion(challenger.model, modules=modules)
+                scorer = Samples(
+                    challenger=challenger,
+                    model=registered.load(challenger.model, challenger.version, modules=modules),
+                    champion=champion,
+                    dataset=dataset,
+                    features=features,
+                    gate=gate,
+                    feature_store=feature_store,
+                    modules=modules,
+                )
+                tonight = _tonight(challenger, champion, status.epoch, run, now)
+            verdict = _judge(registered, scorer, tonight)
+            if verdict is not None:
+                return verdict
+    raise RegistryUnreachable(
+        f"{TRIES} other runs judged a challenger of {challenger.model} meanwhile.",
+        hint="run fewer of them at once",
+    )
+
+
+def _tonight(
+    challenger: Challenger, champion: LoadedModel | None, epoch: int, run: RunInfo, now: datetime
+) -> Tonight:
+    seen = None if champion is None else champion.tags.get(TRAIN_UNTIL_TAG)
+    return Tonight(
+        model=challenger.model,
+        challenger=challenger.version,
+        trained_until=challenger.train_until,
+        champion=None if champion is None else champion.version,
+        champion_trained_until=None if seen is None else datetime.fromisoformat(seen),
+        epoch=epoch,
+        run_id=run.run_id,
+        mlflow_run_id=challenger.mlflow_run_id,
+        now=now,
+    )
+
+
+def _judge(registered: Registry, scorer: Samples, tonight: Tonight) -> Verdict | None:
+    """The verdict, kept and recorded; None when another run judged meanwhile."""
+    model, version, gate = tonight.model, tonight.challenger, scorer.gate
+    nights, docket, made = registered.before_night(model, tonight.run_id, version)
+    docket, gone = opened(docket, tonight, gate)
+    samples = scorer.of(docket, tonight, registered)
+    docket, verdict = judged(docket, gone, samples, tonight, gate)
+    if made is not None:
+        verdict = made.verdict
+    elif not registered.keep_night(
+        docket,
+        verdict,
+        challenger=version,
+        dataset=scorer.dataset.digest,
+        expected=nights,
+        now=tonight.now,
+    ):
+        return None
+    _record(registered, scorer, samples, verdict, tonight)
     return verdict
 
 
-def _held_out(
-    challenger: Challenger,
-    dataset: Dataset,
-    gate: GateConfig,
-    features: FeaturesConfig,
-    champion: LoadedModel | None,
-) -> pa.Table:
-    """The rows that neither model has seen, with everything that is needed to judge by them."""
-    _, parts = read_manifest(dataset)
-    beside = [*features.slices, *gate.slices, *(c for c in (features.group, gate.cluster) if c)]
-    columns = [*dataset.columns, dataset.label, *(c for c in beside if c in parts[0].schema)]
-    rows = read(dataset, columns, since=challenger.holdout_from, until=challenger.holdout_until)
-    keep = np.ones(rows.num_rows, dtype=bool)
-    if features.group is not None:
-        keep &= _new_groups(dataset, features.group, rows, challenger.holdout_from)
-    seen = None if champion is None else champion.tags.get(TRAIN_UNTIL_TAG)
-    if seen is not None:
-        # Another run may have promoted a champion since the challenger's split was made.
-        keep &= times_us(rows[dataset.event_time]) > as_time(datetime.fromisoformat(seen))
-    if not keep.any():
-        raise UnfitData(
-            f"no row of the holdout is new to the champion (trained on rows until {seen})",
-            hint="run the flow again: the split then begins after the new champion's rows",
+def _record(
+    registered: Registry,
+    scorer: Samples,
+    samples: dict[str, Sample | str],
+    verdict: Verdict,
+    tonight: Tonight,
+) -> None:
+    """Where reviewers look: tags, figures and plots in MLflow, losses beside the dataset."""
+    shown = samples.get(verdict.challenger)
+    comparison = shown.comparison if isinstance(shown, Sample) else None
+    if comparison is not None and len(comparison.y) != verdict.rows:
+        comparison = None  # The champion has changed since this run judged.
+    registered.record_verdict(verdict, comparison)
+    tracking, tracked = registered.tracking, tonight.mlflow_run_id
+    own = samples.get(tonight.challenger)
+    if isinstance(own, Sample):
+        losses = keep_losses(
+            scorer.rows_of(tonight.challenger),
+            own.comparison,
+            scorer.challenger,
+            scorer.dataset,
+            scorer.gate,
         )
-    return rows if keep.all() else rows.filter(pa.array(keep))
+        tracking.log_tags(tracked, {"ratchet.losses": losses})
+    tracking.log_metrics(tracked, _figures(verdict, scorer, tonight), now=tonight.now)
 
 
-def _new_groups(
-    dataset: Dataset, group: str, rows: pa.Table, since: datetime
-) -> npt.NDArray[np.bool_]:
-    """Rows whose group does not appear before the holdout."""
-    everything = read(dataset, [group], until=None)
-    times = times_us(everything[dataset.event_time])
-    codes = group_codes(everything[group])
-    fresh = without_groups_of(codes, times < as_time(since), np.ones(len(times), dtype=bool))
-    ids = everything[ROW_ID].to_numpy()[fresh]
-    return np.isin(rows[ROW_ID].to_numpy(), ids)
-
-
-def _scored(
-    model: LoadedModel,
-    champion: LoadedModel | None,
-    rows: pa.Table,
-    dataset: Dataset,
-    feature_store: FeatureStoreConfig,
-) -> Scored:
-    unmatched = 0
-    known: Predictions | None = None
-    if champion is not None:
-        theirs, matched = _champion_rows(champion, rows, dataset, feature_store)
-        unmatched = int((~matched).sum())
-        rows = rows if unmatched == 0 else rows.filter(pa.array(matched))
-        known = _champion_predictions(champion, theirs)
-    return Scored(
-        rows=rows,
-        labels=labels_of(rows[dataset.label]),
-        challenger=predictions(model, rows),
-        champion=known,
-        unmatched=unmatched,
-    )
-
-
-def _champion_rows(
-    champion: LoadedModel, rows: pa.Table, dataset: Dataset, feature_store: FeatureStoreConfig
-) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-    """The held-out rows with the champion's own features, and which rows have them."""
-    definition = _carried(champion)
-    if definition.digest == dataset.definition:
-        return rows, np.ones(rows.num_rows, dtype=bool)
-    if definition.view != dataset.view:
-        raise FeatureError(
-            f"the champion, version {champion.version}, was trained on view {definition.view}, "
-            f"this challenger on {dataset.view}: no row can judge both",
-            hint="give the model of another view another name (model=...)",
-        )
-    _, parts = read_manifest(dataset)
-    sources = list(dict.fromkeys(part.source for part in parts))
-    extracted, folder = _extract_again(definition, dataset, parts, rows, feature_store)
-    table = read_parts(
-        extracted,
-        folder,
-        champion.features,
-        event_time=definition.event_time,
-        sources=sources,
-    )
-    ids, theirs = rows[ROW_ID].to_numpy(), table[ROW_ID].to_numpy()
-    order = np.argsort(theirs, kind="stable")
-    places = np.minimum(np.searchsorted(theirs, ids, sorter=order), max(len(theirs) - 1, 0))
-    found = order[places] if len(theirs) else np.zeros(len(ids), dtype=np.int64)
-    matched = theirs[found] == ids if len(theirs) else np.zeros(len(ids), dtype=bool)
-    if not matched.any():
-        raise UnfitData(
-            f"the features of champion version {champion.version} drop every held-out row",
-            hint=f"ratchet rollback {champion.model}, or give the new model another name",
-        )
-    return table.take(pa.array(found[matched])), matched
-
-
-def _carried(champion: LoadedModel) -> FeatureDefinition:
-    try:
-        return definitions.from_text(champion.extra(definitions.FILE))
-    except (RegistryError, FeatureError) as error:
-        raise ChampionUnloadable(
-            f"The champion, version {champion.version} of {champion.model}, does not carry the "
-            f"definition of its features: {error}",
-            hint=f"ratchet rollback {champion.model}, to a version that Ratchet trained",
-        ) from error
-
-
-def _extract_again(
-    definition: FeatureDefinition,
-    dataset: Dataset,
-    parts: Sequence[DatasetPart],
-    rows: pa.Table,
-    feature_store: FeatureStoreConfig,
-) -> tuple[tuple[DatasetPart, ...], str]:
-    """The source files of the held-out rows, extracted with another definition."""
-    times = times_us(rows[dataset.event_time])
-    first, last = times.min(), times.max()
-    wanted = {
-        part.source
-        for part in parts
-        if part.time_from is not None
-        and part.time_until is not None
-        and as_time(part.time_until) >= first
-        and as_time(part.time_from) <= last
-    }
-    store = connect_store(feature_store)
-    snapshot = store.snapshot(dataset.view, version=dataset.version, exclude=dataset.excluded)
-    folder = dataset.uri.rpartition("/")[0]
-    extraction = Extraction(
-        store=store,
-        snapshot=snapshot,
-        definition=definition,
-        joined=_joined(definition, dataset, store),
-        folder=folder,
-    )
-    extracted, _ = extraction.run([p for p in store.parts(snapshot) if p.uri in wanted])
-    return extracted, f"{folder}/{PARTS}"
-
-
-def _joined(
-    definition: FeatureDefinition, dataset: Dataset, store: FeatureStore
-) -> tuple[Any, ...]:
-    """Snapshots of the views that the definition joins: those of the dataset where it has them."""
-    versions = {source.view: source.version for source in dataset.sources[1:]}
-    return tuple(
-        store.snapshot(join.view, version=versions.get(join.view)) for join in definition.joins
-    )
-
-
-def _champion_predictions(champion: LoadedModel, rows: pa.Table) -> Predictions:
-    try:
-        return predictions(champion, rows)
-    except Exception as error:  # whatever a library raises on rows that it does not understand
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ChampionUnloadable(
-            f"The champion, version {champion.version} of {champion.model}, cannot be scored on "
-            f"the held-out rows: {reason}",
-            hint=f"ratchet rollback {champion.model}, or train on the columns that it knows",
-        ) from error
-
-
-def _slices(gate: GateConfig, rows: pa.Table) -> list[str]:
-    return [name for name in gate.slices if name in rows.column_names]
-
-
-def _clusters(gate: GateConfig, rows: pa.Table) -> npt.NDArray[Any] | None:
-    if gate.cluster is None or gate.cluster not in rows.column_names:
-        return None
-    codes = group_codes(rows[gate.cluster])
-    # A row of no cluster stands for itself.
-    return np.where(codes < 0, -1 - np.arange(len(codes)), codes)
-
-
-def _plain(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    return np.asarray(column.to_pylist(), dtype=object)
-
-
-def _keep_losses(
-    scored: Scored,
-    comparison: Comparison,
-    challenger: Challenger,
-    dataset: Dataset,
-    gate: GateConfig,
-) -> str:
-    """Write each row's losses as Parquet; returns the file's address."""
-    metric = gate.metric
-    if not find_metric(metric).row_wise:
-        metric = DEFAULT_METRIC[Task(challenger.task)]
-    ids = scored.rows[ROW_ID]
-    columns: dict[str, Any] = {
-        ROW_ID: ids,
-        dataset.event_time: scored.rows[dataset.event_time],
-        dataset.label: scored.rows[dataset.label],
-        **{name: scored.rows[name] for name in _slices(gate, scored.rows)},
-    }
-    both = {
-        "challenger": (comparison.challenger, comparison.classes),
-        "champion": (comparison.champion, comparison.champion_classes),
-    }
-    for who, (predicted, classes) in both.items():
-        if predicted is not None:
-            columns[f"{who}_loss"] = _losses(metric, scored.labels, predicted, classes)
-    buffer = io.BytesIO()
-    table = pa.table(columns).replace_schema_metadata({"metric": metric})
-    pq.write_table(table, buffer, compression="zstd")
-    name = f"losses/{challenger.model}-v{challenger.version}.parquet"
-    ArtifactStore(dataset.uri).write_bytes(name, buffer.getvalue())
-    return f"{dataset.uri}/{name}"
-
-
-def _losses(
-    metric: str, labels: Labels, predicted: Predictions, classes: tuple[Any, ...] | None
-) -> pa.Array:
-    """Losses of the rows; nulls where the predictions are unusable, which the gate has said."""
-    try:
-        return pa.array(row_losses(metric, labels, predicted, classes))
-    except RegistryError:
-        return pa.nulls(len(labels), pa.float64())
-
-
-def _figures(verdict: Verdict, scored: Scored) -> dict[str, float]:
+def _figures(verdict: Verdict, scorer: Samples, tonight: Tonight) -> dict[str, float]:
+    unmatched = 0 if scorer.pool is None else scorer.pool.unmatched
+    evidence = [c.log_evidence for c in verdict.cases if c.challenger == tonight.challenger]
     figures = {
         f"holdout_{verdict.metric}": verdict.challenger_score,
         f"baseline_{verdict.metric}": verdict.baseline,
         "difference": verdict.difference,
-        "holdout_unmatched": float(scored.unmatched),
+        "holdout_unmatched": float(unmatched),
+        "log_evidence": evidence[0] if evidence else None,
+        "error_budget_left": verdict.budget_left,
     }
     return {name: value for name, value in figures.items() if value is not None}

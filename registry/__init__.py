@@ -4,6 +4,7 @@ from registry.bootstrap import Interval
 from registry.champion import ChampionStatus
 from registry.comparison import Comparison
 from registry.config import RegistryConfig
+from registry.docket_store import NightEntry
 from registry.errors import (
     ChampionUnloadable,
     ExportFailed,
@@ -21,7 +22,8 @@ from registry.errors import (
     UnsupportedModel,
 )
 from registry.fitted import FittedModel, Flavor
-from registry.gate import GateConfig, decide
+from registry.gate import decide
+from registry.gate_config import Baseline, GateConfig, GateMode
 from registry.ledger import Action, LedgerBreak, LedgerEntry
 from registry.loaded import LoadedModel
 from registry.metrics import METRICS, row_losses, score
@@ -29,11 +31,14 @@ from registry.models import ModelVersion
 from registry.registry import Registry, connect
 from registry.report import figures
 from registry.tracking import TrackedRun
-from registry.verdict import Decision, Rule, RuleResult, Verdict, verdict_json
+from registry.verdict import CaseNote, CaseState, Decision, Rule, RuleResult, Verdict, verdict_json
 
 __all__ = [
     "METRICS",
     "Action",
+    "Baseline",
+    "CaseNote",
+    "CaseState",
     "ChampionStatus",
     "ChampionUnloadable",
     "Comparison",
@@ -43,6 +48,7 @@ __all__ = [
     "Flavor",
     "GateConfig",
     "GateError",
+    "GateMode",
     "Interval",
     "LedgerBreak",
     "LedgerBroken",
@@ -51,6 +57,7 @@ __all__ = [
     "MissingFeature",
     "ModelUnloadable",
     "ModelVersion",
+    "NightEntry",
     "OutsiderChange",
     "PromotionRefused",
     "Registry",

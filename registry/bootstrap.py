@@ -7,6 +7,7 @@ Field & Welsh, JRSS B 69 (2007)).
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from registry.predictions import AnyArray, Codes, Floats, Scored
 
 # Up to so many distinct values, how often each is drawn is drawn at once (see `_means`).
 FEW_VALUES = 64
+# The mean of more units than this is as good as normal: nothing is drawn.
+MANY_UNITS = 20_000
 # So large a share of resamples may leave the metric undefined before the interval is worthless.
 UNDEFINED_SHARE = 0.05
 
@@ -38,6 +41,8 @@ class Interval:
     difference: float
     low: float | None
     high: float | None
+    error: float = 0.0
+    """Standard error: the spread of the resamples."""
 
 
 def paired_difference(
@@ -53,12 +58,24 @@ def paired_difference(
     if metric.row_wise:
         gains = losses_of(metric, champion) - losses_of(metric, challenger)
         difference = float(gains.mean())
+        if len(gains) > MANY_UNITS and (groups is None or int(groups.max()) >= MANY_UNITS):
+            return _normal(gains, groups, resampling.confidence)
         drawn = _row_wise(gains, groups, resampling.resamples, rng)
     else:
         difference = metric.improvement(score_of(metric, champion), score_of(metric, challenger))
         drawn = _whole_set(metric, champion, challenger, groups, resampling.resamples, rng)
     low, high = _percentiles(drawn, resampling.confidence)
-    return Interval(difference=difference, low=low, high=high)
+    error = float(np.nanstd(drawn)) if low is not None else 0.0
+    return Interval(difference=difference, low=low, high=high, error=error)
+
+
+def _normal(gains: Floats, groups: Codes | None, confidence: float) -> Interval:
+    """What the bootstrap of a mean comes to for many units (Efron & Tibshirani, chapter 13)."""
+    mean, n = float(gains.mean()), len(gains)
+    off = gains - mean if groups is None else np.bincount(groups, weights=gains - mean)
+    error = float(np.sqrt(np.dot(off, off))) / n
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    return Interval(difference=mean, low=mean - reach, high=mean + reach, error=error)
 
 
 def _row_wise(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Comparison:
     """The truth, (rows,)."""
     challenger: AnyArray
     champion: AnyArray | None = None
+    constant: AnyArray | None = None
+    """A first model's baseline, in the challenger's form; none: nothing to be better than."""
     classes: tuple[Any, ...] | None = None
     """The challenger's classes: the columns of its probabilities."""
     champion_classes: tuple[Any, ...] | None = None
@@ -41,10 +43,26 @@ class Comparison:
     clusters: AnyArray | None = None
     """The unit that each row belongs to, where rows depend on each other."""
 
+    def take(self, rows: AnyArray) -> "Comparison":
+        """The same for some rows only (a mask or row numbers)."""
+        return replace(
+            self,
+            y=self.y[rows],
+            challenger=self.challenger[rows],
+            champion=None if self.champion is None else self.champion[rows],
+            constant=None if self.constant is None else self.constant[rows],
+            slices={name: values[rows] for name, values in self.slices.items()},
+            clusters=None if self.clusters is None else self.clusters[rows],
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredPair:
-    """A comparison in the terms of the metrics; `champion` is None for a first model."""
+    """A comparison in the terms of the metrics.
+
+    `champion` is what the challenger is compared with: for a first model the constant baseline,
+    or None.
+    """
 
     challenger: Scored
     champion: Scored | None
@@ -55,6 +73,7 @@ def check_rows(comparison: Comparison) -> None:
     columns: dict[str, AnyArray | None] = {
         "challenger": comparison.challenger,
         "champion": comparison.champion,
+        "constant": comparison.constant,
         "clusters": comparison.clusters,
         **comparison.slices,
     }
@@ -98,6 +117,7 @@ def _class_obstacles(comparison: Comparison) -> Iterator[str]:
 def scored_pair(comparison: Comparison, metric: Metric) -> ScoredPair:
     """Both models in the metric's terms; GateError when shapes or classes do not fit."""
     y, new, old = comparison.y, comparison.challenger, comparison.champion
+    old = comparison.constant if old is None else old
     if metric.task is Task.REGRESSION:
         return ScoredPair(
             challenger=regression(y, new, "challenger"),

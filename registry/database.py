@@ -1,11 +1,13 @@
-"""The ledger's database: opened, and brought to the newest schema by one process at a time."""
+"""The ledger's database: opened, brought to the newest schema by one process, and used."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine, event, inspect, text
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from registry.errors import RegistryError, RegistryUnreachable
 from registry.locks import exclusive, sqlite_path
@@ -38,6 +40,38 @@ def open_database(url: str) -> Engine:
             hint="use sqlite:///path/ledger.db or postgresql+psycopg://...",
         ) from error
     return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One transaction that only reads."""
+    with _translated(), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that reads and writes, durable once it is left."""
+    with _translated(), engine.connect() as connection:
+        # SQLite: take the write lock before reading, so that what is read is still true.
+        connection.execution_options(ratchet_write=True)
+        with connection.begin():
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL synchronous_commit = on"))
+            yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise RegistryUnreachable(
+            f"The ledger cannot be used: {str(error.orig).strip().splitlines()[0]}.",
+            hint="check registry.ledger_url, the free space, and that it can be written",
+        ) from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -29,23 +29,28 @@ class Draft:
         reason = f"Version {self.challenger} cannot be judged: {obstacle}."
         return self._verdict(False, reason, (rule,))
 
-    def first(self, score: float, floors: tuple[RuleResult, ...]) -> Verdict:
-        """A first model: nothing to compare with, so the floors alone decide."""
-        failed = [rule for rule in floors if not rule.passed]
+    def first(self, score: float, rules: tuple[RuleResult, ...]) -> Verdict:
+        """A first model: no champion to compare with, so baseline and floors decide."""
+        failed = [rule for rule in rules if not rule.passed]
         about = f"Version {self.challenger} is the first model"
         if failed:
-            reason = f"{about}, and it misses a floor: {failed[0].message}."
-        elif floors:
-            kept = "; ".join(rule.message for rule in floors)
+            miss = (
+                "it is not proven better than saying always the same"
+                if failed[0].rule is Rule.IMPROVEMENT
+                else "it misses a floor"
+            )
+            reason = f"{about}, and {miss}: {failed[0].message}."
+        elif rules:
+            kept = "; ".join(rule.message for rule in rules)
             reason = (
-                f"{about}: there is no champion to compare with, and it keeps its floors ({kept})."
+                f"{about}: there is no champion to compare with, and it keeps its rules ({kept})."
             )
         else:
             reason = (
                 f"{about}, with no champion to compare and no floor to keep: "
                 f"its {self.metric} is {score:.4g} on {self.rows:,} rows."
             )
-        return replace(self._verdict(not failed, reason, floors), challenger_score=score)
+        return replace(self._verdict(not failed, reason, rules), challenger_score=score)
 
     def compared(
         self, score: float, baseline: float, whole: Interval, rules: tuple[RuleResult, ...]
@@ -54,8 +59,19 @@ class Draft:
         failed = [rule for rule in rules if not rule.passed]
         scores = f"{self.metric} {score:.4g} against {baseline:.4g} on {self.rows:,} rows"
         reason = f"{self._claim(whole, failed)}: {scores}{self._because(rules, failed)}."
+        return self.reasoned(reason, score, baseline, whole, rules)
+
+    def reasoned(
+        self,
+        reason: str,
+        score: float,
+        baseline: float,
+        whole: Interval,
+        rules: tuple[RuleResult, ...],
+    ) -> Verdict:
+        """The same for a reason that is worded already."""
         return replace(
-            self._verdict(not failed, reason, rules),
+            self._verdict(all(rule.passed for rule in rules), reason, rules),
             challenger_score=score,
             baseline=baseline,
             difference=whole.difference,

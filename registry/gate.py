@@ -3,18 +3,18 @@
 A challenger is promoted only when every rule holds:
 
 - evidence: enough rows, usable predictions, at least two classes, none unknown to the champion;
-- improvement: the lower end of the paired bootstrap interval of the difference in `metric`
-  lies above `min_effect` (two-sided at `confidence`, so one-sided at half the error);
+- improvement: it is proven better than the champion by more than `min_effect`, by a test of this
+  night alone (here), or by evidence that accumulates over nights (`registry.night`);
 - floors: the challenger's own score keeps each absolute bound;
 - slices: on no judged slice is the challenger worse by more than `slice_max_drop`.
 
-A first model has no champion to be compared with: it passes on the floors alone, and the verdict
-says so. What cannot be judged is a verdict to hold; what makes no sense is a GateError.
+A first model has no champion to be compared with: it must keep the floors and be proven better
+than a model that always says the same. What cannot be judged is a verdict to hold; what makes no
+sense is a GateError. The intervals explain; they do not decide.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,42 +22,30 @@ from registry.bootstrap import Interval, Resampling, paired_difference
 from registry.comparison import Comparison, ScoredPair, check_rows, obstacles, scored_pair
 from registry.draft import Draft
 from registry.errors import GateError
-from registry.metrics import Metric, find_metric, score_of
-from registry.predictions import AnyArray, Scored, nearest
+from registry.gate_config import GateConfig, check_config
+from registry.metrics import Metric, find_metric, losses_of, score_of
+from registry.paired import clustered, delong, mcnemar, paired_t, studentized
+from registry.predictions import AnyArray, Floats, Scored, nearest
 from registry.verdict import Rule, RuleResult, Verdict
 
 # A column with more values than this is not a slice column but a number or an identifier.
 MAX_SLICES = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class GateConfig:
-    """What a challenger must show."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Examined:
+    """Two models (or a model and a baseline) on the same rows: every figure but the proof."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    metric: str = "accuracy"
-    """The metric of the comparison."""
-    min_effect: float = 0.0
-    """Minimum useful effect: the improvement must surely exceed it, in the metric's unit."""
-    confidence: float = 0.95
-    """Confidence of the intervals, two-sided."""
-    resamples: int = 2000
-    """Bootstrap resamples of an interval."""
-    seed: int = 0
-    """Seed of the bootstrap: the same rows give the same verdict."""
-    floors: dict[str, float] = field(default_factory=dict)
-    """Metric to bound of the challenger's own score: a floor, for a loss a ceiling."""
-    slices: tuple[str, ...] = ()
-    """Columns whose every value is a slice that must not get worse."""
-    slice_max_drop: float = 0.05
-    """How much worse the challenger may be on a slice, in the metric's unit."""
-    slice_min_rows: int = 50
-    """A slice with fewer rows is not judged, and the verdict says so."""
-    min_rows: int = 100
-    """With fewer rows nothing is decided."""
-    cluster: str | None = None
-    """Column of the unit whose rows depend on each other (customer, day); none: rows do not."""
+    metric: Metric
+    pair: ScoredPair
+    score: float
+    """The challenger's."""
+    baseline: float | None
+    """The score of what it is compared with; none for nothing."""
+    whole: Interval | None
+    """The difference over all rows."""
+    floors: tuple[RuleResult, ...]
+    slices: tuple[RuleResult, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,10 +68,14 @@ def decide(
     epoch: int = 0,
     run_id: str = "",
     mlflow_run_id: str = "",
+    level: float | None = None,
 ) -> Verdict:
-    """The verdict on version `challenger` of `model`; GateError for what makes no sense."""
+    """The verdict on version `challenger` of `model`, by this night alone.
+
+    `level`: an equal challenger passes with a probability of at most this; none: what the
+    intervals miss on one side. Raises GateError for what makes no sense.
+    """
     metric = check_config(config)
-    _check_comparison(comparison, config)
     if (champion is None) != (comparison.champion is None):
         raise GateError("A champion needs both its version and its predictions of the same rows.")
     draft = Draft(
@@ -97,48 +89,82 @@ def decide(
         run_id=run_id,
         mlflow_run_id=mlflow_run_id,
     )
-    obstacle = next(_obstacles(comparison, config, metric), None)
-    if obstacle is not None:
-        return draft.undecidable(obstacle)
-    case = _Case(
-        comparison=comparison,
-        config=config,
-        metric=metric,
-        pair=scored_pair(comparison, metric),
+    allowed = (1 - config.confidence) / 2 if level is None else level
+    if champion is None:
+        return first_verdict(comparison, config, draft, allowed)
+    return single_night(comparison, config, draft, allowed)
+
+
+def first_verdict(
+    comparison: Comparison, config: GateConfig, draft: Draft, level: float
+) -> Verdict:
+    """The verdict on a first model: its floors, and the constant baseline where there is one."""
+    found = examined(comparison, config)
+    if isinstance(found, str):
+        return draft.undecidable(found)
+    if found.whole is None:
+        return draft.first(found.score, found.floors)
+    improvement = _improvement(found, comparison, config, level)
+    verdict = draft.first(found.score, (improvement, *found.floors))
+    return replace(
+        verdict,
+        baseline=found.baseline,
+        difference=found.whole.difference,
+        low=found.whole.low,
+        high=found.whole.high,
     )
+
+
+def single_night(comparison: Comparison, config: GateConfig, draft: Draft, level: float) -> Verdict:
+    """The verdict on a challenger by a test of this night alone."""
+    found = examined(comparison, config)
+    if isinstance(found, str):
+        return draft.undecidable(found)
+    assert found.whole is not None
+    assert found.baseline is not None
+    rules = (_improvement(found, comparison, config, level), *found.floors, *found.slices)
+    return draft.compared(found.score, found.baseline, found.whole, rules)
+
+
+def comparable(comparison: Comparison, config: GateConfig) -> ScoredPair | str:
+    """Both models in the metric's terms, or why these rows cannot be judged."""
+    metric = check_config(config)
+    _check_comparison(comparison, config)
+    obstacle = next(_obstacles(comparison, config, metric), None)
+    return scored_pair(comparison, metric) if obstacle is None else obstacle
+
+
+def examined(comparison: Comparison, config: GateConfig) -> Examined | str:
+    """Every figure but the proof, or why these rows cannot be judged."""
+    metric, pair = check_config(config), comparable(comparison, config)
+    if isinstance(pair, str):
+        return pair
+    case = _Case(comparison=comparison, config=config, metric=metric, pair=pair)
     score = score_of(metric, case.pair.challenger)
     if not np.isfinite(score):
-        return draft.undecidable(f"{metric.name} is not defined on these rows")
-    floors = tuple(_floors(case))
-    if case.pair.champion is None:
-        return draft.first(score, floors)
-    whole = _interval(case, case.pair.champion, case.pair.challenger, comparison.clusters)
-    rules = (_improvement(case, whole), *floors, *_slices(case, case.pair.champion))
-    return draft.compared(score, score_of(metric, case.pair.champion), whole, rules)
+        return f"{metric.name} is not defined on these rows"
+    other = case.pair.champion
+    slices = _slices(case, other) if other is not None and comparison.champion is not None else ()
+    return Examined(
+        metric=metric,
+        pair=case.pair,
+        score=score,
+        baseline=None if other is None else score_of(metric, other),
+        whole=None
+        if other is None
+        else _interval(case, other, case.pair.challenger, comparison.clusters),
+        floors=tuple(_floors(case)),
+        slices=tuple(slices),
+    )
 
 
-def check_config(config: GateConfig) -> Metric:
-    """The metric of the comparison; GateError when the configuration makes no sense."""
-    metric = find_metric(config.metric)
-    for name in config.floors:
-        if find_metric(name).task is not metric.task:
-            raise GateError(
-                f"The floor {name!r} is a metric of {find_metric(name).task}, "
-                f"but the gate compares {metric.name}, a metric of {metric.task}."
-            )
-    if not 0.5 <= config.confidence < 1:
-        raise GateError(f"The gate's confidence is {config.confidence}; it must be in [0.5, 1).")
-    lowest: dict[str, float] = {
-        "resamples": 100,
-        "min_rows": 1,
-        "slice_min_rows": 1,
-        "min_effect": 0,
-        "slice_max_drop": 0,
-    }
-    for name, bound in lowest.items():
-        if not getattr(config, name) >= bound:
-            raise GateError(f"The gate's {name} is {getattr(config, name)}; at least {bound}.")
-    return metric
+def row_gains(pair: ScoredPair, metric: Metric, bound: float = np.inf) -> Floats:
+    """What each row gains by the challenger; a loss counts as at most `bound`."""
+    assert pair.champion is not None
+    gains: Floats = np.minimum(losses_of(metric, pair.champion), bound) - np.minimum(
+        losses_of(metric, pair.challenger), bound
+    )
+    return gains
 
 
 def _check_comparison(comparison: Comparison, config: GateConfig) -> None:
@@ -170,9 +196,14 @@ def _interval(
     return paired_difference(case.metric, champion, challenger, clusters, resampling)
 
 
-def _improvement(case: _Case, whole: Interval) -> RuleResult:
-    config, metric = case.config, case.metric
-    passed = whole.low is not None and whole.low > config.min_effect
+def _improvement(
+    found: Examined, comparison: Comparison, config: GateConfig, level: float
+) -> RuleResult:
+    whole, metric = found.whole, found.metric
+    assert whole is not None
+    p = _p_value(found, whole, comparison, config)
+    passed = p <= level
+    other = "" if comparison.champion is not None else " over always saying the same"
     return RuleResult(
         rule=Rule.IMPROVEMENT,
         metric=metric.name,
@@ -181,11 +212,36 @@ def _improvement(case: _Case, whole: Interval) -> RuleResult:
         low=whole.low,
         high=whole.high,
         bound=config.min_effect,
-        rows=len(case.comparison.y),
-        message=f"the difference of {_figures(whole, config.confidence)} "
+        rows=len(comparison.y),
+        message=f"the difference{other} of {_figures(whole, config.confidence)} "
         f"{'surely exceeds' if passed else 'does not surely exceed'} "
-        f"the minimum effect of {config.min_effect:g}",
+        f"the minimum effect of {config.min_effect:g} (p = {p:.2g}, at most {level:.2g} allowed)",
     )
+
+
+def _p_value(found: Examined, whole: Interval, comparison: Comparison, config: GateConfig) -> float:
+    """One-sided, by the test that suits metric and rows (`registry.paired`)."""
+    metric, null = found.metric, config.min_effect
+    challenger, champion, clusters = found.pair.challenger, found.pair.champion, comparison.clusters
+    assert champion is not None
+    if metric.row_wise:
+        gains = row_gains(found.pair, metric)
+        if clusters is not None:
+            return clustered(gains, np.unique(clusters, return_inverse=True)[1], null=null).p
+        if null == 0 and metric.name == "accuracy":
+            return mcnemar(int((gains > 0).sum()), int((gains < 0).sum()))
+        return paired_t(gains, null=null).p if len(gains) > 1 else 1.0
+    if metric.name == "roc_auc" and len(champion.classes) == 2 and clusters is None:
+        positive = champion.y == 1
+        if min(positive.sum(), (~positive).sum()) >= 2:
+            assert champion.probabilities is not None
+            assert challenger.probabilities is not None
+            new, old = challenger.probabilities[:, 1], champion.probabilities[:, 1]
+            return delong(positive, new, old, null=null).p
+    if whole.low is None:
+        return 1.0  # undefined in too many resamples
+    units = len(champion) if clusters is None else len(np.unique(clusters))
+    return studentized(whole.difference, whole.error, units, null=null).p
 
 
 def _floors(case: _Case) -> Iterator[RuleResult]:

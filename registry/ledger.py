@@ -11,8 +11,6 @@ does not fit. A settlement is no part of the chain: it can be had again from MLf
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -31,12 +29,12 @@ from sqlalchemy import (
     and_,
     insert,
     select,
-    text,
 )
-from sqlalchemy.engine import Connection, Engine, Row
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.engine import Engine, Row
+from sqlalchemy.exc import IntegrityError
 
-from registry.errors import LedgerBroken, RegistryUnreachable
+from registry.database import reading, writing
+from registry.errors import LedgerBroken
 from registry.verdict import canonical_json
 
 metadata = MetaData()
@@ -173,21 +171,21 @@ class Ledger:
 
     def entries(self, model: str) -> tuple[LedgerEntry, ...]:
         """All entries of a model, oldest first."""
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             query = _joined().where(entries_table.c.model == model)
             rows = connection.execute(query.order_by(entries_table.c.epoch)).all()
         return tuple(LedgerEntry.from_row(row) for row in rows)
 
     def head(self, model: str) -> LedgerEntry | None:
         """The latest entry of a model: its champion; None before the first promotion."""
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             query = _joined().where(entries_table.c.model == model)
             row = connection.execute(query.order_by(entries_table.c.epoch.desc()).limit(1)).first()
         return None if row is None else LedgerEntry.from_row(row)
 
     def of_run(self, model: str, run_id: str, action: Action, version: str) -> LedgerEntry | None:
         """The entry that this run made before, if it did."""
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             query = _joined().where(
                 entries_table.c.model == model,
                 entries_table.c.run_id == run_id,
@@ -199,13 +197,13 @@ class Ledger:
 
     def models(self) -> tuple[str, ...]:
         """The names of all models that have a history."""
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             query = select(entries_table.c.model).distinct().order_by(entries_table.c.model)
             return tuple(connection.scalars(query))
 
     def append(self, change: Change, expected_epoch: int) -> LedgerEntry:
         """Add epoch `expected_epoch` + 1, pending. EpochTaken when another came first."""
-        with self._writing() as connection:
+        with writing(self._engine) as connection:
             head = connection.execute(
                 select(entries_table.c.epoch, entries_table.c.hash)
                 .where(entries_table.c.model == change.model)
@@ -225,8 +223,8 @@ class Ledger:
 
     def settle(self, entry: LedgerEntry, now: datetime) -> None:
         """Note that the alias was seen to match; a second time changes nothing."""
-        row = {"model": entry.model, "epoch": entry.epoch, "at": _iso(now)}
-        with self._writing() as connection:
+        row = {"model": entry.model, "epoch": entry.epoch, "at": iso(now)}
+        with writing(self._engine) as connection:
             known = connection.execute(
                 select(settlements_table.c.at).where(
                     settlements_table.c.model == entry.model,
@@ -245,7 +243,7 @@ class Ledger:
                 why = f"epoch {number} is missing"
             elif entry.prev_hash != prev_hash:
                 why = "it does not follow from the entry before it"
-            elif entry.hash != _hash(entry.prev_hash, _hashed(entry)):
+            elif entry.hash != chained_hash(entry.prev_hash, _hashed(entry)):
                 why = "its content was changed"
             if why is not None:
                 return LedgerBreak(model=model, epoch=entry.epoch, reason=why)
@@ -261,34 +259,6 @@ class Ledger:
                 hint="restore the ledger's database from a backup; do not promote before",
             )
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with _translated(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with _translated(), self._engine.connect() as connection:
-            # SQLite: take the write lock before reading, so that what is read is still true.
-            connection.execution_options(ratchet_write=True)
-            with connection.begin():
-                if connection.dialect.name == "postgresql":
-                    connection.execute(text("SET LOCAL synchronous_commit = on"))
-                yield connection
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except DBAPIError as error:
-        raise RegistryUnreachable(
-            f"The ledger cannot be used: {str(error.orig).strip().splitlines()[0]}.",
-            hint="check registry.ledger_url, the free space, and that it can be written",
-        ) from error
-
 
 def _joined() -> Select[Any]:
     same = and_(
@@ -302,7 +272,7 @@ def _joined() -> Select[Any]:
 
 def _chained(change: Change, epoch: int, prev_hash: str) -> LedgerEntry:
     entry = LedgerEntry(**vars(change), epoch=epoch, prev_hash=prev_hash, hash="")
-    digest = _hash(prev_hash, _hashed(entry))
+    digest = chained_hash(prev_hash, _hashed(entry))
     return LedgerEntry(**{**vars(entry), "hash": digest})
 
 
@@ -318,13 +288,15 @@ def _hashed(entry: LedgerEntry) -> dict[str, Any]:
         "run_id": entry.run_id,
         "actor": entry.actor,
         "reason": entry.reason,
-        "at": _iso(entry.at),
+        "at": iso(entry.at),
     }
 
 
-def _hash(prev_hash: str, content: dict[str, Any]) -> str:
+def chained_hash(prev_hash: str, content: dict[str, Any]) -> str:
+    """The hash of an entry that follows the one with `prev_hash`."""
     return hashlib.sha256((prev_hash + canonical_json(content)).encode()).hexdigest()
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """A moment as it is stored: UTC, to the microsecond."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -15,6 +15,8 @@ from registry.champion import Alias, ChampionStatus
 from registry.comparison import Comparison
 from registry.config import RegistryConfig
 from registry.database import open_database
+from registry.docket import Docket
+from registry.docket_store import DocketStore, NightEntry, NightTaken
 from registry.errors import ChampionUnloadable, ModelUnloadable, UnknownModel, UnsupportedModel
 from registry.export import export_champion
 from registry.fitted import FittedModel
@@ -137,7 +139,42 @@ class Registry:
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first entry that was altered or removed; None: the history fits together."""
-        return self._promotions.verify(model)
+        return self._promotions.verify(model) or self._dockets.verify(model)
+
+    def docket(self, model: str) -> NightEntry | None:
+        """The latest night of the gate: open comparisons and the error budget; None before it."""
+        return self._dockets.head(model)
+
+    def before_night(
+        self, model: str, run_id: str, challenger: str
+    ) -> tuple[int, Docket, NightEntry | None]:
+        """What this run judges by: nights so far, their docket, and its own entry if it made one.
+
+        A run that is repeated gets the docket that it had the first time.
+        """
+        made = self._dockets.of_run(model, run_id, challenger)
+        head = self._dockets.head(model)
+        before = head if made is None else self._dockets.night(model, made.night - 1)
+        return (0, Docket(), made) if before is None else (before.night, before.docket, made)
+
+    def keep_night(
+        self,
+        docket: Docket,
+        verdict: Verdict,
+        *,
+        challenger: str,
+        dataset: str,
+        expected: int,
+        now: datetime,
+    ) -> bool:
+        """Append a night; False when another run judged meanwhile: judge again."""
+        try:
+            self._dockets.append(
+                docket, verdict, challenger=challenger, dataset=dataset, expected=expected, now=now
+            )
+        except NightTaken:
+            return False
+        return True
 
     def export(self, model: str) -> str | None:
         """Copy the champion's files to `export_uri`; the version's URI, None without an export."""
@@ -169,7 +206,7 @@ class Registry:
         with self._opening:
             if "_engine" in vars(self):
                 self._engine.dispose()
-                for name in ("_engine", "_ledger", "_promotions"):
+                for name in ("_engine", "_ledger", "_promotions", "_dockets"):
                     vars(self).pop(name, None)
 
     def __enter__(self) -> "Registry":
@@ -188,6 +225,10 @@ class Registry:
         return Ledger(self._engine)
 
     @cached_property
+    def _dockets(self) -> DocketStore:
+        return DocketStore(self._engine)
+
+    @cached_property
     def _promotions(self) -> Promotions:
         return Promotions(self._ledger, self._alias, self.models, self.config.ledger_url)
 
@@ -200,6 +241,7 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
         "difference": verdict.difference,
         "low": verdict.low,
         "high": verdict.high,
+        "budget_left": verdict.budget_left,
     }
     return {
         "ratchet.verdict": verdict.decision.value,

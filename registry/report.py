@@ -30,7 +30,8 @@ def figures(verdict: Verdict, comparison: Comparison | None = None) -> dict[str,
     pair = scored_pair(comparison, metric)
     models = [(f"challenger v{verdict.challenger}", pair.challenger)]
     if pair.champion is not None:
-        models.insert(0, (f"champion v{verdict.champion}", pair.champion))
+        other = "baseline" if verdict.champion is None else f"champion v{verdict.champion}"
+        models.insert(0, (other, pair.champion))
     if metric.task is Task.CLASSIFICATION:
         drawn["confusion"] = _confusion(models)
     else:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 
@@ -52,6 +53,44 @@ class RuleResult:
     """The result in one sentence."""
 
 
+class CaseState(StrEnum):
+    """What became of a comparison tonight."""
+
+    KEPT = "kept"
+    """Not proven yet: it stays a challenger, and the next nights' rows judge it, too."""
+    PROVEN = "proven"
+    """Proven better; promoted unless another rule or another challenger came before it."""
+    GIVEN_UP = "given_up"
+    """Hardly better by the useful effect any more."""
+    EXPIRED = "expired"
+    """Not proven within the nights that it is given."""
+    CROWDED_OUT = "crowded_out"
+    """More challengers than are kept, and its evidence was the weakest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseNote:
+    """One comparison of the night, as the verdict shows it."""
+
+    challenger: str
+    """Version of the challenger."""
+    state: CaseState
+    log_evidence: float
+    """Natural logarithm of the evidence that it is better than the champion."""
+    log_needed: float | None
+    """What it must reach; none: nothing is left of its budget."""
+    rows: int
+    """Rows that have judged it against this champion."""
+    nights: int
+    """Nights on which they did."""
+    fresh: int
+    """Rows that judged it tonight."""
+    nights_left: int | None = None
+    """At its pace so far; none: it has none."""
+    note: str = ""
+    """What kept it from being judged tonight."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The gate's decision about one challenger, with everything that it rests on."""
@@ -91,11 +130,32 @@ class Verdict:
     """The run that asked."""
     mlflow_run_id: str
     """The same run in MLflow."""
+    cases: tuple[CaseNote, ...] = ()
+    """Every comparison of the night; the verdict's challenger may be an older one."""
+    level: float | None = None
+    """Share of the year's alpha that this decision used."""
+    budget_left: float | None = None
+    """What is left of the year's alpha."""
+    looks: int = 0
+    """Earlier decisions that looked at some of these rows."""
 
 
 def verdict_json(verdict: Verdict) -> str:
     """The verdict as canonical JSON: sorted keys, no spaces, so that it can be hashed."""
     return canonical_json(asdict(verdict))
+
+
+def verdict_from_json(text: str) -> Verdict:
+    """Back from what `verdict_json` made."""
+    found: Verdict = _reader().validate_json(text)
+    return found
+
+
+@cache
+def _reader() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Verdict)
 
 
 def canonical_json(value: dict[str, Any]) -> str:

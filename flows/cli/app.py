@@ -37,6 +37,7 @@ COMMANDS = (
     Entry("backfill", SCHEDULES, "flows.cli.backfill:backfill", "Run what times in the past lack."),
     Entry("champion", MODELS, "flows.cli.models:champion", "Show which version is live."),
     Entry("ledger", MODELS, "flows.cli.models:ledger", "Show every change of a model's champion."),
+    Entry("evidence", MODELS, "flows.cli.evidence:evidence", "Challengers not proven yet."),
     Entry("rollback", MODELS, "flows.cli.models:rollback", "Make an earlier version live again."),
     Entry("features", DATA, "flows.cli.features:features", "The views of the feature store."),
     Entry("demo", HERE, "flows.cli.demo:demo", "Five nights of a real training loop, in a minute."),

@@ -15,7 +15,7 @@ from flows.core.records import Attempt, ErrorInfo, Run, TaskRun
 from flows.core.schedule import Fire, StoredSchedule
 from flows.core.store import RunDetail
 from flows.schedules import in_words
-from registry import ChampionStatus, LedgerEntry, Verdict
+from registry import ChampionStatus, LedgerEntry, NightEntry, Verdict
 
 Json = dict[str, Any]
 
@@ -182,4 +182,40 @@ def entry_json(entry: LedgerEntry) -> Json:
         "previous_hash": entry.prev_hash,
         "hash": entry.hash,
         "settled": entry.settled_at is not None,
+    }
+
+
+def evidence_json(model: str, night: NightEntry | None) -> Json:
+    """The gate's latest night of a model: open comparisons and the error budget."""
+    if night is None:
+        return {"model": model, "night": 0, "cases": [], "budget": None}
+    year = night.docket.year
+    return {
+        "model": model,
+        "night": night.night,
+        "run": night.run_id,
+        "at": iso(night.at),
+        "champion_epoch": night.docket.epoch,
+        "reason": night.verdict.reason,
+        "cases": [
+            {
+                "challenger": case.challenger,
+                "log_evidence": case.log_value,
+                "share": case.share,
+                "rows": case.rows,
+                "nights": case.nights,
+                "age": case.age,
+                "opened": iso(case.opened),
+                "judged_until": iso(case.judged_until),
+            }
+            for case in night.docket.cases
+        ],
+        "budget": {
+            "year": year.number,
+            "alpha": year.alpha,
+            "left": year.wealth,
+            "challengers": year.opened,
+            "from_reserve": year.reopened,
+        },
+        "hash": night.hash,
     }

@@ -47,7 +47,7 @@ def champion(
             else:
                 _say_champions(found, ratchet.clock.now())
             return
-        _refuse_unknown(registry, model)
+        refuse_unknown(registry, model)
         now, actor = ratchet.clock.now(), by or whoami()
         if adopt:
             said = reason or "accepted on the command line"
@@ -72,7 +72,7 @@ def ledger(
 ) -> int:
     """Show every change of a model's champion: who, when, and why."""
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
-        _refuse_unknown(registry, model)
+        refuse_unknown(registry, model)
         entries = registry.entries(model)
         if as_json:
             print_json([entry_json(entry) for entry in entries])
@@ -93,7 +93,7 @@ def rollback(
 ) -> None:
     """Make an earlier version of a model live again."""
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
-        _refuse_unknown(registry, model)
+        refuse_unknown(registry, model)
         entry = registry.rollback(
             model, to, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
         )
@@ -106,7 +106,7 @@ def rollback(
         say.print(Text(f"next: ratchet ledger {model}", "dim"))
 
 
-def _refuse_unknown(registry: Registry, model: str) -> None:
+def refuse_unknown(registry: Registry, model: str) -> None:
     """A model without a history is unknown unless it is registered."""
     known = registry.ledger_models()
     if model in known or registry.models.versions(model):

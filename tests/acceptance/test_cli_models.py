@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from registry import RegistryConfig, Verdict, connect
+from registry.docket import Case, Docket
+from registry.error_budget import Year
 from registry.verdict import Decision
 
 pytestmark = pytest.mark.slow
@@ -190,3 +193,27 @@ def test_an_unknown_model_names_the_nearest(ratchet: Ratchet) -> None:
         result = ratchet(command, "digit")
         assert result.exit_code == 2
         assert "there is no model digit; did you mean digits?" in result.stderr
+
+
+def test_evidence_shows_what_is_not_proven_and_the_error_budget(
+    ratchet: Ratchet, home: Path
+) -> None:
+    assert shown(ratchet("evidence", "digits", "--json"))["cases"] == []
+    assert "has not judged a challenger of digits yet" in ratchet("evidence", "digits").stdout
+    year = Year(number=2026).after_opening()
+    case = Case(challenger="3", share=Year().share, trained_until=AT, opened=AT, rows=5000)
+    docket = Docket(epoch=2, year=year, cases=(case,))
+    with connect(config(home)) as registry:
+        judged = replace(verdict("3", 2), promote=False, reason="not proven yet")
+        assert registry.keep_night(docket, judged, challenger="3", dataset="d", expected=0, now=AT)
+    told = shown(ratchet("evidence", "digits", "--json"))
+    assert [(c["challenger"], c["rows"]) for c in told["cases"]] == [("3", 5000)]
+    assert told["budget"]["left"] == pytest.approx(0.05 - Year().share)
+    said = ratchet("evidence", "digits").stdout
+    assert "not proven yet" in said
+    assert "9,605" in said
+    assert "error budget of 2026: 0.0499 of 0.05 left" in said
+    assert ratchet("ledger", "digits", "--verify").exit_code == 0
+    missing = ratchet("evidence", "digit")
+    assert missing.exit_code != 0
+    assert "did you mean digits" in missing.stderr

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,29 @@ from ray_jobs import (
     HoldoutConfig,
     RunInfo,
     TrainerConfig,
-    UnfitData,
     evaluate,
 )
 from ray_jobs.dataset import read
 from ray_jobs.trainers.scoring import model_score
 from ray_jobs.training_errors import FeatureError
-from registry import ChampionUnloadable, Decision, GateConfig, UnknownMetric, Verdict, connect
+from registry import (
+    Baseline,
+    ChampionUnloadable,
+    Decision,
+    GateConfig,
+    GateMode,
+    UnknownMetric,
+    Verdict,
+    connect,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 HOLDOUT = HoldoutConfig(fraction=0.25, min_rows=50)
 WEAK = TrainerConfig(estimator="sklearn.dummy.DummyClassifier", params={"strategy": "prior"})
 GOOD = TrainerConfig(estimator="sklearn.linear_model.LogisticRegression")
+STUMP = TrainerConfig(estimator="sklearn.tree.DecisionTreeClassifier", params={"max_depth": 1})
+ALONE = GateConfig(mode=GateMode.SINGLE_NIGHT, planned=12, baseline=Baseline.NONE)
 SUM = """
 import pyarrow.compute as pc
 
@@ -46,7 +57,7 @@ def judge(
     return evaluate(
         challenger,
         dataset,
-        gate or GateConfig(),
+        gate or ALONE,
         features,
         registry=workshop.registry,
         feature_store=workshop.feature_store,
@@ -76,7 +87,7 @@ def test_a_first_model_passes_and_a_better_one_is_judged_on_rows_new_to_both(
     dataset = workshop.extract(features)
     good = workshop.train(dataset, GOOD, features, model="steps", run="s2")
     assert good.holdout_from > weak.train_until
-    gate = GateConfig(slices=("side",), cluster=None)
+    gate = replace(ALONE, slices=("side",))
     second = judge(workshop, good, dataset, features, gate, run="s2")
     assert second.decision is Decision.PROMOTE
     assert second.champion == "1"
@@ -140,7 +151,9 @@ def test_groups_of_training_rows_are_left_out_and_clusters_reach_the_gate(worksh
     features = FeaturesConfig(view="grouped", holdout=HOLDOUT, group="id")
     dataset = workshop.extract(features)
     challenger = workshop.train(dataset, GOOD, features, model="grouped")
-    verdict = judge(workshop, challenger, dataset, features, GateConfig(min_rows=10, cluster="id"))
+    verdict = judge(
+        workshop, challenger, dataset, features, replace(ALONE, min_rows=10, cluster="id")
+    )
     assert verdict.rows == challenger.holdout_rows < 100
     losses = pq.read_table(Path(dataset.uri) / "losses" / "grouped-v1.parquet")
     before = read(dataset, ["id"], until=challenger.train_until)
@@ -182,12 +195,15 @@ def test_a_champion_promoted_meanwhile_is_not_judged_by_rows_that_it_has_seen(
     slow = workshop.train(dataset, GOOD, features, model="race", run="slow")
     late = replace(features, holdout=HoldoutConfig(fraction=0.1, min_rows=20))
     fast = workshop.train(dataset, WEAK, late, model="race", run="fast")
-    promoted(workshop, judge(workshop, fast, dataset, late, GateConfig(min_rows=20), run="fast"))
-    verdict = judge(workshop, slow, dataset, features, GateConfig(min_rows=20), run="slow")
+    promoted(
+        workshop, judge(workshop, fast, dataset, late, replace(ALONE, min_rows=20), run="fast")
+    )
+    verdict = judge(workshop, slow, dataset, features, replace(ALONE, min_rows=20), run="slow")
     assert (slow.holdout_rows, verdict.rows) == (100, 40)
     newest = replace(slow, holdout_until=fast.train_until)
-    with pytest.raises(UnfitData, match="no row of the holdout is new to the champion"):
-        judge(workshop, newest, dataset, features, run="slow")
+    held = judge(workshop, newest, dataset, features, run="slower")
+    assert not held.promote
+    assert "no row is newer than 2026-01-01 05:59" in held.reason
 
 
 def test_a_champion_of_another_view_cannot_be_compared_row_by_row(workshop: Any) -> None:
@@ -211,3 +227,92 @@ def test_an_unknown_metric_is_refused_before_anything_is_scored(workshop: Any) -
     challenger = workshop.train(dataset, GOOD, features, model="metric")
     with pytest.raises(UnknownMetric, match="accuracy"):
         judge(workshop, challenger, dataset, features, GateConfig(metric="acuracy"))
+
+
+def test_a_first_model_that_says_always_the_same_is_not_promoted(workshop: Any) -> None:
+    workshop.create("dull", 600)
+    features = FeaturesConfig(view="dull", holdout=HOLDOUT)
+    dataset = workshop.extract(features)
+    gate = replace(ALONE, baseline=Baseline.CONSTANT)
+    weak = workshop.train(dataset, WEAK, features, model="dull", run="d1")
+    held = judge(workshop, weak, dataset, features, gate, run="d1")
+    assert not held.promote
+    assert "not proven better than saying always the same" in held.reason
+    good = workshop.train(dataset, GOOD, features, model="dull", run="d2")
+    first = judge(workshop, good, dataset, features, gate, run="d2")
+    assert first.promote
+    assert first.looks == 1  # the first judged by these rows, too
+    assert first.baseline == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_is_not_proven_tonight_is_scored_again_and_promoted_on_a_later_night(
+    workshop: Any,
+) -> None:
+    gate = GateConfig(min_rows=50, resamples=100)
+    features = FeaturesConfig(view="nights", holdout=HoldoutConfig(fraction=0.2, min_rows=50))
+    workshop.create("nights", 600)
+    dataset = workshop.extract(features)
+    first = workshop.train(dataset, STUMP, features, model="nights", run="n1")
+    promoted(workshop, judge(workshop, first, dataset, features, gate, run="n1"))
+    seen, verdict = 600, None
+    for night in range(2, 9):
+        workshop.store.append("nights", workshop.rows(250, first=seen, seed=1))
+        seen += 250
+        dataset = workshop.extract(features)
+        trainer = GOOD if night == 2 else STUMP  # a little better, and once only
+        made = workshop.train(dataset, trainer, features, model="nights", run=f"n{night}")
+        verdict = judge(workshop, made, dataset, features, gate, run=f"n{night}")
+        if verdict.promote:
+            break
+        again = judge(workshop, made, dataset, features, gate, run=f"n{night}")
+        assert again == verdict  # a repeated run counts no row twice
+        with connect(workshop.registry) as registry:
+            entry = registry.docket("nights")
+        assert entry is not None
+        assert entry.night == night
+        kept = entry.docket.case("2")
+        assert kept is not None
+        assert kept.nights == night - 1
+        assert kept.judged_until == made.holdout_until
+    assert verdict is not None
+    assert verdict.promote
+    assert verdict.challenger == "2"
+    assert night > 2
+    assert "Version 2 is proven better than champion version 1" in verdict.reason
+    promoted(workshop, verdict)
+    with connect(workshop.registry) as registry:
+        assert registry.champion("nights").version == "2"
+        assert registry.verify("nights") is None
+        tags = registry.models.version("nights", "2").tags
+        assert tags["ratchet.verdict"] == "promote"
+
+
+def test_two_runs_that_judge_at_once_keep_two_nights_and_count_rows_once(workshop: Any) -> None:
+    gate = GateConfig(min_rows=50, resamples=100)
+    features = FeaturesConfig(view="both", holdout=HoldoutConfig(fraction=0.2, min_rows=50))
+    workshop.create("both", 600)
+    dataset = workshop.extract(features)
+    first = workshop.train(dataset, STUMP, features, model="both", run="b1")
+    promoted(workshop, judge(workshop, first, dataset, features, gate, run="b1"))
+    made_rows = 0
+    for night in (2, 3):
+        workshop.store.append("both", workshop.rows(250, first=250 * night + 100, seed=1))
+        dataset = workshop.extract(features)
+        names = ["b2"] if night == 2 else ["b3", "b4", "b5"]
+        made = {
+            name: workshop.train(dataset, STUMP, features, model="both", run=name) for name in names
+        }
+        asked = [(workshop, made[name], dataset, features, gate, name) for name in names]
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(judge, *zip(*asked, strict=True)))
+        made_rows = made["b2"].holdout_rows if night == 2 else made_rows
+    with connect(workshop.registry) as registry:
+        entry = registry.docket("both")
+        assert registry.verify("both") is None
+    assert entry is not None
+    assert entry.night == 5
+    cases = {case.challenger: case for case in entry.docket.cases}
+    assert set(cases) == {"2", "3", "4", "5"}
+    assert (cases["2"].nights, cases["2"].age) == (2, 2)
+    assert cases["2"].rows == made_rows + 250
+    assert {cases[version].nights for version in ("3", "4", "5")} == {1}

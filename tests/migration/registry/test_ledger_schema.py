@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Engine
@@ -49,6 +51,27 @@ def test_opening_again_keeps_what_is_there(engine: Engine, url: str) -> None:
     again.dispose()
 
 
+def test_a_ledger_of_the_first_schema_gets_a_docket_and_keeps_its_entries(url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "registry:migrations")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO ledger_entry VALUES "
+                "('digits', 1, '1', NULL, 'promote', NULL, NULL, 'me', 'better', 'now', 'p', 'h')"
+            )
+        )
+    engine.dispose()
+    again = open_database(url)
+    with again.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM ledger_entry")).scalar() == 1
+        assert connection.execute(text("SELECT count(*) FROM docket_entry")).scalar() == 0
+    again.dispose()
+
+
 def test_the_ledger_may_share_its_database_with_other_tables(url: str) -> None:
     other = create_engine(url)
     with other.begin() as connection:
@@ -59,7 +82,7 @@ def test_the_ledger_may_share_its_database_with_other_tables(url: str) -> None:
     with engine.connect() as connection:
         assert inspect(connection).has_table("ledger_entry")
         assert connection.execute(text("SELECT * FROM alembic_version")).scalar() == "theirs"
-        assert connection.execute(text(f"SELECT * FROM {VERSION_TABLE}")).scalar() == "0001"
+        assert connection.execute(text(f"SELECT * FROM {VERSION_TABLE}")).scalar() == "0002"
     engine.dispose()
 
 
@@ -73,7 +96,8 @@ def test_sqlite_commits_to_the_disk_before_it_says_so(engine: Engine) -> None:
 def test_the_migrations_lie_in_the_package() -> None:
     folder = importlib.resources.files("registry") / "migrations"
     assert (folder / "env.py").is_file()
-    assert (folder / "versions" / "0001_ledger.py").is_file()
+    for name in ("0001_ledger.py", "0002_docket.py"):
+        assert (folder / "versions" / name).is_file()
 
 
 def open_and_count(url: str, start: Any) -> None:

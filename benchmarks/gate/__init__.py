@@ -1,0 +1,1 @@
+"""The gate over simulated years: `make bench-gate`."""

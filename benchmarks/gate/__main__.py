@@ -1,0 +1,130 @@
+"""The year of nights, simulated: every rule in every scenario, as the tables of docs/gate.md.
+
+python -m benchmarks.gate [--quick] [--repeats 400] [--seed 4] [--only TEXT]
+"""
+
+import argparse
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.gate.online_fdr import Lond, Lord, Saffron
+from benchmarks.gate.rules import (
+    Accounted,
+    Accumulating,
+    Nightly,
+    Rule,
+    Settings,
+    StoredAtLeast,
+    paired_at_least,
+    significant,
+)
+from benchmarks.gate.world import POINT, Scenario
+from benchmarks.gate.years import PATIENCE, Row, year
+from registry.error_budget import Year
+
+HEAD = (
+    "rule | promotions | false a year | false share | any false | nights to ship | <= 3 | <= 30 | "
+    "never | point-nights of regret | slice harms | scored a night"
+)
+QUICK = 40
+FULL = 400
+
+
+def scenarios() -> list[Scenario]:
+    """The issue's years; better ones come about six times a year, at random nights."""
+    rare = 1 / 60
+    return [
+        Scenario(name="all equal"),
+        Scenario(name="mixed, mostly worse", others=(-0.5 * POINT, 0.5 * POINT)),
+        Scenario(name="+0.5 points", effect=0.5 * POINT, chance=rare),
+        Scenario(name="+1 point", effect=POINT, chance=rare),
+        Scenario(name="+2 points", effect=2 * POINT, chance=rare),
+        Scenario(name="+1 point, 4 % disagree", effect=POINT, chance=rare, disagreement=0.04),
+        Scenario(name="+1 point, 10 % disagree", effect=POINT, chance=rare, disagreement=0.1),
+        Scenario(name="+1 point every night", effect=POINT, stream=True),
+        Scenario(name="2 points harder", effect=POINT, chance=rare, drift=-2 * POINT),
+        Scenario(name="2 points easier", effect=POINT, chance=rare, drift=2 * POINT),
+        Scenario(name="daily blocks, equal", shock=0.3 * POINT),
+        Scenario(name="daily blocks, +1", shock=0.3 * POINT, effect=POINT, chance=rare),
+        Scenario(name="rolling 7 days, equal", window=7),
+        Scenario(name="rolling 7 days, +1", window=7, effect=POINT, chance=rare),
+        Scenario(name="rare positives, equal", disagreement=0.008, base=0.999),
+        Scenario(
+            name="rare positives, +0.2",
+            disagreement=0.008,
+            base=0.999,
+            effect=0.2 * POINT,
+            chance=rare,
+        ),
+        Scenario(name="slice -3, whole +1", effect=POINT, chance=rare, harm=-3 * POINT),
+    ]
+
+
+def contestants(scenario: Scenario) -> list[Rule]:
+    """The rules side by side; ours knows what the config says of the rows."""
+    blocks = scenario.shock > 0
+    margin = 2 * POINT if scenario.harm else None
+    alone = Year(reserve=0.0).share
+    listed: list[Rule] = [
+        StoredAtLeast(),
+        Nightly("paired >=", paired_at_least(0.0)),
+        Nightly("+0.5 points", paired_at_least(0.5 * POINT)),
+        Nightly("p < 0.05 nightly", significant(0.05)),
+        Nightly("the gate before (p < 0.025)", significant(0.025)),
+        Accounted("LORD++ nightly", Lord(start=0.025, wealth=0.025)),
+        Accounted("SAFFRON nightly", Saffron()),
+        Accounted("e-LOND nightly", Lond(), e_values=True),
+        Nightly(f"ours: single_night (p <= {alone:.2g})", significant(alone)),
+        Accumulating(
+            "**ours: evidence**", Settings(budget=Year(), nights_as_blocks=blocks, margin=margin)
+        ),
+    ]
+    if blocks:
+        naive = Settings(budget=Year())
+        listed.append(Accumulating("ours: evidence, told rows are independent (wrong)", naive))
+    if margin is not None:
+        listed.append(Accumulating("ours: evidence, no slice rule", Settings(budget=Year())))
+    return listed
+
+
+def main() -> None:
+    """Print one table for each scenario."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} years instead of {FULL}")
+    parser.add_argument("--repeats", type=int)
+    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--only", default="", help="only scenarios whose name contains this")
+    parser.add_argument("--rule", default="", help="only rules whose name contains this")
+    options = parser.parse_args()
+    repeats = options.repeats or (QUICK if options.quick else FULL)
+    began = time.perf_counter()
+    for scenario in scenarios():
+        if options.only not in scenario.name:
+            continue
+        print(f"**{scenario.name}**\n\n| {HEAD} |\n|{'---|' * (HEAD.count('|') + 1)}")
+        for rule in contestants(scenario):
+            if options.rule in rule.name:
+                print(line(year(scenario, rule, repeats, options.seed)), flush=True)
+        print()
+    print(f"{repeats} years each, {time.perf_counter() - began:.0f} s", file=sys.stderr)
+
+
+def line(row: Row) -> str:
+    """One row as Markdown."""
+    nights = (
+        "-" if np.isnan(row.nights) else "never" if row.nights > PATIENCE else f"{row.nights:g}"
+    )
+    shares = "- | - | -"
+    if not np.isnan(row.within_3):
+        shares = f"{row.within_3:.0%} | {row.within_30:.1%} | {row.never:.1%}"
+    return (
+        f"| {row.rule} | {row.promotions:.1f} | {row.false:.3f} | "
+        f"{row.false_share:.1%} ± {row.false_share_error:.1%} | {row.any_false:.1%} | {nights} | "
+        f"{shares} | {row.regret:.0f} | {row.slices:.2f} | {row.kept:.1f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

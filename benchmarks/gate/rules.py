@@ -1,0 +1,261 @@
+"""Decision rules side by side, each over many repeats of a simulated world at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from benchmarks.gate.online_fdr import Account
+from benchmarks.gate.world import POINT, Flags, Floats, World
+from registry.betting import EFFECT_OF_DISAGREEMENT, GIVE_UP
+from registry.blocks import log_value_of_sums
+from registry.error_budget import LOW_PURSE, Year, bar
+from registry.evidence import bets_around, log_value_of_counts
+from registry.gate_config import GateConfig
+
+Choice = npt.NDArray[np.int64]
+# No challenger of this repeat is promoted tonight.
+NONE = -1
+
+
+class Rule(Protocol):
+    """What is promoted tonight."""
+
+    name: str
+    slots: int
+    """Challengers that may be compared at once."""
+
+    def start(self, world: World) -> None:
+        """Before the first night."""
+        ...
+
+    def seat(self, world: World) -> Choice:
+        """The slot for tonight's new challenger, one for each repeat."""
+        ...
+
+    def decide(self, world: World) -> Choice:
+        """The slot to promote, or NONE, one for each repeat."""
+        ...
+
+    def after(self, world: World, promoted: Choice) -> None:
+        """What remains of the comparisons."""
+        ...
+
+
+class Nightly:
+    """Judges each night's new challenger once, on that night's holdout, and forgets it."""
+
+    slots = 1
+
+    def __init__(self, name: str, passes: Callable[[World, Floats, Floats], Flags]) -> None:
+        self.name = name
+        self._passes = passes
+
+    def start(self, world: World) -> None:
+        pass
+
+    def seat(self, world: World) -> Choice:
+        return np.zeros(len(world.champion), dtype=np.int64)
+
+    def decide(self, world: World) -> Choice:
+        wins = world.slots.wins[:, 0].sum(axis=-1).astype(np.float64)
+        losses = world.slots.losses[:, 0].sum(axis=-1).astype(np.float64)
+        return np.where(self._passes(world, wins, losses), 0, NONE)
+
+    def after(self, world: World, promoted: Choice) -> None:
+        world.slots.active[:, 0] = False
+
+
+def paired_at_least(margin: float) -> Callable[[World, Floats, Floats], Flags]:
+    """The challenger's own figure is at least `margin` above the champion's on the same rows."""
+
+    def passes(world: World, wins: Floats, losses: Floats) -> Flags:
+        rows = world.scenario.rows * world.scenario.window
+        return np.asarray(wins - losses >= margin * rows)
+
+    return passes
+
+
+def significant(level: float) -> Callable[[World, Floats, Floats], Flags]:
+    """Exact one-sided McNemar test, every night anew."""
+
+    def passes(world: World, wins: Floats, losses: Floats) -> Flags:
+        return np.asarray(stats.binom.sf(wins - 1, wins + losses, 0.5) <= level)
+
+    return passes
+
+
+class StoredAtLeast(Nightly):
+    """Compares with the figure that the champion had when it was promoted."""
+
+    def __init__(self) -> None:
+        super().__init__(">= on the stored metric", self._beats)
+        self._stored: Floats | None = None
+
+    def start(self, world: World) -> None:
+        self._stored = None
+
+    def _beats(self, world: World, wins: Floats, losses: Floats) -> Flags:
+        rows = world.scenario.rows
+        right = world.slots.right[:, 0, :, -1].sum(axis=-1)
+        figure = (world.easy + right) / rows
+        if self._stored is None:
+            self._stored = (world.easy + world.correct[..., -1].sum(axis=-1)) / rows
+        beats = np.asarray(figure >= self._stored)
+        self._stored = np.where(beats, figure, self._stored)
+        return beats
+
+
+class Accounted(Nightly):
+    """One account for each repeat judges each night's p-value."""
+
+    def __init__(self, name: str, opening: Account, *, e_values: bool = False) -> None:
+        super().__init__(name, self._within)
+        self._opening = opening
+        self._e_values = e_values
+        self._accounts: list[Account] = []
+
+    def start(self, world: World) -> None:
+        self._accounts = [self._opening] * len(world.champion)
+
+    def _within(self, world: World, wins: Floats, losses: Floats) -> Flags:
+        if self._e_values:
+            bets = bets_around(POINT, world.scenario.disagreement)
+            p = np.exp(-np.maximum(log_value_of_counts(bets, wins, losses), 0.0))
+        else:
+            p = stats.binom.sf(wins - 1, wins + losses, 0.5)
+        levels = np.array([account.level for account in self._accounts])
+        self._accounts = [
+            account.after(float(one)) for account, one in zip(self._accounts, p, strict=True)
+        ]
+        return np.asarray(p <= levels)
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """How the accumulating gate is set, beside what `GateConfig` says."""
+
+    budget: Year
+    gate: GateConfig = field(default_factory=GateConfig)
+    nights_as_blocks: bool = False
+    """Rows of a night depend on each other: a night is one observation."""
+    margin: float | None = None
+    """How much worse the challenger may be on the slice; none: the slice is not looked at."""
+
+
+class Accumulating:
+    """Keeps promising challengers and multiplies their evidence, within a year's budget."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.slots = settings.gate.keep + 1
+        self._settings = settings
+
+    def start(self, world: World) -> None:
+        shape = world.slots.active.shape
+        world.spares_promoting_rows = True
+        self._reopened = np.zeros(shape[0], dtype=np.int64)
+        gate, disagreement = self._settings.gate, world.scenario.disagreement
+        scale = min(1.0, EFFECT_OF_DISAGREEMENT * disagreement / gate.effect)
+        self._bets = bets_around(gate.effect * scale, disagreement)
+        self._useful = gate.useful_effect * scale
+        self._spread = np.zeros(shape[0])
+        self._freedom = np.zeros(shape[0])
+        self._borrowed = np.zeros(shape)
+        self._borrowed_freedom = np.zeros(shape)
+        self._donor = np.full(shape[0], NONE)
+        self.compared = np.zeros(shape[0])
+
+    def seat(self, world: World) -> Choice:
+        """The first free slot, or that of the weakest evidence."""
+        weakness = np.where(world.slots.active, self._log_values(world), -np.inf)
+        where: Choice = np.argmin(weakness, axis=1)
+        rows = np.arange(len(where))
+        self._lend(world, self._donor == where)
+        self._borrowed[rows, where] = self._spread
+        self._borrowed_freedom[rows, where] = self._freedom
+        self._donor = np.where(self._donor == NONE, where, self._donor)
+        return where
+
+    def decide(self, world: World) -> Choice:
+        values = np.where(world.slots.active, self._log_values(world), -np.inf)
+        values = np.where(self._guarded(world), values, -np.inf)
+        best = np.argmax(values, axis=1)
+        proven = values[np.arange(len(best)), best] >= bar(self._settings.budget.share)
+        return np.where(proven, best, NONE)
+
+    def after(self, world: World, promoted: Choice) -> None:
+        slots, settings = world.slots, self._settings
+        done = promoted != NONE
+        self.compared += slots.active.sum(axis=1)
+        self._lend(world, done & (self._donor != NONE))
+        self._borrowed = np.where(done[:, None], self._spread[:, None], self._borrowed)
+        self._borrowed_freedom = np.where(
+            done[:, None], self._freedom[:, None], self._borrowed_freedom
+        )
+        slots.active[np.flatnonzero(done), promoted[done]] = False
+        # Other comparisons of those repeats go on against the new champion, from the reserve.
+        # Within the simulated years the reserve pays full shares.
+        full = settings.budget.alpha * settings.budget.reserve / settings.budget.share
+        reserve = int(full - LOW_PURSE)
+        room = np.where(done, reserve - self._reopened, slots.active.shape[1])
+        slots.active &= np.cumsum(slots.active, axis=1) <= room[:, None]
+        self._reopened += np.where(done, slots.active.sum(axis=1), 0)
+        hopeless = self._log_doubt(world) >= -np.log(GIVE_UP)
+        over = slots.active & (hopeless | (slots.age >= settings.gate.expire_after))
+        self._lend(world, (self._donor != NONE) & over[np.arange(len(done)), self._donor])
+        slots.active &= ~over
+
+    def _log_values(self, world: World) -> Floats:
+        slots = world.slots
+        if self._settings.nights_as_blocks:
+            return log_value_of_sums(
+                slots.nights.astype(np.float64),
+                slots.gained,
+                slots.gained_squares,
+                self._borrowed,
+                self._borrowed_freedom,
+            )
+        wins, losses = slots.wins.sum(axis=-1), slots.losses.sum(axis=-1)
+        return log_value_of_counts(self._bets, wins.astype(np.float64), losses.astype(np.float64))
+
+    def _log_doubt(self, world: World) -> Floats:
+        """How strongly the rows speak against "better by the useful effect"."""
+        slots, useful = world.slots, self._useful
+        if self._settings.nights_as_blocks:
+            nights = slots.nights.astype(np.float64)
+            return log_value_of_sums(
+                nights,
+                nights * useful - slots.gained,
+                nights * useful**2 - 2 * useful * slots.gained + slots.gained_squares,
+                self._borrowed,
+                self._borrowed_freedom,
+            )
+        wins = slots.wins.sum(axis=-1).astype(np.float64)
+        losses = slots.losses.sum(axis=-1).astype(np.float64)
+        ties = slots.rows - wins - losses
+        return log_value_of_counts(self._bets, losses, wins, ties, null=-useful)
+
+    def _guarded(self, world: World) -> Flags:
+        """On tonight's rows of the slice it is not worse by more than the margin."""
+        margin = self._settings.margin
+        if margin is None:
+            return np.ones(world.slots.active.shape, dtype=np.bool_)
+        return np.asarray(world.slots.slice_gain >= -margin)
+
+    def _lend(self, world: World, closed: Flags) -> None:
+        """Take the spread between nights of the comparisons that end, one at a time."""
+        if not self._settings.nights_as_blocks:
+            return
+        slots, rows = world.slots, np.arange(len(closed))
+        where = np.maximum(self._donor, 0)
+        nights = slots.nights[rows, where].astype(np.float64)
+        total = slots.gained[rows, where]
+        squares = slots.gained_squares[rows, where] - total**2 / np.maximum(nights, 1.0)
+        take = closed & (nights >= 2)
+        self._spread += np.where(take, squares, 0.0)
+        self._freedom += np.where(take, nights - 1.0, 0.0)
+        self._donor = np.where(closed, NONE, self._donor)

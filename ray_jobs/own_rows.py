@@ -1,0 +1,134 @@
+"""Rows as a model knows them: with the features that it was trained with, not tonight's.
+
+When a model's definition is not the dataset's, the rows' source files are extracted once more with
+the definition that the model carries, and the rows are matched by source file and row number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from feature_store import FeatureStore, FeatureStoreConfig
+from feature_store import connect as connect_store
+from ray_jobs import definition as definitions
+from ray_jobs.dataset import PARTS, ROW_ID, Dataset, DatasetPart, read_manifest, read_parts
+from ray_jobs.definition import FeatureDefinition
+from ray_jobs.extract import Extraction
+from ray_jobs.parquet_files import times_us
+from ray_jobs.split import as_time
+from ray_jobs.trainers.scoring import predictions
+from ray_jobs.training_errors import FeatureError, UnfitData
+from registry import ChampionUnloadable, LoadedModel, RegistryError
+
+Predictions = npt.NDArray[Any]
+
+
+def own_rows(
+    model: LoadedModel,
+    rows: pa.Table,
+    dataset: Dataset,
+    feature_store: FeatureStoreConfig,
+    who: str = "champion",
+) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+    """The rows with the features that the model was trained with, and which rows have them."""
+    definition = _carried(model, who)
+    if definition.digest == dataset.definition:
+        return rows, np.ones(rows.num_rows, dtype=bool)
+    if definition.view != dataset.view:
+        raise FeatureError(
+            f"the {who}, version {model.version}, was trained on view {definition.view}, "
+            f"this challenger on {dataset.view}: no row can judge both",
+            hint="give the model of another view another name (model=...)",
+        )
+    _, parts = read_manifest(dataset)
+    sources = list(dict.fromkeys(part.source for part in parts))
+    extracted, folder = _extract_again(definition, dataset, parts, rows, feature_store)
+    table = read_parts(
+        extracted,
+        folder,
+        model.features,
+        event_time=definition.event_time,
+        sources=sources,
+    )
+    ids, theirs = rows[ROW_ID].to_numpy(), table[ROW_ID].to_numpy()
+    order = np.argsort(theirs, kind="stable")
+    places = np.minimum(np.searchsorted(theirs, ids, sorter=order), max(len(theirs) - 1, 0))
+    found = order[places] if len(theirs) else np.zeros(len(ids), dtype=np.int64)
+    matched = theirs[found] == ids if len(theirs) else np.zeros(len(ids), dtype=bool)
+    if not matched.any():
+        raise UnfitData(
+            f"the features of {who} version {model.version} drop every held-out row",
+            hint=f"ratchet rollback {model.model}, or give the new model another name",
+        )
+    return table.take(pa.array(found[matched])), matched
+
+
+def own_predictions(model: LoadedModel, rows: pa.Table, who: str = "champion") -> Predictions:
+    """What the model says of rows with its own features; ChampionUnloadable when it cannot."""
+    try:
+        return predictions(model, rows)
+    except Exception as error:  # whatever a library raises on rows that it does not understand
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ChampionUnloadable(
+            f"The {who}, version {model.version} of {model.model}, cannot be scored on "
+            f"the held-out rows: {reason}",
+            hint=f"ratchet rollback {model.model}, or train on the columns that it knows",
+        ) from error
+
+
+def _carried(model: LoadedModel, who: str) -> FeatureDefinition:
+    try:
+        return definitions.from_text(model.extra(definitions.FILE))
+    except (RegistryError, FeatureError) as error:
+        raise ChampionUnloadable(
+            f"The {who}, version {model.version} of {model.model}, does not carry the "
+            f"definition of its features: {error}",
+            hint=f"ratchet rollback {model.model}, to a version that Ratchet trained",
+        ) from error
+
+
+def _extract_again(
+    definition: FeatureDefinition,
+    dataset: Dataset,
+    parts: Sequence[DatasetPart],
+    rows: pa.Table,
+    feature_store: FeatureStoreConfig,
+) -> tuple[tuple[DatasetPart, ...], str]:
+    """The source files of the held-out rows, extracted with another definition."""
+    times = times_us(rows[dataset.event_time])
+    first, last = times.min(), times.max()
+    wanted = {
+        part.source
+        for part in parts
+        if part.time_from is not None
+        and part.time_until is not None
+        and as_time(part.time_until) >= first
+        and as_time(part.time_from) <= last
+    }
+    store = connect_store(feature_store)
+    snapshot = store.snapshot(dataset.view, version=dataset.version, exclude=dataset.excluded)
+    folder = dataset.uri.rpartition("/")[0]
+    extraction = Extraction(
+        store=store,
+        snapshot=snapshot,
+        definition=definition,
+        joined=_joined(definition, dataset, store),
+        folder=folder,
+    )
+    extracted, _ = extraction.run([p for p in store.parts(snapshot) if p.uri in wanted])
+    return extracted, f"{folder}/{PARTS}"
+
+
+def _joined(
+    definition: FeatureDefinition, dataset: Dataset, store: FeatureStore
+) -> tuple[Any, ...]:
+    """Snapshots of the views that the definition joins: those of the dataset where it has them."""
+    versions = {source.view: source.version for source in dataset.sources[1:]}
+    return tuple(
+        store.snapshot(join.view, version=versions.get(join.view)) for join in definition.joins
+    )

@@ -1,0 +1,203 @@
+"""Which rows judge which challenger tonight, and what the models say of them.
+
+The rows are the dataset's, newer than everything that the comparison rests on already
+(`registry.night.fresh_after`), without those that depend on rows before: a group or a cluster that
+has judged, or was trained on, does not judge again. The champion is scored once on all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from feature_store import FeatureStoreConfig
+from ray_jobs.baseline import constant
+from ray_jobs.dataset import Dataset, read, read_manifest
+from ray_jobs.features import FeaturesConfig
+from ray_jobs.own_rows import own_predictions, own_rows
+from ray_jobs.parquet_files import times_us
+from ray_jobs.split import as_time, group_codes
+from ray_jobs.train import Challenger
+from ray_jobs.trainers.scoring import predictions
+from ray_jobs.trainers.trainer import labels_of
+from ray_jobs.training_errors import FeatureError, UnfitData
+from registry import (
+    Baseline,
+    Comparison,
+    GateConfig,
+    GateMode,
+    LoadedModel,
+    ModelUnloadable,
+    Registry,
+    UnknownModel,
+    UnsupportedModel,
+)
+from registry.betting import Sample, blocks_of
+from registry.docket import Case, Docket
+from registry.metrics import find_metric
+from registry.night import Tonight, fresh_after
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool:
+    """All rows that may judge somebody tonight, and what the champion says of them."""
+
+    since: datetime
+    rows: pa.Table
+    times: npt.NDArray[np.datetime64]
+    champion: npt.NDArray[Any] | None
+    unmatched: int
+    """Rows left out because the champion's features drop them."""
+
+
+@dataclass(kw_only=True)
+class Samples:
+    """Scores tonight's challenger, and every kept one, on the rows that may judge it."""
+
+    challenger: Challenger
+    model: LoadedModel
+    champion: LoadedModel | None
+    dataset: Dataset
+    features: FeaturesConfig
+    gate: GateConfig
+    feature_store: FeatureStoreConfig
+    modules: tuple[str, ...]
+    pool: Pool | None = None
+    """Read when it is first needed."""
+    places: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    """Each version's rows in the pool."""
+
+    def of(self, docket: Docket, tonight: Tonight, registered: Registry) -> dict[str, Sample | str]:
+        """Each open comparison's rows, or why it has none."""
+        bounds = {
+            case.challenger: fresh_after(case, docket, tonight, self.gate) for case in docket.cases
+        }
+        self._read(min(bounds.values()))
+        found: dict[str, Sample | str] = {}
+        for case in docket.cases:
+            version = case.challenger
+            if version == self.challenger.version:
+                found[version] = self._sample(self.model, case, bounds[version])
+                continue
+            try:
+                model = registered.load(self.challenger.model, version, modules=self.modules)
+                found[version] = self._sample(model, case, bounds[version])
+            except (
+                ModelUnloadable,
+                UnknownModel,
+                UnsupportedModel,
+                FeatureError,
+                UnfitData,
+            ) as error:
+                found[version] = f"it cannot be scored: {error}"
+        return found
+
+    def rows_of(self, version: str) -> pa.Table:
+        """The rows of a version's sample."""
+        assert self.pool is not None
+        return self.pool.rows.take(pa.array(self.places[version]))
+
+    def _read(self, since: datetime) -> None:
+        if self.pool is not None and self.pool.since <= since:
+            return
+        dataset, gate, features = self.dataset, self.gate, self.features
+        _, parts = read_manifest(dataset)
+        beside = [*features.slices, *gate.slices, *(c for c in (features.group, gate.cluster) if c)]
+        columns = [*dataset.columns, dataset.label, *(c for c in beside if c in parts[0].schema)]
+        rows = read(dataset, columns, since=since, until=self.challenger.holdout_until)
+        rows = rows.filter(pa.array(times_us(rows[dataset.event_time]) > as_time(since)))
+        known, unmatched = None, 0
+        if self.champion is not None and rows.num_rows:
+            theirs, matched = own_rows(self.champion, rows, dataset, self.feature_store)
+            unmatched = int((~matched).sum())
+            rows = rows.filter(pa.array(matched))
+            known = own_predictions(self.champion, theirs)
+        times = times_us(rows[dataset.event_time])
+        self.pool = Pool(since=since, rows=rows, times=times, champion=known, unmatched=unmatched)
+
+    def _sample(self, model: LoadedModel, case: Case, bound: datetime) -> Sample | str:
+        pool = self.pool
+        assert pool is not None
+        keep = pool.times > as_time(bound)
+        if case.challenger == self.challenger.version:
+            keep &= pool.times >= as_time(self.challenger.holdout_from)
+        if not keep.any():
+            return f"no row is newer than {bound:%Y-%m-%d %H:%M}, up to which rows are spent"
+        keep &= self._independent(case, bound)
+        if not keep.any():
+            return "every new row depends on rows that were used before (same group or cluster)"
+        rows, own = pool.rows.filter(pa.array(keep)), model is self.model
+        theirs, matched = own_rows(model, rows, self.dataset, self.feature_store, "challenger")
+        predicted = (
+            predictions(model, theirs) if own else own_predictions(model, theirs, "challenger")
+        )
+        places = np.flatnonzero(keep)[matched]
+        self.places[case.challenger] = places
+        rows, times = pool.rows.take(pa.array(places)), pool.times[places]
+        known = None if pool.champion is None else pool.champion[places]
+        comparison = Comparison(
+            y=labels_of(rows[self.dataset.label]),
+            challenger=predicted,
+            champion=known,
+            constant=self._constant(model, predicted),
+            classes=model.classes,
+            champion_classes=None if self.champion is None else self.champion.classes,
+            slices={name: _plain(rows[name]) for name in _slices(self.gate, rows)},
+            clusters=self._clusters(rows, times),
+        )
+        return Sample(comparison=comparison, times=times)
+
+    def _independent(self, case: Case, bound: datetime) -> Mask:
+        """Rows of the pool whose group, and whose cluster, has not been used before."""
+        assert self.pool is not None
+        keep = np.ones(self.pool.rows.num_rows, dtype=np.bool_)
+        if self.features.group is not None:
+            keep &= self._unseen(self.features.group, None, bound)
+        cluster = self.gate.cluster
+        known = cluster is not None and cluster in self.pool.rows.column_names
+        if cluster is not None and known and case.judged_until is not None:
+            keep &= self._unseen(cluster, case.after or case.trained_until, case.judged_until)
+        return keep
+
+    def _unseen(self, column: str, since: datetime | None, until: datetime) -> Mask:
+        """Rows of the pool whose value does not occur after `since`, until `until` included."""
+        assert self.pool is not None
+        before = read(self.dataset, [column], since=since, until=until)
+        own = self.pool.rows[column]
+        both = group_codes(pa.chunked_array([*before[column].chunks, *own.chunks]))
+        seen, mine = both[: before.num_rows], both[before.num_rows :]
+        return np.asarray((mine < 0) | ~np.isin(mine, np.unique(seen)), dtype=np.bool_)
+
+    def _clusters(self, rows: pa.Table, times: npt.NDArray[np.datetime64]) -> Any:
+        gate = self.gate
+        if gate.cluster is not None and gate.cluster in rows.column_names:
+            codes = group_codes(rows[gate.cluster])
+            # A row of no cluster stands for itself.
+            return np.where(codes < 0, -1 - np.arange(len(codes)), codes)
+        alone = gate.mode is GateMode.SINGLE_NIGHT or self.champion is None
+        return blocks_of(times, gate.block) if gate.block is not None and alone else None
+
+    def _constant(self, model: LoadedModel, like: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        """The baseline of a first model, by the labels that it was trained on."""
+        if self.champion is not None or Baseline(self.gate.baseline) is Baseline.NONE:
+            return None
+        dataset = self.dataset
+        trained = read(dataset, [dataset.label], until=self.challenger.train_until)
+        labels = labels_of(trained[dataset.label])
+        return constant(find_metric(self.gate.metric), labels, like, model.classes)
+
+
+def _slices(gate: GateConfig, rows: pa.Table) -> Sequence[str]:
+    return [name for name in gate.slices if name in rows.column_names]
+
+
+def _plain(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    return np.asarray(column.to_pylist(), dtype=object)

@@ -1,0 +1,115 @@
+"""The verdict by evidence over nights, in one sentence for whoever owns the product. Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from registry.draft import Draft
+from registry.gate import Examined
+from registry.verdict import CaseNote, CaseState, Rule, RuleResult, Verdict
+
+# Evidence beyond this is said to be more than it.
+MOST = 1e9
+
+
+def accumulated(
+    draft: Draft, note: CaseNote, every: tuple[CaseNote, ...], found: Examined | str, tonight: str
+) -> Verdict:
+    """The verdict on `note`'s challenger.
+
+    `every`: all comparisons of the night; `found`: its figures, or why it was not judged;
+    `tonight`: the night's new challenger.
+    """
+    others = others_words([one for one in every if one.challenger != note.challenger], tonight)
+    if isinstance(found, str):
+        rule = RuleResult(
+            rule=Rule.EVIDENCE, metric=draft.metric, passed=False, rows=note.fresh, message=found
+        )
+        reason = f"Version {note.challenger} is not judged tonight: {found}; it stays a challenger."
+        held = draft.undecidable(found)
+        return replace(held, reason=f"{reason}{others}", rules=(rule,), cases=every)
+    assert found.whole is not None
+    assert found.baseline is not None
+    proof = RuleResult(
+        rule=Rule.IMPROVEMENT,
+        metric=draft.metric,
+        passed=note.state is CaseState.PROVEN,
+        figure=found.whole.difference,
+        low=found.whole.low,
+        high=found.whole.high,
+        bound=0.0,
+        rows=note.fresh,
+        message=evidence_words(note),
+    )
+    rules = (proof, *found.floors, *found.slices)
+    failed = [rule.message for rule in rules[1:] if not rule.passed]
+    claim = claim_words(note, draft.champion or "", failed)
+    scores = (
+        f"{draft.metric} {found.score:.4g} against {found.baseline:.4g} on tonight's "
+        f"{note.fresh:,} rows"
+    )
+    reason = f"{claim}; {scores}.{others}"
+    verdict = draft.reasoned(reason, found.score, found.baseline, found.whole, rules)
+    return replace(verdict, cases=every)
+
+
+def claim_words(note: CaseNote, champion: str, failed: Sequence[str]) -> str:
+    """What is said of a comparison: where it stands, and what is to be expected."""
+    mine, pair = f"Version {note.challenger}", f"champion version {champion}"
+    evidence = evidence_words(note)
+    if note.state is CaseState.PROVEN:
+        held = f" but is held ({failed[0]})" if failed else ""
+        return f"{mine} is proven better than {pair}{held}: {evidence}"
+    if note.state is CaseState.GIVEN_UP:
+        return f"{mine} is given up: it can hardly be usefully better than {pair} ({evidence})"
+    if note.state is CaseState.EXPIRED:
+        return f"{mine} is given up: not proven better than {pair} in its nights ({evidence})"
+    if note.nights_left is None:
+        return f"{mine} is not better than {pair} so far: {evidence}; it stays a challenger"
+    nights = "night" if note.nights_left == 1 else "nights"
+    return (
+        f"{mine} is not proven better than {pair} yet: {evidence}; "
+        f"at this pace about {note.nights_left:,} more {nights}; it stays a challenger"
+    )
+
+
+def evidence_words(note: CaseNote) -> str:
+    """ "evidence 41 of 9,605 needed, from 5,000 rows of 1 night"."""
+    nights = "1 night" if note.nights == 1 else f"{note.nights} nights"
+    needed = (
+        "nothing is left of the error budget"
+        if note.log_needed is None
+        else f"of {figure(note.log_needed)} needed"
+    )
+    return f"evidence {figure(note.log_evidence)} {needed}, from {note.rows:,} rows of {nights}"
+
+
+def others_words(others: Sequence[CaseNote], tonight: str) -> str:
+    """What became of the comparisons that the verdict is not about."""
+    kept = [one for one in others if one.state in (CaseState.KEPT, CaseState.PROVEN)]
+    gone = [one for one in others if one not in kept]
+    said = ""
+    if kept:
+        names = ", ".join(
+            f"version {one.challenger}{' of tonight' if one.challenger == tonight else ''} "
+            f"({figure(one.log_evidence)})"
+            for one in sorted(kept, key=lambda one: -one.log_evidence)
+        )
+        said += f" Also kept, with their evidence: {names}."
+    words = {
+        CaseState.GIVEN_UP: "given up",
+        CaseState.EXPIRED: "expired",
+        CaseState.CROWDED_OUT: "crowded out",
+    }
+    if gone:
+        names = ", ".join(f"version {one.challenger} ({words[one.state]})" for one in gone)
+        said += f" No longer kept: {names}."
+    return said
+
+
+def figure(log_value: float) -> str:
+    """An evidence for people: 0.31, 41, 9,605."""
+    if log_value > math.log(MOST):
+        return f"more than {MOST:,.0f}"
+    value = math.exp(log_value)
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

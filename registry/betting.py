@@ -1,0 +1,214 @@
+"""What one comparison makes of a night's rows: bets placed, evidence added, how it stands. Pure."""
+
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.blocks import BlockEvidence, after_block
+from registry.comparison import Comparison, ScoredPair
+from registry.docket import Case, Docket
+from registry.evidence import after_rows, after_units, bets_anywhere, bets_around
+from registry.evidence import opened as capital
+from registry.gate import row_gains
+from registry.gate_config import GateConfig, bound_of
+from registry.metrics import Metric, find_metric, score_of
+from registry.predictions import Floats
+from registry.verdict import CaseNote, CaseState
+
+Times = npt.NDArray[np.datetime64]
+
+# Probability of giving up a challenger that is better by the useful effect.
+GIVE_UP = 0.005
+# The effect looked for is at most so much of the rows' differences: with 0.6 % of the rows in
+# dispute nobody is better by a whole point.
+EFFECT_OF_DISAGREEMENT = 1 / 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One challenger and the champion on the rows that may judge them tonight, oldest first."""
+
+    comparison: Comparison
+    times: Times
+    """Event time of each row."""
+
+    @property
+    def first(self) -> datetime:
+        """Its oldest event time."""
+        return _moment(self.times.min())
+
+    @property
+    def last(self) -> datetime:
+        """Its newest event time."""
+        return _moment(self.times.max())
+
+
+def with_capital(case: Case, docket: Docket, config: GateConfig) -> Case:
+    """The comparison before the first row: where the bets lie, and which effect is useful.
+
+    Both follow from how much two models of this loop differed in earlier comparisons.
+    """
+    if config.block is not None:
+        blocks = BlockEvidence(spread=docket.spread)
+        return replace(case, blocks=blocks, useful=config.useful_effect)
+    bound = bound_of(config)
+    if docket.rows == 0 or docket.squares == 0:
+        bets = bets_anywhere()
+        return replace(case, evidence=capital(bets), doubt=capital(bets))
+    disagreement = docket.squares / docket.rows
+    wanted = config.effect / bound
+    scale = min(1.0, EFFECT_OF_DISAGREEMENT * disagreement / wanted)
+    bets = bets_around(wanted * scale, disagreement)
+    useful = config.useful_effect * scale
+    return replace(case, evidence=capital(bets), doubt=capital(bets), useful=useful)
+
+
+def after_night(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig) -> Case:
+    """The comparison after a night's rows; `pair`: both models on the sample's rows."""
+    if case.blocks is not None:
+        case = _bet_on_blocks(case, case.blocks, sample, pair, config)
+    else:
+        case = _bet(case, sample, pair, config)
+    return replace(
+        case,
+        rows=case.rows + len(sample.times),
+        nights=case.nights + 1,
+        judged_until=sample.last,
+    )
+
+
+def state_of(case: Case, config: GateConfig) -> CaseState:
+    """How it stands."""
+    if case.log_value >= case.log_needed:
+        return CaseState.PROVEN
+    if _log_doubt(case) >= -math.log(GIVE_UP):
+        return CaseState.GIVEN_UP
+    return CaseState.EXPIRED if case.age >= config.expire_after else CaseState.KEPT
+
+
+def note_of(
+    case: Case,
+    state: CaseState,
+    *,
+    fresh: int = 0,
+    note: str = "",
+    config: GateConfig | None = None,
+) -> CaseNote:
+    """What the verdict shows of it."""
+    needed = case.log_needed
+    return CaseNote(
+        challenger=case.challenger,
+        state=state,
+        log_evidence=case.log_value,
+        log_needed=needed if math.isfinite(needed) else None,
+        rows=case.rows,
+        nights=case.nights,
+        fresh=fresh,
+        nights_left=None if config is None else _nights_left(case, config),
+        note=note,
+    )
+
+
+def end_of_block(moment: datetime | None, block: timedelta | None) -> datetime | None:
+    """The last instant of the block that `moment` lies in: its other rows are never judged."""
+    if moment is None or block is None:
+        return moment
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return epoch + ((moment - epoch) // block + 1) * block - timedelta(microseconds=1)
+
+
+def blocks_of(times: Times, block: timedelta) -> npt.NDArray[np.int64]:
+    """The number of the block that each time lies in."""
+    width = np.int64(block / timedelta(microseconds=1))
+    return times.astype("datetime64[us]").astype(np.int64) // width
+
+
+def _bet(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig) -> Case:
+    """Bets on rows, or on clusters of them, in units of the bound."""
+    assert case.evidence is not None
+    assert case.doubt is not None
+    bound = bound_of(config)
+    gains = row_gains(pair, find_metric(config.metric), bound) / bound
+    null, useful = config.min_effect / bound, case.useful or 0.0
+    clusters = sample.comparison.clusters
+    units: Floats
+    if clusters is None:
+        evidence = after_rows(case.evidence, gains, null=null)
+        doubt = after_rows(case.doubt, -gains, null=-useful - null)
+        units = gains
+    else:
+        codes = np.unique(clusters, return_inverse=True)[1].ravel()
+        evidence = after_units(case.evidence, gains, codes, null=null)
+        doubt = after_units(case.doubt, -gains, codes, null=-useful - null)
+        units = np.bincount(codes, weights=gains).astype(np.float64)
+    return replace(
+        case,
+        evidence=evidence,
+        doubt=doubt,
+        gained=case.gained + float(units.sum()),
+        squares=case.squares + float((units**2).sum()),
+    )
+
+
+def _bet_on_blocks(
+    case: Case, blocks: BlockEvidence, sample: Sample, pair: ScoredPair, config: GateConfig
+) -> Case:
+    """Each block of time is one observation of the metric's difference."""
+    assert pair.champion is not None
+    assert config.block is not None
+    metric, numbers = find_metric(config.metric), blocks_of(sample.times, config.block)
+    for number in np.unique(numbers):
+        rows = np.flatnonzero(numbers == number)
+        gain = _gain(metric, pair, rows)
+        if math.isfinite(gain):
+            blocks = after_block(blocks, gain - config.min_effect)
+    return replace(case, blocks=blocks, gained=blocks.total, squares=blocks.squares)
+
+
+def _gain(metric: Metric, pair: ScoredPair, rows: npt.NDArray[np.int64]) -> float:
+    assert pair.champion is not None
+    champion = score_of(metric, pair.champion.take(rows))
+    return metric.improvement(champion, score_of(metric, pair.challenger.take(rows)))
+
+
+def _log_doubt(case: Case) -> float:
+    """How strongly the rows speak against "better by the useful effect"."""
+    if case.useful is None or case.nights == 0:
+        return 0.0
+    if case.blocks is None:
+        return 0.0 if case.doubt is None else case.doubt.log_value
+    count, useful = case.blocks.blocks, case.useful
+    squares = count * useful**2 - 2 * useful * case.blocks.total + case.blocks.squares
+    spread = case.blocks.spread
+    against = BlockEvidence(
+        spread=spread, blocks=count, total=count * useful - case.blocks.total, squares=squares
+    )
+    return against.log_value
+
+
+def _nights_left(case: Case, config: GateConfig) -> int | None:
+    """Nights until it is proven, if the next ones are like those so far.
+
+    A unit of evidence whose gain has mean m and mean square s lets the best bettor's capital grow
+    by about m^2 / 2s (Waudby-Smith & Ramdas, 2024).
+    """
+    count = float(case.rows if case.blocks is None else case.blocks.blocks)
+    if count == 0 or case.nights == 0:
+        return None
+    # The gains of blocks have had the minimum effect taken off already.
+    null = 0.0 if case.blocks is not None else config.min_effect / bound_of(config)
+    mean, square = case.gained / count - null, case.squares / count
+    missing = case.log_needed - case.log_value
+    if mean <= 0 or square <= 0 or not 0 < missing < math.inf:
+        return None
+    nights = missing / (mean**2 / (2 * square)) / (count / case.nights)
+    return math.ceil(nights) if nights < 10_000 else None
+
+
+def _moment(time: np.datetime64) -> datetime:
+    found = time.astype("datetime64[us]").item()
+    assert isinstance(found, datetime)
+    return found.replace(tzinfo=UTC)

@@ -1,0 +1,122 @@
+"""The docket: what the gate keeps of a model from one night to the next. Pure records.
+
+It holds the comparisons that are open against the present champion, the year's account, and which
+rows earlier decisions have looked at. Every night makes a new docket out of the last one
+(`registry.night`); `registry.docket_store` keeps them all.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from registry.blocks import BlockEvidence, Spread
+from registry.error_budget import Year, bar
+from registry.evidence import Evidence
+from registry.verdict import canonical_json
+from registry.wear import Look
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One challenger against the present champion, over the nights so far."""
+
+    challenger: str
+    """Its version."""
+    share: float
+    """Its share of the year's alpha: it is proven by evidence of 1 / share."""
+    trained_until: datetime
+    """Newest event time that it was trained on."""
+    opened: datetime
+    """The night it was first compared, with whichever champion."""
+    age: int = 0
+    """Nights with new rows since then, tonight included."""
+    after: datetime | None = None
+    """Only rows newer than this judge it against the present champion."""
+    judged_until: datetime | None = None
+    """Newest row that has judged it against the present champion."""
+    evidence: Evidence | None = None
+    """Bets on rows or clusters, against "no better"; none: blocks are compared."""
+    doubt: Evidence | None = None
+    """The same bets the other way round, against "better by `useful`"."""
+    blocks: BlockEvidence | None = None
+    """Blocks of time, one observation each; none: rows or clusters are bet on."""
+    useful: float | None = None
+    """It is given up when it is hardly better by this; none: only the expiry ends it."""
+    rows: int = 0
+    """Rows that judged it against the present champion."""
+    nights: int = 0
+    """Nights on which they did."""
+    gained: float = 0.0
+    """Sum of the gains of rows, in units of the bound."""
+    squares: float = 0.0
+    """Sum of the squared gains of what was bet on: rows or clusters."""
+
+    @property
+    def log_value(self) -> float:
+        """Natural logarithm of the evidence that it is better."""
+        if self.blocks is not None:
+            return self.blocks.log_value
+        return 0.0 if self.evidence is None else self.evidence.log_value
+
+    @property
+    def log_needed(self) -> float:
+        """Natural logarithm of the evidence that proves it."""
+        return bar(self.share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Docket:
+    """Everything that the gate remembers of one model."""
+
+    terms: str = ""
+    """What is compared, and how; when it changes, open comparisons begin anew."""
+    epoch: int = 0
+    """Of the champion that the open comparisons are held against."""
+    year: Year = field(default_factory=Year)
+    """The account of the error budget."""
+    cases: tuple[Case, ...] = ()
+    """Open comparisons, oldest first."""
+    judged_until: datetime | None = None
+    """Newest row that any decision has looked at."""
+    settled_until: datetime | None = None
+    """Rows until here were looked at before the present champion became champion."""
+    looks: tuple[Look, ...] = ()
+    """Which rows earlier decisions looked at."""
+    rows: int = 0
+    """Rows of all comparisons so far."""
+    squares: float = 0.0
+    """Their squared gains: how much two models of this loop differ."""
+    spread: Spread = field(default_factory=Spread)
+    """What ended comparisons have shown of the spread between blocks."""
+    donor: str | None = None
+    """The open comparison that will lend its spread: one at a time, so no block counts twice."""
+
+    def case(self, challenger: str) -> Case | None:
+        """The open comparison of this version."""
+        return next((case for case in self.cases if case.challenger == challenger), None)
+
+
+def docket_json(docket: Docket) -> str:
+    """As canonical JSON."""
+    data: dict[str, Any] = json.loads(json.dumps(asdict(docket), default=_iso))
+    return canonical_json(data)
+
+
+def docket_from_json(text: str) -> Docket:
+    """Back from what `docket_json` made."""
+    found: Docket = _reader().validate_json(text)
+    return found
+
+
+def _iso(value: object) -> str:
+    assert isinstance(value, datetime)
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+@cache
+def _reader() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Docket)

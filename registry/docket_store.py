@@ -1,0 +1,172 @@
+"""Every night's docket, kept beside the ledger: append-only, hash-chained, one entry a night.
+
+A night is unique by (model, night), so two runs that judge at once cannot both follow the same
+docket, and by (model, run, challenger), so a run that is repeated after a crash finds what it had
+decided and counts no row twice.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Index, Integer, String, Table, Text, insert, select
+from sqlalchemy.engine import Engine, Row
+from sqlalchemy.exc import IntegrityError
+
+from registry.database import reading, writing
+from registry.docket import Docket, docket_from_json, docket_json
+from registry.ledger import GENESIS, LedgerBreak, chained_hash, iso, metadata
+from registry.verdict import Verdict, verdict_from_json, verdict_json
+
+docket_table = Table(
+    "docket_entry",
+    metadata,
+    Column("model", String(256), primary_key=True),
+    Column("night", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("run_id", String(256), nullable=False),
+    Column("challenger", String(64), nullable=False),
+    Column("dataset", String(64), nullable=False),
+    Column("docket", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+Index(
+    "docket_entry_once_a_run",
+    docket_table.c.model,
+    docket_table.c.run_id,
+    docket_table.c.challenger,
+    unique=True,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightEntry:
+    """One night of a model: what the gate decided, and what it keeps."""
+
+    model: str
+    night: int
+    """From 1."""
+    epoch: int
+    """The champion's, when it was compared."""
+    run_id: str
+    challenger: str
+    """The night's new challenger."""
+    dataset: str
+    """Digest of the rows that were there."""
+    docket: Docket
+    """After the night."""
+    verdict: Verdict
+    at: datetime
+    hash: str
+
+
+class NightTaken(Exception):
+    """Another run judged first; internal to the package."""
+
+
+class DocketStore:
+    """Reads and appends; every method is one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def head(self, model: str) -> NightEntry | None:
+        """The latest night of a model; None before the first."""
+        query = _of(model).order_by(docket_table.c.night.desc()).limit(1)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _entry(row)
+
+    def night(self, model: str, number: int) -> NightEntry | None:
+        """One night."""
+        with reading(self._engine) as connection:
+            row = connection.execute(_of(model).where(docket_table.c.night == number)).first()
+        return None if row is None else _entry(row)
+
+    def of_run(self, model: str, run_id: str, challenger: str) -> NightEntry | None:
+        """The night that this run made before, if it did."""
+        query = _of(model).where(
+            docket_table.c.run_id == run_id, docket_table.c.challenger == challenger
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _entry(row)
+
+    def append(
+        self,
+        docket: Docket,
+        verdict: Verdict,
+        *,
+        challenger: str,
+        dataset: str,
+        expected: int,
+        now: datetime,
+    ) -> int:
+        """Add night `expected` + 1, and return it. NightTaken when another came first."""
+        with writing(self._engine) as connection:
+            head = connection.execute(
+                select(docket_table.c.night, docket_table.c.hash)
+                .where(docket_table.c.model == verdict.model)
+                .order_by(docket_table.c.night.desc())
+                .limit(1)
+            ).first()
+            night, prev_hash = (0, GENESIS) if head is None else (head.night, head.hash)
+            if night != expected:
+                raise NightTaken
+            content = {
+                "model": verdict.model,
+                "night": night + 1,
+                "epoch": verdict.epoch,
+                "run_id": verdict.run_id,
+                "challenger": challenger,
+                "dataset": dataset,
+                "docket": docket_json(docket),
+                "verdict": verdict_json(verdict),
+                "at": iso(now),
+            }
+            hashes = {"prev_hash": prev_hash, "hash": chained_hash(prev_hash, content)}
+            try:
+                connection.execute(insert(docket_table).values(content | hashes))
+            except IntegrityError as error:
+                raise NightTaken from error
+        return night + 1
+
+    def verify(self, model: str) -> LedgerBreak | None:
+        """The first night that was altered, or whose predecessor is gone; None: all is well."""
+        prev_hash = GENESIS
+        with reading(self._engine) as connection:
+            rows = connection.execute(_of(model).order_by(docket_table.c.night)).all()
+        for number, row in enumerate(rows, start=1):
+            content = dict(row._mapping)
+            before, digest = content.pop("prev_hash"), content.pop("hash")
+            why = None
+            if row.night != number:
+                why = f"night {number} is missing"
+            elif before != prev_hash:
+                why = f"night {number} does not follow from the night before it"
+            elif digest != chained_hash(before, content):
+                why = f"the content of night {number} was changed"
+            if why is not None:
+                return LedgerBreak(model=model, epoch=row.epoch, reason=f"in the evidence, {why}")
+            prev_hash = digest
+        return None
+
+
+def _of(model: str) -> Any:
+    return select(docket_table).where(docket_table.c.model == model)
+
+
+def _entry(row: Row[Any]) -> NightEntry:
+    values = dict(row._mapping)
+    values.pop("prev_hash")
+    return NightEntry(
+        **{
+            **values,
+            "docket": docket_from_json(values["docket"]),
+            "verdict": verdict_from_json(values["verdict"]),
+            "at": datetime.fromisoformat(values["at"]),
+        }
+    )

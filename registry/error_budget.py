@@ -1,0 +1,107 @@
+"""The error budget: how sure each decision must be, so that a whole year of them stays right.
+
+Every challenger that is compared takes a share of the year's alpha and keeps it for its life: it is
+promoted when an equal one would have come as far with a probability of at most its share. Shares
+are fixed before a row is seen and sum to at most alpha, and expectations add up without
+independence: at most alpha false promotions are expected in a year, whichever rows the comparisons
+share and however often one looks (`docs/gate.md`).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+# Of its planned share a challenger takes so much; the rest pays those beyond the plan.
+PLANNED_PART = 0.95
+# The reserve pays full shares until fewer than so many are left in it.
+LOW_PURSE = 10
+# A first model takes so much of what is left in the reserve.
+FIRST_PART = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Year:
+    """A year's alpha, paid out in shares: one for each comparison opened.
+
+    Two purses. New challengers are paid equal shares of (1 - reserve) alpha, as many as the year
+    is planned for; comparisons that are opened again after a promotion are paid as much from the
+    reserve. A purse that runs low pays a part of what is left: shares shrink, and never end, so
+    the gate does not freeze, and their sum stays below alpha.
+    """
+
+    number: int = 0
+    """The calendar year, in UTC; with a new one the account starts anew."""
+    alpha: float = 0.05
+    """Expected false promotions of the year, at most."""
+    planned: int = 365
+    """New challengers that the year is planned for."""
+    reserve: float = 0.2
+    """Part of alpha kept for comparisons that are opened again."""
+    opened: int = 0
+    """New challengers that took a share this year."""
+    spent: float = 0.0
+    """Sum of their shares."""
+    reopened: int = 0
+    """Comparisons, and first models, that took a share from the reserve this year."""
+    spent_again: float = 0.0
+    """Sum of their shares."""
+
+    @property
+    def planned_share(self) -> float:
+        """What a new challenger takes while the plan holds."""
+        return self.alpha * (1.0 - self.reserve) / self.planned
+
+    @property
+    def share(self) -> float:
+        """What the next new challenger takes."""
+        if self.opened < self.planned:
+            return min(self.planned_share * PLANNED_PART, self._left)
+        return self._left / self.planned
+
+    @property
+    def _left(self) -> float:
+        return max(self.alpha * (1.0 - self.reserve) - self.spent, 0.0)
+
+    @property
+    def share_again(self) -> float:
+        """What the next comparison takes that is opened again."""
+        left = max(self.alpha * self.reserve - self.spent_again, 0.0)
+        return min(self.planned_share * PLANNED_PART, left / LOW_PURSE)
+
+    @property
+    def share_first(self) -> float:
+        """What the next first model takes: a part of the reserve, or an ordinary share."""
+        left = max(self.alpha * self.reserve - self.spent_again, 0.0)
+        return max(left * FIRST_PART, self.share_again)
+
+    @property
+    def wealth(self) -> float:
+        """What is left of alpha this year."""
+        return max(self.alpha - self.spent - self.spent_again, 0.0)
+
+    def at(self, number: int, *, alpha: float, planned: int, reserve: float) -> "Year":
+        """The account of calendar year `number`, with what the configuration asks for now.
+
+        What was spent this year stays spent, also when the configuration changes.
+        """
+        terms = Year(number=number, alpha=alpha, planned=planned, reserve=reserve)
+        if number != self.number:
+            return terms
+        return replace(
+            terms,
+            opened=self.opened,
+            spent=self.spent,
+            reopened=self.reopened,
+            spent_again=self.spent_again,
+        )
+
+    def after_opening(self, *, again: bool = False, first: bool = False) -> "Year":
+        """The account after a comparison took its share."""
+        if again or first:
+            share = self.share_first if first else self.share_again
+            return replace(self, reopened=self.reopened + 1, spent_again=self.spent_again + share)
+        return replace(self, opened=self.opened + 1, spent=self.spent + self.share)
+
+
+def bar(share: float) -> float:
+    """Log e-value at which a comparison that holds `share` is proven; infinite for no share."""
+    return -math.log(share) if share > 0 else math.inf

@@ -1,0 +1,168 @@
+"""Evidence that accumulates: how strongly fresh rows speak against "the challenger is no better".
+
+A gambler starts with a capital of 1 and, before each row, stakes a fraction of it on the
+challenger. If the challenger is no better, no way of betting makes money on average, so the
+capital (an e-process) exceeds 1/alpha with a probability of at most alpha, however often and
+whenever one looks (Ville, 1939). So nights may be added until the evidence suffices, and looking
+early costs nothing.
+
+The gambler spreads the capital over a grid of constant fractions and lets every part grow: the
+mixture of Robbins (1970), as "grid Kelly" in Waudby-Smith & Ramdas, Estimating means of bounded
+random variables by betting, JRSS B 86 (2024). A mixture does not depend on the order
+of the rows, and its state is one number for each fraction.
+
+Gains are the champion's loss minus the challenger's, in units of the loss's bound: in [-1, 1].
+Rows must be exchangeable between nights; rows that depend on each other within a unit are bet on
+as one unit (`after_units`), or, when the units are few and large, judged by `registry.blocks`.
+
+The same bets the other way round, against "the challenger is better by a useful effect", say when
+there is hardly any hope left: its capital exceeds 1/beta for a challenger that is that much better
+with a probability of at most beta.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+# A stake stays below the whole capital, so that no single row can ruin the gambler.
+MAX_STAKE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bets:
+    """The fractions of the capital that are staked, and how the first capital is spread."""
+
+    fractions: tuple[float, ...]
+    """Stake for each unit of gain, in (0, MAX_STAKE]."""
+    weights: tuple[float, ...]
+    """Share of the first capital behind each fraction; they sum to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the gambler owns after the rows seen so far."""
+
+    bets: Bets
+    log_wealth: tuple[float, ...]
+    """Natural logarithm of what each fraction has made of one unit."""
+    rows: int = 0
+    """Rows bet on."""
+    nights: int = 0
+    """Nights whose rows were bet on."""
+
+    @property
+    def log_value(self) -> float:
+        """Natural logarithm of the e-value: the whole capital."""
+        return float(log_mixture(self.bets, np.asarray(self.log_wealth)))
+
+    @property
+    def value(self) -> float:
+        """The e-value, at most about 1e308."""
+        return math.exp(min(self.log_value, 709.0))
+
+
+def bets_around(
+    effect: float, disagreement: float, *, spread: float = 0.6, count: int = 13
+) -> Bets:
+    """Bets that grow fastest when the true gain is about `effect`.
+
+    `disagreement` is the mean square of a gain, for 0/1 losses the share of rows on which the two
+    models disagree; a guess from earlier comparisons does, a wrong one costs speed, never
+    validity. The best constant fraction is about effect / disagreement (Kelly, 1956; Waudby-Smith
+    & Ramdas, 2024); the capital is spread around it as a normal density of log(fraction)
+    with standard deviation `spread`.
+    """
+    steps = np.linspace(-2.0, 2.0, count)
+    best = min(effect / disagreement, MAX_STAKE)
+    fractions = np.minimum(best * np.exp(spread * steps), MAX_STAKE)
+    weights = np.exp(-0.5 * steps**2)
+    return Bets(
+        fractions=tuple(fractions.tolist()), weights=tuple((weights / weights.sum()).tolist())
+    )
+
+
+def bets_anywhere(*, count: int = 13) -> Bets:
+    """Bets for models of which nobody knows yet how much they differ: evenly spread in the log."""
+    fractions = np.geomspace(0.01, MAX_STAKE, count)
+    return Bets(fractions=tuple(fractions.tolist()), weights=(1.0 / count,) * count)
+
+
+def opened(bets: Bets) -> Evidence:
+    """The evidence before the first row: a capital of 1."""
+    return Evidence(bets=bets, log_wealth=(0.0,) * len(bets.fractions))
+
+
+def after_rows(evidence: Evidence, gains: Floats, *, null: float = 0.0) -> Evidence:
+    """The evidence after a night of independent rows, against "the mean gain is at most `null`".
+
+    `gains`: (rows,), each in [-1, 1], or ValueError.
+    """
+    if len(gains) and float(np.abs(gains).max()) > 1.0:
+        raise ValueError("A gain lies outside [-1, 1].")
+    values, counts = _distinct(gains - null)
+    return _grown(evidence, _growth(evidence.bets, values, null) @ counts, len(gains))
+
+
+def after_units(
+    evidence: Evidence, gains: Floats, units: npt.NDArray[np.int64], *, null: float = 0.0
+) -> Evidence:
+    """The evidence after a night of rows that depend on each other within each of `units`.
+
+    A unit is one bet on its sum of gains in [-1, 1]. It can lose as much as it has rows, so the
+    stake for each row is at most MAX_STAKE / (rows of the unit): exact whatever the dependence
+    inside a unit, and slow when units are large (see `docs/gate.md`). Units are independent of
+    each other; their sizes tell nothing about the gains.
+    """
+    _, codes, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    sums = np.bincount(codes, weights=gains - null)
+    room = sizes * (1.0 + max(null, 0.0))
+    stakes = np.minimum(np.asarray(evidence.bets.fractions)[:, None], MAX_STAKE / room[None, :])
+    growth = np.log1p(stakes * sums[None, :]).sum(axis=1)
+    return _grown(evidence, growth, len(gains))
+
+
+def log_value_of_counts(
+    bets: Bets, wins: Floats, losses: Floats, ties: Floats | float = 0.0, *, null: float = 0.0
+) -> Floats:
+    """Log e-values from the counts of 0/1 losses alone; any shape, the same for all.
+
+    `wins`: rows that only the challenger gets right, `losses`: only the champion, `ties`: the
+    others, which count where the null is not 0. Equal to `after_rows` over all those rows.
+    """
+    growth = _growth(bets, np.array([1.0, -1.0, 0.0]) - null, null)
+    counts = (np.asarray(each, dtype=np.float64)[..., None] for each in (wins, losses, ties))
+    wealth = sum(count * growth[:, i] for i, count in enumerate(counts))
+    return log_mixture(bets, np.asarray(wealth))
+
+
+def log_mixture(bets: Bets, log_wealth: Floats) -> Floats:
+    """Log of the capital; the last axis of `log_wealth` runs over the fractions."""
+    parts = log_wealth + np.log(np.asarray(bets.weights))
+    top = parts.max(axis=-1, keepdims=True)
+    total: Floats = np.log(np.exp(parts - top).sum(axis=-1)) + top[..., 0]
+    return total
+
+
+def _distinct(values: Floats) -> tuple[Floats, Floats]:
+    distinct, counts = np.unique(values, return_counts=True)
+    return distinct, counts.astype(np.float64)
+
+
+def _growth(bets: Bets, values: Floats, null: float) -> Floats:
+    """log(1 + fraction * value), (fractions, values); stakes leave room for the worst row."""
+    stakes = np.minimum(np.asarray(bets.fractions), MAX_STAKE / (1.0 + max(null, 0.0)))
+    growth: Floats = np.log1p(stakes[:, None] * values[None, :])
+    return growth
+
+
+def _grown(evidence: Evidence, growth: Floats, rows: int) -> Evidence:
+    return replace(
+        evidence,
+        log_wealth=tuple((np.asarray(evidence.log_wealth) + growth).tolist()),
+        rows=evidence.rows + rows,
+        nights=evidence.nights + 1,
+    )

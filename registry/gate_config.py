@@ -1,0 +1,157 @@
+"""What a challenger must show, as configuration."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import ClassVar
+
+from registry.errors import GateError
+from registry.metrics import Metric, find_metric
+
+# What a loss of a row can be at most, where its formula bounds it.
+BOUNDS = {"accuracy": 1.0, "brier": 2.0}
+
+
+class GateMode(StrEnum):
+    """How a challenger is proven to be better."""
+
+    EVIDENCE = "evidence"
+    """By evidence that accumulates: what is not proven tonight is scored again on later nights."""
+    SINGLE_NIGHT = "single_night"
+    """By one test on the night's holdout; for data without many nights, and for sweeps."""
+
+
+class Baseline(StrEnum):
+    """What a first model must be proven better than."""
+
+    CONSTANT = "constant"
+    """The most frequent class, the classes' frequencies, the mean or the median."""
+    NONE = "none"
+    """Nothing: its floors alone decide."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """What a challenger must show."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    metric: str = "accuracy"
+    """The metric of the comparison."""
+    min_effect: float = 0.0
+    """Minimum useful effect: the improvement must surely exceed it, in the metric's unit."""
+    confidence: float = 0.95
+    """Confidence of the intervals, two-sided."""
+    resamples: int = 2000
+    """Bootstrap resamples of an interval."""
+    seed: int = 0
+    """Seed of the bootstrap: the same rows give the same verdict."""
+    floors: dict[str, float] = field(default_factory=dict)
+    """Metric to bound of the challenger's own score: a floor, for a loss a ceiling."""
+    slices: tuple[str, ...] = ()
+    """Columns whose every value is a slice that must not get worse."""
+    slice_max_drop: float = 0.05
+    """How much worse the challenger may be on a slice, in the metric's unit."""
+    slice_min_rows: int = 50
+    """A slice with fewer rows is not judged, and the verdict says so."""
+    min_rows: int = 100
+    """With fewer rows nothing is decided."""
+    cluster: str | None = None
+    """Column of the unit whose rows depend on each other (customer, day); none: rows do not."""
+
+    mode: GateMode = GateMode.EVIDENCE
+    """How a challenger is proven to be better."""
+    baseline: Baseline = Baseline.CONSTANT
+    """What a first model must be proven better than, besides keeping its floors."""
+    alpha: float = 0.05
+    """Promotions of a challenger that is no better: so many are expected in a year, at most."""
+    planned: int = 365
+    """Challengers that the year's alpha is shared between."""
+    keep: int = 5
+    """Evidence: unproven challengers that are scored again besides tonight's."""
+    expire_after: int = 30
+    """Evidence: nights after which an unproven challenger is given up."""
+    effect: float = 0.01
+    """Evidence: the improvement that should be proven fastest, in the metric's unit."""
+    useful_effect: float = 0.005
+    """Evidence: a challenger that is hardly better by this is given up."""
+    bound: float | None = None
+    """Evidence: a row's loss counts as at most this; none: 1 for accuracy, 2 for Brier."""
+    block: timedelta | None = None
+    """Rows of one such span of time depend on each other: a block is one observation."""
+
+
+def check_config(config: GateConfig) -> Metric:
+    """The metric of the comparison; GateError when the configuration makes no sense."""
+    metric = find_metric(config.metric)
+    for name in config.floors:
+        if find_metric(name).task is not metric.task:
+            raise GateError(
+                f"The floor {name!r} is a metric of {find_metric(name).task}, "
+                f"but the gate compares {metric.name}, a metric of {metric.task}."
+            )
+    if not 0.5 <= config.confidence < 1:
+        raise GateError(f"The gate's confidence is {config.confidence}; it must be in [0.5, 1).")
+    if not 0 < config.alpha < 1:
+        raise GateError(f"The gate's alpha is {config.alpha}; it must be between 0 and 1.")
+    lowest: dict[str, float] = {
+        "resamples": 100,
+        "min_rows": 1,
+        "slice_min_rows": 1,
+        "min_effect": 0,
+        "slice_max_drop": 0,
+        "planned": 1,
+        "keep": 0,
+        "expire_after": 1,
+    }
+    for name, bound in lowest.items():
+        if not getattr(config, name) >= bound:
+            raise GateError(f"The gate's {name} is {getattr(config, name)}; at least {bound}.")
+    if config.block is not None and config.block <= timedelta(0):
+        raise GateError(f"The gate's block is {config.block}; it must be longer than nothing.")
+    if config.cluster is not None and config.block is not None:
+        raise GateError(
+            "The gate has both a cluster and a block: rows depend on each other in one way.",
+            hint="keep gate.cluster (units such as customers) or gate.block (spans of time)",
+        )
+    return metric
+
+
+def bound_of(config: GateConfig) -> float:
+    """What a row's loss counts as at most; GateError when nobody has said."""
+    bound = config.bound or BOUNDS.get(config.metric)
+    if bound is None:
+        raise GateError(
+            f"Evidence is bet on rows, and a row's {config.metric} has no bound.",
+            hint="set gate.bound (a larger loss counts as that), or gate.block, or "
+            "gate=single_night",
+        )
+    return bound
+
+
+def check_mode(config: GateConfig) -> Metric:
+    """`check_config`, and what its mode needs besides."""
+    metric = check_config(config)
+    if config.mode is GateMode.EVIDENCE:
+        _check_evidence(config, metric)
+    return metric
+
+
+def _check_evidence(config: GateConfig, metric: Metric) -> None:
+    if not 0 < config.useful_effect <= config.effect:
+        raise GateError(
+            f"The gate's useful_effect is {config.useful_effect:g} and its effect "
+            f"{config.effect:g}: the first must be positive and at most the second."
+        )
+    if config.bound is not None and not config.bound > 0:
+        raise GateError(f"The gate's bound is {config.bound:g}; it must be positive.")
+    if config.block is not None:
+        return
+    if not metric.row_wise:
+        raise GateError(
+            f"{metric.name} is a metric of the whole set: no row alone is evidence.",
+            hint="set gate.block (a span such as P1D is then one observation), or "
+            "gate=single_night, or compare a row-wise metric",
+        )
+    if not config.effect + config.min_effect < bound_of(config):
+        raise GateError(f"The gate's effect is {config.effect:g}, beyond what a row can gain.")

@@ -1,0 +1,306 @@
+"""A night of the gate: every open comparison gets its fresh rows, and one may be promoted. Pure.
+
+`opened` makes the docket ready for the night: the year's account, comparisons that begin anew
+because the champion changed, and a seat for the new challenger. `fresh_after` says which rows may
+judge each of them. `judged` adds those rows' evidence and decides.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from registry.accumulated import accumulated
+from registry.betting import Sample, after_night, end_of_block, note_of, state_of, with_capital
+from registry.blocks import residual
+from registry.docket import Case, Docket
+from registry.draft import Draft
+from registry.errors import GateError
+from registry.gate import Examined, comparable, examined, first_verdict, single_night
+from registry.gate_config import GateConfig, GateMode
+from registry.verdict import CaseNote, CaseState, Verdict
+from registry.wear import looked_at, newest, with_look
+
+# Part of the year's alpha that is kept for comparisons that begin anew.
+RESERVE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tonight:
+    """Who is compared with whom, and when."""
+
+    model: str
+    challenger: str
+    """Version of the new challenger."""
+    trained_until: datetime
+    """Newest event time that it was trained on."""
+    champion: str | None
+    """Version of the champion; none: the challenger is the first model."""
+    champion_trained_until: datetime | None
+    epoch: int
+    run_id: str
+    mlflow_run_id: str
+    now: datetime
+
+    def draft(self, config: GateConfig, *, challenger: str, rows: int) -> Draft:
+        """A verdict on `challenger` whose decision is not known yet."""
+        return Draft(
+            model=self.model,
+            challenger=challenger,
+            champion=self.champion,
+            epoch=self.epoch,
+            metric=config.metric,
+            confidence=config.confidence,
+            rows=rows,
+            run_id=self.run_id,
+            mlflow_run_id=self.mlflow_run_id,
+        )
+
+
+def opened(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket, list[CaseNote]]:
+    """The docket with a seat for tonight's challenger, and the comparisons that had to go."""
+    accumulates = config.mode is GateMode.EVIDENCE
+    year = docket.year.at(
+        tonight.now.astimezone(UTC).year,
+        alpha=config.alpha,
+        planned=config.planned,
+        reserve=RESERVE if accumulates else 0.0,
+    )
+    docket, terms = replace(docket, year=year), _terms(config)
+    kept = [case for case in docket.cases if case.challenger != tonight.champion]
+    if docket.epoch != tonight.epoch:
+        docket = replace(docket, epoch=tonight.epoch, settled_until=docket.judged_until)
+        docket, kept = _anew(docket, kept, config)
+    elif docket.terms != terms:
+        docket, kept = _anew(docket, kept, config)
+    gone = [] if accumulates and tonight.champion else kept
+    docket = replace(docket, terms=terms, cases=tuple(case for case in kept if case not in gone))
+    if docket.case(tonight.challenger) is not None:
+        return docket, []
+    return _seated(docket, tonight, config)
+
+
+def fresh_after(case: Case, docket: Docket, tonight: Tonight, config: GateConfig) -> datetime:
+    """Only rows newer than this may judge this comparison tonight."""
+    bounds = [case.trained_until, tonight.champion_trained_until]
+    if config.mode is GateMode.EVIDENCE:
+        bounds += [docket.settled_until, case.after, end_of_block(case.judged_until, config.block)]
+    bound = newest(*bounds)
+    assert bound is not None
+    return bound
+
+
+def judged(
+    docket: Docket,
+    gone: list[CaseNote],
+    samples: Mapping[str, Sample | str],
+    tonight: Tonight,
+    config: GateConfig,
+) -> tuple[Docket, Verdict]:
+    """The docket after the night, and its verdict.
+
+    `docket`, `gone`: from `opened`; `samples`: each version's fresh rows, or why it has none.
+    """
+    for case in docket.cases:
+        sample = samples.get(case.challenger)
+        bound = fresh_after(case, docket, tonight, config)
+        if isinstance(sample, Sample) and sample.first <= bound:
+            raise GateError(f"Version {case.challenger} was given rows that judged it before.")
+    if config.mode is GateMode.SINGLE_NIGHT or tonight.champion is None:
+        verdict = _alone(docket, samples.get(tonight.challenger, ""), tonight, config)
+        return replace(_looked(docket, samples), cases=()), verdict
+    cases, notes = [], {}
+    # Runs on the same data, such as a sweep, are one night.
+    older = int(_is_newer(samples, docket.judged_until))
+    for case in docket.cases:
+        sample = samples.get(case.challenger, "it was not scored tonight")
+        case = replace(case, age=case.age + older)
+        after, notes[case.challenger] = _one(case, sample, config)
+        cases.append(after)
+    verdict = _together(cases, samples, notes, gone, tonight, config)
+    looks = _looks_of(docket, samples.get(verdict.challenger))
+    verdict = replace(verdict, budget_left=docket.year.wealth, looks=looks)
+    used = {v: s for v, s in samples.items() if v in notes and notes[v].fresh}
+    return _after(docket, cases, notes, used, config), verdict
+
+
+def _terms(config: GateConfig) -> str:
+    """What evidence must have in common to be added up."""
+    parts = (config.metric, config.min_effect, config.bound, config.cluster, config.block)
+    return " ".join(str(part) for part in parts)
+
+
+def _anew(docket: Docket, kept: list[Case], config: GateConfig) -> tuple[Docket, list[Case]]:
+    """These comparisons with a capital of 1 and a share from the reserve."""
+    again: list[Case] = []
+    if config.mode is not GateMode.EVIDENCE:
+        return docket, again
+    for case in docket.cases:
+        docket = _lent(docket, case)
+    for case in kept:
+        share, year = docket.year.share_again, docket.year.after_opening(again=True)
+        docket = replace(docket, year=year)
+        begun = Case(
+            challenger=case.challenger,
+            share=share,
+            trained_until=case.trained_until,
+            opened=case.opened,
+            age=case.age,
+            after=newest(case.after, case.judged_until),
+        )
+        again.append(with_capital(begun, docket, config))
+    return docket, again
+
+
+def _seated(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket, list[CaseNote]]:
+    notes, cases = [], list(docket.cases)
+    if len(cases) > config.keep:
+        weakest = min(cases, key=lambda case: case.log_value)
+        cases.remove(weakest)
+        docket = _lent(docket, weakest)
+        notes.append(note_of(weakest, CaseState.CROWDED_OUT))
+    # In the reserve of a single night's gate there is nothing.
+    first = tonight.champion is None and config.mode is GateMode.EVIDENCE
+    case = Case(
+        challenger=tonight.challenger,
+        share=docket.year.share_first if first else docket.year.share,
+        trained_until=tonight.trained_until,
+        opened=tonight.now,
+    )
+    if config.mode is GateMode.EVIDENCE:
+        case = with_capital(case, docket, config)
+    docket = replace(
+        docket,
+        cases=(*cases, case),
+        year=docket.year.after_opening(first=first),
+        donor=docket.donor or case.challenger,
+    )
+    return docket, notes
+
+
+def _alone(docket: Docket, sample: Sample | str, tonight: Tonight, config: GateConfig) -> Verdict:
+    """A test of this night only, at the challenger's share of the budget."""
+    case = docket.case(tonight.challenger)
+    assert case is not None
+    if isinstance(sample, str):
+        draft = tonight.draft(config, challenger=tonight.challenger, rows=0)
+        return replace(draft.undecidable(sample), budget_left=docket.year.wealth)
+    looks = looked_at(docket.looks, sample.first, sample.last)
+    level = case.share / (1 + looks)
+    draft = tonight.draft(config, challenger=case.challenger, rows=len(sample.times))
+    if tonight.champion is None:
+        verdict = first_verdict(sample.comparison, config, draft, level)
+    else:
+        verdict = single_night(sample.comparison, config, draft, level)
+    return replace(verdict, level=level, budget_left=docket.year.wealth, looks=looks)
+
+
+def _is_newer(samples: Mapping[str, Sample | str], moment: datetime | None) -> bool:
+    """Whether a row has come that no decision has looked at."""
+    found = [sample.last for sample in samples.values() if isinstance(sample, Sample)]
+    return bool(found) and (moment is None or max(found) > moment)
+
+
+def _one(case: Case, sample: Sample | str, config: GateConfig) -> tuple[Case, CaseNote]:
+    """One comparison after tonight's rows."""
+    pair = sample if isinstance(sample, str) else comparable(sample.comparison, config)
+    if isinstance(sample, str) or isinstance(pair, str):
+        return case, note_of(case, state_of(case, config), note=str(pair))
+    case = after_night(case, sample, pair, config)
+    return case, note_of(case, state_of(case, config), fresh=len(sample.times), config=config)
+
+
+def _together(
+    cases: list[Case],
+    samples: Mapping[str, Sample | str],
+    notes: Mapping[str, CaseNote],
+    gone: list[CaseNote],
+    tonight: Tonight,
+    config: GateConfig,
+) -> Verdict:
+    """The best proven comparison that keeps every other rule; else tonight's, held."""
+    proven = sorted(
+        (case for case in cases if notes[case.challenger].state is CaseState.PROVEN),
+        key=lambda case: case.log_needed - case.log_value,
+    )
+    # One that is proven, but held by a floor or a slice, is what there is to say otherwise.
+    subject, found = None, None
+    for case in (case for case in proven if notes[case.challenger].fresh):
+        figures = _figures(samples[case.challenger], config)
+        if subject is None or _keeps_rules(figures):
+            subject, found = case, figures
+        if _keeps_rules(figures):
+            break
+    if subject is None:
+        subject = next(case for case in cases if case.challenger == tonight.challenger)
+    note = notes[subject.challenger]
+    if found is None:
+        found = note.note if note.note else _figures(samples[subject.challenger], config)
+    every = (*(notes[case.challenger] for case in cases), *gone)
+    draft = tonight.draft(config, challenger=subject.challenger, rows=note.fresh)
+    verdict = accumulated(draft, note, every, found, tonight.challenger)
+    return replace(verdict, level=subject.share)
+
+
+def _figures(sample: Sample | str, config: GateConfig) -> Examined | str:
+    """What the verdict shows; blocks are too few for an interval of one night."""
+    if isinstance(sample, str):
+        return sample
+    found = examined(sample.comparison, config)
+    if isinstance(found, str) or config.block is None or found.whole is None:
+        return found
+    return replace(found, whole=replace(found.whole, low=None, high=None))
+
+
+def _looks_of(docket: Docket, sample: Sample | str | None) -> int:
+    """Earlier decisions that looked at some of these rows."""
+    return looked_at(docket.looks, sample.first, sample.last) if isinstance(sample, Sample) else 0
+
+
+def _keeps_rules(found: Examined | str) -> bool:
+    return isinstance(found, Examined) and all(
+        rule.passed for rule in (*found.floors, *found.slices)
+    )
+
+
+def _after(
+    docket: Docket,
+    cases: list[Case],
+    notes: Mapping[str, CaseNote],
+    samples: Mapping[str, Sample | str],
+    config: GateConfig,
+) -> Docket:
+    """What is kept; a proven one stays until the champion has changed, or for as long again."""
+    stays = {CaseState.KEPT: config.expire_after, CaseState.PROVEN: 2 * config.expire_after}
+    rows, squares = docket.rows, docket.squares
+    for before, after in zip(docket.cases, cases, strict=True):
+        if after.blocks is None:
+            rows += after.rows - before.rows
+            squares += after.squares - before.squares
+    kept = tuple(case for case in cases if case.age < stays.get(notes[case.challenger].state, 0))
+    for case in cases:
+        if case not in kept:
+            docket = _lent(docket, case)
+    return replace(_looked(docket, samples), cases=kept, rows=rows, squares=squares)
+
+
+def _lent(docket: Docket, case: Case) -> Docket:
+    """The docket after a comparison ended: it lends the spread of its blocks, if it is its turn."""
+    if docket.donor != case.challenger:
+        return docket
+    if case.blocks is None:
+        return replace(docket, donor=None)
+    lent, known = residual(case.blocks), docket.spread
+    spread = replace(
+        known, squares=known.squares + lent.squares, freedom=known.freedom + lent.freedom
+    )
+    return replace(docket, donor=None, spread=spread)
+
+
+def _looked(docket: Docket, samples: Mapping[str, Sample | str]) -> Docket:
+    """The docket, with one more look at the rows that were used tonight."""
+    used = [sample for sample in samples.values() if isinstance(sample, Sample)]
+    if not used:
+        return docket
+    since, until = min(one.first for one in used), max(one.last for one in used)
+    looks = with_look(docket.looks, since, until)
+    return replace(docket, looks=looks, judged_until=newest(docket.judged_until, until))
