@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from registry.metrics import Metric
-from registry.predictions import Task
+from registry.methods.metrics import Metric
+from registry.methods.predictions import Task
 
 Predictions = npt.NDArray[Any]
 

@@ -1,8 +1,8 @@
 """Compare the challenger, and the ones kept from earlier nights, with the champion.
 
 All are scored on the same held-out rows, each with the features that it was trained with; the gate
-(`registry.night`) adds the evidence up and decides. What it keeps until the next night is appended
-to the docket before the verdict leaves this job, so a repeated job decides the same.
+(`registry.nights.night`) adds the evidence up and decides. What it keeps until the next night is
+appended to the docket before the verdict leaves this job, so a repeated job decides the same.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from registry import (
     Verdict,
     connect,
 )
-from registry.betting import Sample
 from registry.gate_config import check_mode
-from registry.night import Tonight, judged, opened
+from registry.nights.betting import Sample
+from registry.nights.night import Tonight, judged, opened
 
 # So often another run may judge while this one does.
 TRIES = 100

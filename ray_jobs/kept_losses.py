@@ -16,7 +16,7 @@ from ray_jobs.trainers.config import Task
 from ray_jobs.trainers.scoring import DEFAULT_METRIC
 from ray_jobs.trainers.trainer import Labels
 from registry import Comparison, GateConfig, RegistryError, row_losses
-from registry.metrics import find_metric
+from registry.methods.metrics import find_metric
 
 Predictions = npt.NDArray[Any]
 

@@ -1,8 +1,9 @@
 """Which rows judge which challenger tonight, and what the models say of them.
 
 The rows are the dataset's, newer than everything that the comparison rests on already
-(`registry.night.fresh_after`), without those that depend on rows before: a group or a cluster that
-has judged, or was trained on, does not judge again. The champion is scored once on all of them.
+(`registry.nights.night.fresh_after`), without those that depend on rows before: a group or a
+cluster that has judged, or was trained on, does not judge again. The champion is scored once on
+all of them.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from registry import (
     UnknownModel,
     UnsupportedModel,
 )
-from registry.betting import Sample, blocks_of
-from registry.docket import Case, Docket
-from registry.metrics import find_metric
-from registry.night import Tonight, fresh_after
+from registry.methods.metrics import find_metric
+from registry.nights.betting import Sample, blocks_of
+from registry.nights.docket import Case, Docket
+from registry.nights.night import Tonight, fresh_after
 
 Mask = npt.NDArray[np.bool_]
 

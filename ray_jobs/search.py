@@ -17,7 +17,7 @@ from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind
 from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
 from ray_jobs.trainers.trainer import Trainer, TrainingSet
 from ray_jobs.training_errors import TrainingFailed, UnfitData
-from registry.metrics import find_metric
+from registry.methods.metrics import find_metric
 
 Rows = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]

@@ -1,10 +1,7 @@
 """Which model is live, and why: tracking, gate, promotion and ledger."""
 
-from registry.bootstrap import Interval
 from registry.champion import ChampionStatus
-from registry.comparison import Comparison
 from registry.config import RegistryConfig
-from registry.docket_store import NightEntry
 from registry.errors import (
     ChampionUnloadable,
     ExportFailed,
@@ -26,8 +23,11 @@ from registry.gate import decide
 from registry.gate_config import Baseline, GateConfig, GateMode
 from registry.ledger import Action, LedgerBreak, LedgerEntry
 from registry.loaded import LoadedModel
-from registry.metrics import METRICS, row_losses, score
+from registry.methods.bootstrap import Interval
+from registry.methods.comparison import Comparison
+from registry.methods.metrics import METRICS, row_losses, score
 from registry.models import ModelVersion
+from registry.nights.docket_store import NightEntry
 from registry.registry import Registry, connect
 from registry.report import figures
 from registry.tracking import TrackedRun

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from registry.bootstrap import Interval
+from registry.methods.bootstrap import Interval
 from registry.verdict import Decision, Rule, RuleResult, Verdict
 
 

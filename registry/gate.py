@@ -4,7 +4,7 @@ A challenger is promoted only when every rule holds:
 
 - evidence: enough rows, usable predictions, at least two classes, none unknown to the champion;
 - improvement: it is proven better than the champion by more than `min_effect`, by a test of this
-  night alone (here), or by evidence that accumulates over nights (`registry.night`);
+  night alone (here), or by evidence that accumulates over nights (`registry.nights.night`);
 - floors: the challenger's own score keeps each absolute bound;
 - slices: on no judged slice is the challenger worse by more than `slice_max_drop`.
 
@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from registry.bootstrap import Interval, Resampling, paired_difference
-from registry.comparison import Comparison, ScoredPair, check_rows, obstacles, scored_pair
 from registry.draft import Draft
 from registry.errors import GateError
 from registry.gate_config import GateConfig, check_config
-from registry.metrics import Metric, find_metric, losses_of, score_of
-from registry.paired import clustered, delong, mcnemar, paired_t, studentized
-from registry.predictions import AnyArray, Floats, Scored, nearest
+from registry.methods.bootstrap import Interval, Resampling, paired_difference
+from registry.methods.comparison import Comparison, ScoredPair, check_rows, obstacles, scored_pair
+from registry.methods.metrics import Metric, find_metric, losses_of, score_of
+from registry.methods.paired import clustered, delong, mcnemar, paired_t, studentized
+from registry.methods.predictions import AnyArray, Floats, Scored, nearest
 from registry.verdict import Rule, RuleResult, Verdict
 
 # A column with more values than this is not a slice column but a number or an identifier.
@@ -220,7 +220,7 @@ def _improvement(
 
 
 def _p_value(found: Examined, whole: Interval, comparison: Comparison, config: GateConfig) -> float:
-    """One-sided, by the test that suits metric and rows (`registry.paired`)."""
+    """One-sided, by the test that suits metric and rows (`registry.methods.paired`)."""
     metric, null = found.metric, config.min_effect
     challenger, champion, clusters = found.pair.challenger, found.pair.champion, comparison.clusters
     assert champion is not None

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from registry.errors import GateError
-from registry.metrics import Metric, find_metric
+from registry.methods.metrics import Metric, find_metric
 
 # What a loss of a row can be at most, where its formula bounds it.
 BOUNDS = {"accuracy": 1.0, "brier": 2.0}
@@ -26,8 +26,65 @@ class Baseline(StrEnum):
 
     CONSTANT = "constant"
     """The most frequent class, the classes' frequencies, the mean or the median."""
+    LAST_VALUE = "last_value"
+    """The label of the row before (of the same group, where the features have one)."""
+    SIMPLE = "simple"
+    """The model that `simple` names, trained on the same rows."""
     NONE = "none"
     """Nothing: its floors alone decide."""
+
+
+class OnHarm(StrEnum):
+    """What happens when the watch proves a new champion worse than the one before."""
+
+    ROLLBACK = "rollback"
+    """The champion before is live again, by itself."""
+    ALERT = "alert"
+    """People are told; the champion stays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """The watch over a new champion: its predecessor is scored beside it on fresh rows."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    nights: int = 7
+    """Nights with fresh rows that a new champion is watched for; 0: it is not."""
+    harm: float = 0.0
+    """It is harmful when it is proven worse than its predecessor by more than this."""
+    alpha: float = 0.01
+    """A champion that is no worse is found harmful with a probability of at most this."""
+    on_harm: OnHarm = OnHarm.ROLLBACK
+    """What then happens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalConfig:
+    """Whether a person has to agree before a proven challenger becomes champion."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    required: bool = False
+    """The verdict waits for `ratchet approve`."""
+    expires_after: timedelta = timedelta(days=3)
+    """An answer that comes later is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostConfig:
+    """What a challenger may cost to serve; none: not measured."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    latency_ms: float | None = None
+    """Milliseconds to predict 1,000 rows, at most."""
+    latency_ratio: float | None = None
+    """Times the champion's latency, at most; both measured side by side."""
+    size_mb: float | None = None
+    """Megabytes of its files, at most."""
+    memory_mb: float | None = None
+    """Megabytes of resident memory that loading it and predicting add, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +103,27 @@ class GateConfig:
     """Bootstrap resamples of an interval."""
     seed: int = 0
     """Seed of the bootstrap: the same rows give the same verdict."""
+    margin: float = 0.0
+    """Non-inferiority: promoted when proven not worse by more than this; 0: must be better."""
+    guards: dict[str, float] = field(default_factory=dict)
+    """Metric to how much worse the challenger may be in it, in that metric's unit."""
+    max_flips: float | None = None
+    """Share of rows whose predicted class may change, at most; none: any."""
+    cost: CostConfig = field(default_factory=CostConfig)
+    """What it may cost to serve."""
+    approval: ApprovalConfig = field(default_factory=ApprovalConfig)
+    """Whether a person has to agree."""
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    """The watch over a new champion."""
     floors: dict[str, float] = field(default_factory=dict)
     """Metric to bound of the challenger's own score: a floor, for a loss a ceiling."""
     slices: tuple[str, ...] = ()
-    """Columns whose every value is a slice that must not get worse."""
+    """Columns whose every value is a slice that must not get worse; `price/4`: four quantile bins
+    of a number; `region*device`: a cross."""
     slice_max_drop: float = 0.05
     """How much worse the challenger may be on a slice, in the metric's unit."""
+    slice_alpha: float = 0.05
+    """Probability, at most, that a challenger passes which is worse than that on a slice."""
     slice_min_rows: int = 50
     """A slice with fewer rows is not judged, and the verdict says so."""
     min_rows: int = 100
@@ -63,6 +135,8 @@ class GateConfig:
     """How a challenger is proven to be better."""
     baseline: Baseline = Baseline.CONSTANT
     """What a first model must be proven better than, besides keeping its floors."""
+    simple: dict[str, Any] = field(default_factory=dict)
+    """The estimator of `baseline: simple`, as a trainer's: `_target_` and its parameters."""
     alpha: float = 0.05
     """Promotions of a challenger that is no better: so many are expected in a year, at most."""
     planned: int = 365

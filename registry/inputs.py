@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from registry.errors import MissingFeature
 from registry.fitted import FittedModel
-from registry.predictions import AnyArray, nearest
+from registry.methods.predictions import AnyArray, nearest
 
 EXAMPLE_ROWS = 5
 

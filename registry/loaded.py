@@ -9,7 +9,7 @@ import numpy as np
 from registry.errors import ModelUnloadable
 from registry.fitted import Card, Flavor
 from registry.inputs import as_array, as_frame
-from registry.predictions import AnyArray, Floats
+from registry.methods.predictions import AnyArray, Floats
 
 # Rows that a torch model sees at once: bounds the memory of its layers.
 BATCH_ROWS = 65_536

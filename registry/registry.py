@@ -12,18 +12,18 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from registry.champion import Alias, ChampionStatus
-from registry.comparison import Comparison
 from registry.config import RegistryConfig
 from registry.database import open_database
-from registry.docket import Docket
-from registry.docket_store import DocketStore, NightEntry, NightTaken
 from registry.errors import ChampionUnloadable, ModelUnloadable, UnknownModel, UnsupportedModel
 from registry.export import export_champion
 from registry.fitted import FittedModel
 from registry.ledger import Ledger, LedgerBreak, LedgerEntry
 from registry.loaded import LoadedModel
+from registry.methods.comparison import Comparison
 from registry.mlflow_seam import MlflowSeam
 from registry.models import Models, ModelVersion
+from registry.nights.docket import Docket
+from registry.nights.docket_store import DocketStore, NightEntry, NightTaken
 from registry.promotion import Promotions
 from registry.report import figures
 from registry.tracking import Tracking

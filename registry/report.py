@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from registry.comparison import Comparison, scored_pair
-from registry.metrics import find_metric
-from registry.predictions import Scored, Task
+from registry.methods.comparison import Comparison, scored_pair
+from registry.methods.metrics import find_metric
+from registry.methods.predictions import Scored, Task
 from registry.verdict import RuleResult, Verdict
 
 GOOD, BAD, NEUTRAL = "#1a7f5a", "#b3362b", "#59636e"

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -12,6 +13,8 @@ class Decision(StrEnum):
 
     PROMOTE = "promote"
     """The challenger becomes the champion."""
+    AWAIT = "await"
+    """Every rule holds, and a person has to approve (`ratchet approve`)."""
     HOLD = "hold"
     """The champion stays; also whenever nothing can be decided."""
 
@@ -25,6 +28,12 @@ class Rule(StrEnum):
     """The challenger is better than the champion by more than the minimum effect."""
     FLOOR = "floor"
     """The challenger's own score is good enough, whatever the champion's is."""
+    GUARD = "guard"
+    """The challenger is not worse than the champion in another metric by more than a margin."""
+    FLIPS = "flips"
+    """Not too many rows get another predicted class."""
+    COST = "cost"
+    """The challenger is cheap enough to serve."""
     SLICE = "slice"
     """The challenger is not much worse than the champion on one part of the rows."""
 
@@ -39,6 +48,8 @@ class RuleResult:
     slice: str | None = None
     """`column=value` of the rows looked at; none: all rows."""
     passed: bool
+    judged: bool = True
+    """False: too few rows, so it was reported and decided nothing."""
     figure: float | None = None
     """What was measured: a difference (positive: better), for floors the challenger's score."""
     low: float | None = None
@@ -138,6 +149,8 @@ class Verdict:
     """What is left of the year's alpha."""
     looks: int = 0
     """Earlier decisions that looked at some of these rows."""
+    expires_at: datetime | None = None
+    """Until when it may be approved, where a person has to."""
 
 
 def verdict_json(verdict: Verdict) -> str:

@@ -10,11 +10,11 @@ from scipy import stats
 
 from benchmarks.gate.online_fdr import Account
 from benchmarks.gate.world import POINT, Flags, Floats, World
-from registry.betting import EFFECT_OF_DISAGREEMENT, GIVE_UP
-from registry.blocks import log_value_of_sums
 from registry.error_budget import LOW_PURSE, Year, bar
-from registry.evidence import bets_around, log_value_of_counts
 from registry.gate_config import GateConfig
+from registry.methods.blocks import log_value_of_sums
+from registry.methods.evidence import bets_around, log_value_of_counts
+from registry.nights.betting import EFFECT_OF_DISAGREEMENT, GIVE_UP
 
 Choice = npt.NDArray[np.int64]
 # No challenger of this repeat is promoted tonight.

@@ -14,7 +14,7 @@ from flows.cli.installation import connected_registry, opened
 from flows.cli.models import refuse_unknown
 from flows.cli.wording import ago, console, print_json, table
 from registry import NightEntry
-from registry.accumulated import figure
+from registry.nights.accumulated import figure
 
 
 def evidence(

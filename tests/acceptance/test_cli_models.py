@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from registry import RegistryConfig, Verdict, connect
-from registry.docket import Case, Docket
 from registry.error_budget import Year
+from registry.nights.docket import Case, Docket
 from registry.verdict import Decision
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry.comparison import Comparison
 from registry.errors import GateError, UnknownMetric
 from registry.gate import GateConfig, decide
+from registry.methods.comparison import Comparison
 from registry.verdict import Decision, Rule, Verdict, verdict_json
 
 ROWS = 2000

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
-from registry.comparison import Comparison
 from registry.gate import GateConfig, decide
+from registry.methods.comparison import Comparison
 from registry.report import figures
 from registry.verdict import Verdict
 

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from registry.blocks import BlockEvidence, after_block
-from registry.comparison import Comparison, ScoredPair
-from registry.docket import Case, Docket
-from registry.evidence import after_rows, after_units, bets_anywhere, bets_around
-from registry.evidence import opened as capital
 from registry.gate import row_gains
 from registry.gate_config import GateConfig, bound_of
-from registry.metrics import Metric, find_metric, score_of
-from registry.predictions import Floats
+from registry.methods.blocks import BlockEvidence, after_block
+from registry.methods.comparison import Comparison, ScoredPair
+from registry.methods.evidence import after_rows, after_units, bets_anywhere, bets_around
+from registry.methods.evidence import opened as capital
+from registry.methods.metrics import Metric, find_metric, score_of
+from registry.methods.predictions import Floats
+from registry.nights.docket import Case, Docket
 from registry.verdict import CaseNote, CaseState
 
 Times = npt.NDArray[np.datetime64]

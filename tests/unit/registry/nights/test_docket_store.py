@@ -13,10 +13,10 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from registry.database import open_database
-from registry.docket import Docket
-from registry.docket_store import DocketStore, NightTaken
 from registry.error_budget import Year
 from registry.errors import RegistryUnreachable
+from registry.nights.docket import Docket
+from registry.nights.docket_store import DocketStore, NightTaken
 from registry.verdict import Decision, Verdict
 
 NOW = datetime(2026, 5, 1, 3, 0, tzinfo=UTC)

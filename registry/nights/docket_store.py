@@ -14,8 +14,8 @@ from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
 from registry.database import reading, writing
-from registry.docket import Docket, docket_from_json, docket_json
 from registry.ledger import GENESIS, LedgerBreak, chained_hash, iso, metadata
+from registry.nights.docket import Docket, docket_from_json, docket_json
 from registry.verdict import Verdict, verdict_from_json, verdict_json
 
 docket_table = Table(

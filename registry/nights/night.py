@@ -9,16 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from registry.accumulated import accumulated
-from registry.betting import Sample, after_night, end_of_block, note_of, state_of, with_capital
-from registry.blocks import residual
-from registry.docket import Case, Docket
 from registry.draft import Draft
 from registry.errors import GateError
 from registry.gate import Examined, comparable, examined, first_verdict, single_night
 from registry.gate_config import GateConfig, GateMode
+from registry.methods.blocks import residual
+from registry.nights.accumulated import accumulated
+from registry.nights.betting import (
+    Sample,
+    after_night,
+    end_of_block,
+    note_of,
+    state_of,
+    with_capital,
+)
+from registry.nights.docket import Case, Docket
+from registry.nights.wear import looked_at, newest, with_look
 from registry.verdict import CaseNote, CaseState, Verdict
-from registry.wear import looked_at, newest, with_look
 
 # Part of the year's alpha that is kept for comparisons that begin anew.
 RESERVE = 0.2

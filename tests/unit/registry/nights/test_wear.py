@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from registry.wear import REMEMBERED, looked_at, newest, with_look
+from registry.nights.wear import REMEMBERED, looked_at, newest, with_look
 
 
 def day(number: int) -> datetime:

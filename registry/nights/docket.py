@@ -2,7 +2,7 @@
 
 It holds the comparisons that are open against the present champion, the year's account, and which
 rows earlier decisions have looked at. Every night makes a new docket out of the last one
-(`registry.night`); `registry.docket_store` keeps them all.
+(`registry.nights.night`); `registry.nights.docket_store` keeps them all.
 """
 
 import json
@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from registry.blocks import BlockEvidence, Spread
 from registry.error_budget import Year, bar
-from registry.evidence import Evidence
+from registry.methods.blocks import BlockEvidence, Spread
+from registry.methods.evidence import Evidence
+from registry.nights.wear import Look
 from registry.verdict import canonical_json
-from registry.wear import Look
 
 
 @dataclass(frozen=True, kw_only=True)

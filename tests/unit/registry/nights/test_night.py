@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from registry.betting import Sample
-from registry.comparison import Comparison
-from registry.docket import Docket, docket_from_json, docket_json
 from registry.errors import GateError
 from registry.gate_config import GateConfig, GateMode, check_mode
-from registry.night import Tonight, fresh_after, judged, opened
+from registry.methods.comparison import Comparison
+from registry.nights.betting import Sample
+from registry.nights.docket import Docket, docket_from_json, docket_json
+from registry.nights.night import Tonight, fresh_after, judged, opened
 from registry.verdict import CaseState, Verdict, verdict_from_json, verdict_json
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

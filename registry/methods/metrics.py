@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import GateError, UnknownMetric
-from registry.predictions import (
+from registry.methods.predictions import (
     AnyArray,
     Codes,
     Floats,

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import betainc, betaln
 
-from registry.blocks import (
+from registry.methods.blocks import (
     BlockEvidence,
     Spread,
     after_block,
@@ -15,7 +15,7 @@ from registry.blocks import (
     log_value_of_sums,
     residual,
 )
-from registry.evidence import (
+from registry.methods.evidence import (
     Bets,
     after_rows,
     after_units,

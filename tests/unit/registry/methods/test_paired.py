@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from registry.paired import Finding, clustered, delong, mcnemar, paired_t, studentized
+from registry.methods.paired import Finding, clustered, delong, mcnemar, paired_t, studentized
 
 
 def test_mcnemar_on_the_approval_ratings_of_agresti() -> None:

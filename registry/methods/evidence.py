@@ -13,7 +13,8 @@ of the rows, and its state is one number for each fraction.
 
 Gains are the champion's loss minus the challenger's, in units of the loss's bound: in [-1, 1].
 Rows must be exchangeable between nights; rows that depend on each other within a unit are bet on
-as one unit (`after_units`), or, when the units are few and large, judged by `registry.blocks`.
+as one unit (`after_units`), or, when the units are few and large, judged by
+`registry.methods.blocks`.
 
 The same bets the other way round, against "the challenger is better by a useful effect", say when
 there is hardly any hope left: its capital exceeds 1/beta for a challenger that is that much better

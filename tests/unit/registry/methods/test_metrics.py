@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics as theirs
 
 from registry.errors import GateError, UnknownMetric
-from registry.metrics import METRICS, find_metric, row_losses, score, score_of, scored
+from registry.methods.metrics import METRICS, find_metric, row_losses, score, score_of, scored
 
 RNG = np.random.default_rng(7)
 ROWS = 400

@@ -11,8 +11,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from registry.metrics import Metric, losses_of, score_of
-from registry.predictions import AnyArray, Codes, Floats, Scored
+from registry.methods.metrics import Metric, losses_of, score_of
+from registry.methods.predictions import AnyArray, Codes, Floats, Scored
 
 # Up to so many distinct values, how often each is drawn is drawn at once (see `_means`).
 FEW_VALUES = 64

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from registry.errors import GateError
-from registry.metrics import Metric
-from registry.predictions import (
+from registry.methods.metrics import Metric
+from registry.methods.predictions import (
     AnyArray,
     Scored,
     Task,

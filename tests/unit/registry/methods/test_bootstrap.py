@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from registry.bootstrap import Resampling, paired_difference
-from registry.metrics import find_metric, scored
+from registry.methods.bootstrap import Resampling, paired_difference
+from registry.methods.metrics import find_metric, scored
 
 RESAMPLING = Resampling(confidence=0.95, resamples=2000, seed=3)
 
