@@ -20,6 +20,7 @@ NAMES = (
     "loop",
     "extraction",
     "point_in_time",
+    "deciding",
 )
 
 

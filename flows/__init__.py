@@ -3,7 +3,7 @@
 from flows import Cron, Retry, flow, task, when
 """
 
-from flows.core.context import TaskContext, current, produced
+from flows.core.context import TaskContext, current, noticed, produced
 from flows.core.errors import GiveUp, Halt, RatchetError, Skip
 from flows.core.flow import Flow, Task, flow, task, when
 from flows.core.graph import RunIf
@@ -45,6 +45,7 @@ __all__ = [
     "TaskContext",
     "current",
     "flow",
+    "noticed",
     "produced",
     "task",
     "when",

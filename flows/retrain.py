@@ -1,4 +1,6 @@
-"""The training loop: poll, check, extract, train, evaluate, then promote or halt."""
+"""The training loop: poll, check, extract, train, evaluate, then promote or halt.
+
+Beside it, for the nights after a promotion, the watch over the new champion."""
 
 from __future__ import annotations
 
@@ -10,13 +12,15 @@ import ray_jobs
 import registry
 from feature_store import CheckReport, ChecksConfig, Snapshot, Watermarks
 from flows.core.clock import SystemClock
-from flows.core.context import current, produced
+from flows.core.context import current, noticed, produced
 from flows.core.errors import Halt, Skip
 from flows.core.flow import flow, task, when
 from flows.core.retry import Backoff, Retry
 from flows.settings import Settings
 from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, UnfitData
-from registry import GateConfig, LedgerEntry, Verdict
+from registry import GateConfig, LedgerEntry, OnHarm, StaleEpoch, Verdict, Watched, Watching
+from registry.approvals import next_step
+from registry.gate_config import check_mode
 
 FLAKY = Retry(attempts=3, delay=2, backoff=Backoff.EXPONENTIAL, cap=60, jitter=0.5)
 """For what talks to storage and servers: three tries, a few seconds apart."""
@@ -32,6 +36,19 @@ class RetrainConfig:
     trainer: TrainerConfig  # which estimator, with which parameters and resources
     gate: GateConfig  # what the challenger must prove
     again: bool = False  # decide anew, also when there is no new data
+
+    def __post_init__(self) -> None:
+        """Refuse a gate that makes no sense before anything is trained for it."""
+        check_mode(self.gate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What came of the watch over the champion."""
+
+    watched: bool  # whether there was anything to watch
+    live: str | None  # version that was made live again; None: none was
+    reason: str  # in one or two sentences
 
 
 @task(retry=FLAKY, timeout=timedelta(minutes=10))
@@ -75,6 +92,60 @@ def extract(snapshot: Snapshot, features: FeaturesConfig) -> Dataset:
         artifacts_uri=settings.artifacts,
         allowed_modules=settings.allowed_modules,
     )
+
+
+@task(retry=FLAKY, timeout=timedelta(minutes=10))
+def watching(model: str, gate: GateConfig) -> Watching:
+    """Whether the champion is new, and has to be watched; asks the ledger alone."""
+    settings = Settings.of(current().config)
+    with registry.connect(settings.registry) as models:
+        return models.watches.watching(model, gate)
+
+
+@task(executor="ray", retry=FLAKY, timeout=timedelta(hours=12))
+def watch(
+    dataset: Dataset, features: FeaturesConfig, gate: GateConfig, model: str
+) -> Watched | None:
+    """How the new champion does beside its predecessor, on rows that neither has seen."""
+    settings = Settings.of(current().config)
+    return ray_jobs.watch(
+        dataset,
+        features,
+        gate,
+        model,
+        registry=settings.registry,
+        feature_store=settings.feature_store,
+        run=_run_info(),
+        now=SystemClock().now(),
+        allowed_modules=settings.allowed_modules,
+    )
+
+
+@task(retry=FLAKY, timeout=timedelta(hours=1), run_if="none_failed")
+def settle(gate: GateConfig, known: Watching | None, seen: Watched | None) -> Settled:
+    """Roll a champion back that is proven harmful, or tell people of it."""
+    found = seen or (known.watched if known else None)
+    if found is None or not found.harm:
+        said = found.reason if found else known.reason if known else ""
+        return Settled(watched=found is not None, live=None, reason=said)
+    live = None
+    if OnHarm(gate.watch.on_harm) is OnHarm.ALERT:
+        done = "It stays champion (gate.watch.on_harm=alert)."
+        then = f'ratchet rollback {found.model} --reason "worse than its predecessor"'
+    else:
+        try:
+            live = _rolled_back(found)
+            done, then = f"Version {live} is live again.", f"ratchet ledger {found.model}"
+        except StaleEpoch as meanwhile:  # somebody else was first, and knows why
+            return Settled(watched=True, live=None, reason=f"{found.reason} {meanwhile}")
+    noticed(
+        f"version {found.version} of {found.model} is worse than its predecessor",
+        reason=f"{found.reason} {done}",
+        then=then,
+        key=f"{found.model}:{found.epoch}",
+        kind="champion_harmful",
+    )
+    return Settled(watched=True, live=live, reason=f"{found.reason} {done}")
 
 
 @task(executor="ray", resources="trainer", retry=FLAKY, timeout=timedelta(hours=48))
@@ -133,14 +204,17 @@ def promote(verdict: Verdict, dataset: Dataset) -> LedgerEntry:
 
 @task(retry=FLAKY, timeout=timedelta(minutes=10))
 def halt(verdict: Verdict, dataset: Dataset) -> None:
-    """Keep the champion, and end the run halted with the verdict's reason."""
+    """Keep the champion, and end the run halted with the verdict's reason.
+
+    A verdict that waits for approval is told with the command that approves it.
+    """
     settings = Settings.of(current().config)
     with registry.connect(settings.registry) as models:
         models.tracking.end_run(
             verdict.mlflow_run_id, "halted", now=SystemClock().now(), reason=verdict.reason
         )
     _seen(settings, dataset, verdict.model)
-    raise Halt(verdict.reason)
+    raise Halt(verdict.reason, hint=next_step(verdict))
 
 
 @flow(config="retrain")
@@ -149,8 +223,12 @@ def retrain(cfg: RetrainConfig) -> None:
     snapshot = poll(cfg.features, cfg.model, cfg.again)
     report = check(snapshot, cfg.checks, cfg.model)
     dataset = extract(snapshot, cfg.features, after=report)
+    known = watching(cfg.model, cfg.gate, after=dataset)
+    seen = watch(dataset, cfg.features, cfg.gate, cfg.model)
+    when(known.due).then(seen)
+    settled = settle(cfg.gate, known, seen)
     challenger = train(dataset, cfg.trainer, cfg.features, cfg.model)
-    verdict = evaluate(challenger, dataset, cfg.features, cfg.gate)
+    verdict = evaluate(challenger, dataset, cfg.features, cfg.gate, after=settled)
     when(verdict.promote).then(promote(verdict, dataset))
     when(~verdict.promote).then(halt(verdict, dataset))
 
@@ -162,6 +240,23 @@ def _seen(
     view, version = data.view, data.version
     Watermarks(settings.feature_store).advance(view, model, version, quarantine=quarantine)
     produced(f"watermark:{view}/{model}", version, at=data.watermark)
+
+
+def _rolled_back(found: Watched) -> str:
+    """Make the champion before live again, once, however often the run is repeated."""
+    settings, context = Settings.of(current().config), current()
+    with registry.connect(settings.registry) as models:
+        entry = models.rollback(
+            found.model,
+            found.previous,
+            actor=f"flow {context.flow}",
+            reason=found.reason,
+            now=SystemClock().now(),
+            expected_epoch=found.epoch,
+            run_id=context.run_id,
+        )
+    produced(f"model:{found.model}", entry.version)
+    return entry.version
 
 
 def _run_info() -> RunInfo:

@@ -37,6 +37,7 @@ from ray_jobs.training_errors import (
     UnknownName,
     WorkerLost,
 )
+from ray_jobs.watch import watch
 
 __all__ = [
     "ArtifactError",
@@ -83,4 +84,5 @@ __all__ = [
     "extract",
     "resolve",
     "train",
+    "watch",
 ]

@@ -8,6 +8,7 @@ appended to the docket before the verdict leaves this job, so a repeated job dec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from feature_store import FeatureStoreConfig
@@ -25,6 +26,7 @@ from registry import (
     Verdict,
     connect,
 )
+from registry.approvals import awaiting
 from registry.gate_config import check_mode
 from registry.nights.betting import Sample
 from registry.nights.night import Tonight, judged, opened
@@ -72,6 +74,8 @@ def evaluate(
                     modules=modules,
                 )
                 tonight = _tonight(challenger, champion, status.epoch, run, now)
+                rejected = registered.rejected(challenger.model)
+                tonight = replace(tonight, rejected=rejected)
             verdict = _judge(registered, scorer, tonight)
             if verdict is not None:
                 return verdict
@@ -105,6 +109,7 @@ def _judge(registered: Registry, scorer: Samples, tonight: Tonight) -> Verdict |
     docket, gone = opened(docket, tonight, gate)
     samples = scorer.of(docket, tonight, registered)
     docket, verdict = judged(docket, gone, samples, tonight, gate)
+    verdict = awaiting(verdict, gate.approval, tonight.now)
     if made is not None:
         verdict = made.verdict
     elif not registered.keep_night(

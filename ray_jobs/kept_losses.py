@@ -17,6 +17,7 @@ from ray_jobs.trainers.scoring import DEFAULT_METRIC
 from ray_jobs.trainers.trainer import Labels
 from registry import Comparison, GateConfig, RegistryError, row_losses
 from registry.methods.metrics import find_metric
+from registry.slice_columns import columns_of
 
 Predictions = npt.NDArray[Any]
 
@@ -37,7 +38,7 @@ def keep_losses(
         ROW_ID: ids,
         dataset.event_time: rows[dataset.event_time],
         dataset.label: rows[dataset.label],
-        **{name: rows[name] for name in gate.slices if name in rows.column_names},
+        **{name: rows[name] for name in columns_of(gate.slices) if name in rows.column_names},
     }
     both = {
         "challenger": (comparison.challenger, comparison.classes),

@@ -16,33 +16,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_store import FeatureStoreConfig
-from ray_jobs.baseline import constant
+from ray_jobs.baseline import Baselines, Rival
+from ray_jobs.costs import ROWS, Bills, Served
 from ray_jobs.dataset import Dataset, read, read_manifest
+from ray_jobs.dependent import clusters_of, independent
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.own_rows import own_predictions, own_rows
 from ray_jobs.parquet_files import times_us
-from ray_jobs.split import as_time, group_codes
+from ray_jobs.split import as_time
 from ray_jobs.train import Challenger
 from ray_jobs.trainers.scoring import predictions
 from ray_jobs.trainers.trainer import labels_of
 from ray_jobs.training_errors import FeatureError, UnfitData
 from registry import (
-    Baseline,
     Comparison,
     GateConfig,
     GateMode,
     LoadedModel,
     ModelUnloadable,
     Registry,
+    RuleResult,
     UnknownModel,
     UnsupportedModel,
 )
-from registry.methods.metrics import find_metric
 from registry.nights.betting import Sample, blocks_of
 from registry.nights.docket import Case, Docket
 from registry.nights.night import Tonight, fresh_after
+from registry.slice_columns import columns_of
 
 Mask = npt.NDArray[np.bool_]
 
@@ -55,6 +58,8 @@ class Pool:
     rows: pa.Table
     times: npt.NDArray[np.datetime64]
     champion: npt.NDArray[Any] | None
+    champion_rows: pa.Table | None
+    """Some of them as the champion knows them."""
     unmatched: int
     """Rows left out because the champion's features drop them."""
 
@@ -75,6 +80,10 @@ class Samples:
     """Read when it is first needed."""
     places: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     """Each version's rows in the pool."""
+    bills: Bills | None = None
+    """What each version costs to serve, as far as it was measured."""
+    baselines: Baselines | None = None
+    """What a first model must beat, made when it is first needed."""
 
     def of(self, docket: Docket, tonight: Tonight, registered: Registry) -> dict[str, Sample | str]:
         """Each open comparison's rows, or why it has none."""
@@ -82,6 +91,9 @@ class Samples:
             case.challenger: fresh_after(case, docket, tonight, self.gate) for case in docket.cases
         }
         self._read(min(bounds.values()))
+        self.bills = self.bills or Bills(
+            config=self.gate.cost, registered=registered, modules=self.modules
+        )
         found: dict[str, Sample | str] = {}
         for case in docket.cases:
             version = case.challenger
@@ -111,18 +123,27 @@ class Samples:
             return
         dataset, gate, features = self.dataset, self.gate, self.features
         _, parts = read_manifest(dataset)
-        beside = [*features.slices, *gate.slices, *(c for c in (features.group, gate.cluster) if c)]
+        sliced = columns_of(gate.slices)
+        beside = [*features.slices, *sliced, *(c for c in (features.group, gate.cluster) if c)]
         columns = [*dataset.columns, dataset.label, *(c for c in beside if c in parts[0].schema)]
         rows = read(dataset, columns, since=since, until=self.challenger.holdout_until)
         rows = rows.filter(pa.array(times_us(rows[dataset.event_time]) > as_time(since)))
-        known, unmatched = None, 0
+        known, few, unmatched = None, None, 0
         if self.champion is not None and rows.num_rows:
             theirs, matched = own_rows(self.champion, rows, dataset, self.feature_store)
             unmatched = int((~matched).sum())
             rows = rows.filter(pa.array(matched))
             known = own_predictions(self.champion, theirs)
+            few = theirs.slice(0, ROWS)
         times = times_us(rows[dataset.event_time])
-        self.pool = Pool(since=since, rows=rows, times=times, champion=known, unmatched=unmatched)
+        self.pool = Pool(
+            since=since,
+            rows=rows,
+            times=times,
+            champion=known,
+            champion_rows=few,
+            unmatched=unmatched,
+        )
 
     def _sample(self, model: LoadedModel, case: Case, bound: datetime) -> Sample | str:
         pool = self.pool
@@ -132,7 +153,14 @@ class Samples:
             keep &= pool.times >= as_time(self.challenger.holdout_from)
         if not keep.any():
             return f"no row is newer than {bound:%Y-%m-%d %H:%M}, up to which rows are spent"
-        keep &= self._independent(case, bound)
+        keep &= independent(
+            pool.rows,
+            case,
+            bound,
+            self.dataset,
+            group=self.features.group,
+            cluster=self.gate.cluster,
+        )
         if not keep.any():
             return "every new row depends on rows that were used before (same group or cluster)"
         rows, own = pool.rows.filter(pa.array(keep)), model is self.model
@@ -144,61 +172,58 @@ class Samples:
         self.places[case.challenger] = places
         rows, times = pool.rows.take(pa.array(places)), pool.times[places]
         known = None if pool.champion is None else pool.champion[places]
+        rival = self._rival(rows, model, predicted)
         comparison = Comparison(
             y=labels_of(rows[self.dataset.label]),
             challenger=predicted,
             champion=known,
-            constant=self._constant(model, predicted),
+            constant=None if rival is None else rival.predictions,
+            constant_is="" if rival is None else rival.words,
             classes=model.classes,
             champion_classes=None if self.champion is None else self.champion.classes,
             slices={name: _plain(rows[name]) for name in _slices(self.gate, rows)},
             clusters=self._clusters(rows, times),
         )
-        return Sample(comparison=comparison, times=times)
+        return Sample(comparison=comparison, times=times, others=self._costs(model, theirs))
 
-    def _independent(self, case: Case, bound: datetime) -> Mask:
-        """Rows of the pool whose group, and whose cluster, has not been used before."""
+    def _costs(self, model: LoadedModel, rows: pa.Table) -> tuple[RuleResult, ...]:
         assert self.pool is not None
-        keep = np.ones(self.pool.rows.num_rows, dtype=np.bool_)
-        if self.features.group is not None:
-            keep &= self._unseen(self.features.group, None, bound)
-        cluster = self.gate.cluster
-        known = cluster is not None and cluster in self.pool.rows.column_names
-        if cluster is not None and known and case.judged_until is not None:
-            keep &= self._unseen(cluster, case.after or case.trained_until, case.judged_until)
-        return keep
-
-    def _unseen(self, column: str, since: datetime | None, until: datetime) -> Mask:
-        """Rows of the pool whose value does not occur after `since`, until `until` included."""
-        assert self.pool is not None
-        before = read(self.dataset, [column], since=since, until=until)
-        own = self.pool.rows[column]
-        both = group_codes(pa.chunked_array([*before[column].chunks, *own.chunks]))
-        seen, mine = both[: before.num_rows], both[before.num_rows :]
-        return np.asarray((mine < 0) | ~np.isin(mine, np.unique(seen)), dtype=np.bool_)
+        assert self.bills is not None
+        few = self.pool.champion_rows
+        beside = None
+        if self.champion is not None and few is not None:
+            beside = Served(model=self.champion, rows=few)
+        return self.bills.of(Served(model=model, rows=rows), beside)
 
     def _clusters(self, rows: pa.Table, times: npt.NDArray[np.datetime64]) -> Any:
         gate = self.gate
         if gate.cluster is not None and gate.cluster in rows.column_names:
-            codes = group_codes(rows[gate.cluster])
-            # A row of no cluster stands for itself.
-            return np.where(codes < 0, -1 - np.arange(len(codes)), codes)
+            return clusters_of(rows, gate.cluster)
         alone = gate.mode is GateMode.SINGLE_NIGHT or self.champion is None
         return blocks_of(times, gate.block) if gate.block is not None and alone else None
 
-    def _constant(self, model: LoadedModel, like: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-        """The baseline of a first model, by the labels that it was trained on."""
-        if self.champion is not None or Baseline(self.gate.baseline) is Baseline.NONE:
+    def _rival(self, rows: pa.Table, model: LoadedModel, like: npt.NDArray[Any]) -> Rival | None:
+        """What a first model must be proven better than."""
+        if self.champion is not None:
             return None
-        dataset = self.dataset
-        trained = read(dataset, [dataset.label], until=self.challenger.train_until)
-        labels = labels_of(trained[dataset.label])
-        return constant(find_metric(self.gate.metric), labels, like, model.classes)
+        self.baselines = self.baselines or Baselines(
+            gate=self.gate,
+            dataset=self.dataset,
+            features=self.features,
+            challenger=self.challenger,
+            modules=self.modules,
+        )
+        return self.baselines.rival(rows, like, model.classes)
 
 
 def _slices(gate: GateConfig, rows: pa.Table) -> Sequence[str]:
-    return [name for name in gate.slices if name in rows.column_names]
+    return [name for name in columns_of(gate.slices) if name in rows.column_names]
 
 
 def _plain(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    return np.asarray(column.to_pylist(), dtype=object)
+    """A column as Python values; each distinct one is made once, not once a row."""
+    encoded = column.combine_chunks().dictionary_encode()
+    values = np.empty(len(encoded.dictionary) + 1, dtype=object)
+    values[:-1] = encoded.dictionary.to_pylist()
+    rows = pc.fill_null(pc.cast(encoded.indices, pa.int64()), len(values) - 1)
+    return np.asarray(values[rows.to_numpy()])

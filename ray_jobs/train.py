@@ -195,7 +195,7 @@ def train(
             fit.model,
             mlflow_run_id=tracked.mlflow_run_id,
             key=_key(dataset, trainer, run, model),
-            tags=_tags(challenger, dataset, run),
+            tags=_tags(challenger, dataset, trainer, run),
         )
     _checkpoints(dataset, trainer, run).delete()
     uri = f"models:/{model}/{version.version}"
@@ -387,10 +387,17 @@ def _bounds(challenger: Challenger) -> dict[str, str]:
     return {name: getattr(challenger, name).isoformat() for name in names}
 
 
-def _tags(challenger: Challenger, dataset: Dataset, run: RunInfo) -> dict[str, str]:
+def _tags(
+    challenger: Challenger, dataset: Dataset, trainer: TrainerConfig, run: RunInfo
+) -> dict[str, str]:
     """What a registered version says of itself; `train_until` is read back by the next training."""
+    sources = ", ".join(f"{source.view} version {source.version}" for source in dataset.sources)
     return {
         "ratchet.run": run.run_id,
+        "ratchet.trained_by": run.run_id,  # `run` becomes the one that judged it last
+        "ratchet.estimator": trainer.estimator,
+        "ratchet.train_rows": str(challenger.train_rows),
+        "ratchet.sources": sources,
         "ratchet.dataset": dataset.digest,
         "ratchet.view": dataset.view,
         "ratchet.view_version": str(dataset.version),

@@ -1,14 +1,21 @@
 """Which model is live, and why: tracking, gate, promotion and ledger."""
 
+from registry.answers import Answer, AnswerKind
+from registry.approvals import ApprovalRequest
+from registry.card.card import Card
+from registry.card.page import card_html
 from registry.champion import ChampionStatus
 from registry.config import RegistryConfig
 from registry.errors import (
+    AlreadyAnswered,
+    ApprovalExpired,
     ChampionUnloadable,
     ExportFailed,
     GateError,
     LedgerBroken,
     MissingFeature,
     ModelUnloadable,
+    NothingWaits,
     OutsiderChange,
     PromotionRefused,
     RegistryError,
@@ -20,7 +27,7 @@ from registry.errors import (
 )
 from registry.fitted import FittedModel, Flavor
 from registry.gate import decide
-from registry.gate_config import Baseline, GateConfig, GateMode
+from registry.gate_config import Baseline, GateConfig, GateMode, OnHarm
 from registry.ledger import Action, LedgerBreak, LedgerEntry
 from registry.loaded import LoadedModel
 from registry.methods.bootstrap import Interval
@@ -32,11 +39,18 @@ from registry.registry import Registry, connect
 from registry.report import figures
 from registry.tracking import TrackedRun
 from registry.verdict import CaseNote, CaseState, Decision, Rule, RuleResult, Verdict, verdict_json
+from registry.watch import Watched, Watching, WatchState
 
 __all__ = [
     "METRICS",
     "Action",
+    "AlreadyAnswered",
+    "Answer",
+    "AnswerKind",
+    "ApprovalExpired",
+    "ApprovalRequest",
     "Baseline",
+    "Card",
     "CaseNote",
     "CaseState",
     "ChampionStatus",
@@ -58,6 +72,8 @@ __all__ = [
     "ModelUnloadable",
     "ModelVersion",
     "NightEntry",
+    "NothingWaits",
+    "OnHarm",
     "OutsiderChange",
     "PromotionRefused",
     "Registry",
@@ -72,6 +88,10 @@ __all__ = [
     "UnknownModel",
     "UnsupportedModel",
     "Verdict",
+    "WatchState",
+    "Watched",
+    "Watching",
+    "card_html",
     "connect",
     "decide",
     "figures",

@@ -20,6 +20,8 @@ class Draft:
     rows: int
     run_id: str
     mlflow_run_id: str
+    null: float = 0.0
+    """What the difference must surely exceed; negative: non-inferiority."""
 
     def undecidable(self, obstacle: str) -> Verdict:
         """Hold, because nothing can be judged."""
@@ -29,16 +31,19 @@ class Draft:
         reason = f"Version {self.challenger} cannot be judged: {obstacle}."
         return self._verdict(False, reason, (rule,))
 
-    def first(self, score: float, rules: tuple[RuleResult, ...]) -> Verdict:
-        """A first model: no champion to compare with, so baseline and floors decide."""
+    def first(self, score: float, rules: tuple[RuleResult, ...], baseline: str = "") -> Verdict:
+        """A first model: no champion to compare with, so baseline and floors decide.
+
+        `baseline`: what it was to be better than, in words.
+        """
         failed = [rule for rule in rules if not rule.passed]
         about = f"Version {self.challenger} is the first model"
         if failed:
-            miss = (
-                "it is not proven better than saying always the same"
-                if failed[0].rule is Rule.IMPROVEMENT
-                else "it misses a floor"
-            )
+            misses = {
+                Rule.IMPROVEMENT: f"it is not proven better than {baseline}",
+                Rule.FLOOR: "it misses a floor",
+            }
+            miss = misses.get(failed[0].rule, "it is held")
             reason = f"{about}, and {miss}: {failed[0].message}."
         elif rules:
             kept = "; ".join(rule.message for rule in rules)
@@ -83,12 +88,12 @@ class Draft:
         pair = f"champion version {self.champion}"
         mine = f"Version {self.challenger}"
         if not any(rule.rule is Rule.IMPROVEMENT for rule in failed):
-            return f"{mine} is better than {pair}" + (" but is held" if failed else "")
-        if whole.high is not None and whole.high < 0:
+            return f"{mine} is {passed_claim(pair, self.null)}" + (" but is held" if failed else "")
+        if whole.high is not None and whole.high < min(self.null, 0):
             return f"{mine} is worse than {pair}"
-        if whole.difference <= 0:
+        if whole.difference <= min(self.null, 0):
             return f"{mine} is not better than {pair}"
-        return f"{mine} is not proven better than {pair}"
+        return f"{mine} is not proven {claimed(pair, self.null)}"
 
     def _because(self, rules: Sequence[RuleResult], failed: Sequence[RuleResult]) -> str:
         shown = failed[:1] or [rule for rule in rules if rule.rule is Rule.IMPROVEMENT]
@@ -115,3 +120,17 @@ class Draft:
             run_id=self.run_id,
             mlflow_run_id=self.mlflow_run_id,
         )
+
+
+def passed_claim(champion: str, null: float) -> str:
+    """What is proven: "better than champion version 4", or by how much it is not worse."""
+    if null >= 0:
+        return f"better than {champion}"
+    return f"not worse than {champion} by more than {-null:.3g}"
+
+
+def claimed(champion: str, null: float) -> str:
+    """What is not proven: "better than champion version 4", or as good as it."""
+    if null >= 0:
+        return f"better than {champion}"
+    return f"as good as {champion}, within {-null:.3g}"

@@ -44,6 +44,9 @@ class Year:
     """Comparisons, and first models, that took a share from the reserve this year."""
     spent_again: float = 0.0
     """Sum of their shares."""
+    conceded: float = 0.0
+    """How much worse than the year's best champion promotions by non-inferiority may have made the
+    present one, in the metric's unit (`registry.nights.allowance`)."""
 
     @property
     def planned_share(self) -> float:
@@ -92,7 +95,12 @@ class Year:
             spent=self.spent,
             reopened=self.reopened,
             spent_again=self.spent_again,
+            conceded=self.conceded,
         )
+
+    def after_gain(self, gain: float) -> "Year":
+        """The account after a champion that is better by `gain` (negative: worse)."""
+        return replace(self, conceded=max(self.conceded - gain, 0.0))
 
     def after_opening(self, *, again: bool = False, first: bool = False) -> "Year":
         """The account after a comparison took its share."""

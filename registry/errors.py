@@ -11,7 +11,10 @@ RegistryError
 ├── MissingFeature         rows that lack what a model was trained on
 ├── PromotionRefused       a promotion, rollback or adoption that the rules do not allow
 │   ├── StaleEpoch         another promotion came first
-│   └── OutsiderChange     somebody else moved the champion alias
+│   ├── OutsiderChange     somebody else moved the champion alias
+│   ├── NothingWaits       no verdict on this version waits for approval
+│   ├── ApprovalExpired    the verdict waited for approval, and its time is over
+│   └── AlreadyAnswered    somebody has approved or rejected this version
 ├── LedgerBroken           the ledger's history does not fit together
 └── ExportFailed           the champion's files could not be copied out
 """
@@ -81,6 +84,18 @@ class StaleEpoch(PromotionRefused):
 
 class OutsiderChange(PromotionRefused):
     """The champion alias was moved by somebody else, and nobody has acknowledged it yet."""
+
+
+class NothingWaits(PromotionRefused):
+    """No verdict on this model, or on this version of it, waits for approval."""
+
+
+class ApprovalExpired(PromotionRefused):
+    """The verdict waited for approval, and nobody answered in time."""
+
+
+class AlreadyAnswered(PromotionRefused):
+    """Somebody has approved or rejected this version already."""
 
 
 class LedgerBroken(RegistryError):

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from registry.errors import GateError
 from registry.methods.metrics import Metric, find_metric
+from registry.methods.predictions import Task
+from registry.slice_columns import check_slices
 
 # What a loss of a row can be at most, where its formula bounds it.
 BOUNDS = {"accuracy": 1.0, "brier": 2.0}
@@ -78,7 +80,7 @@ class CostConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     latency_ms: float | None = None
-    """Milliseconds to predict 1,000 rows, at most."""
+    """Milliseconds of one core to predict 1,000 rows, at most."""
     latency_ratio: float | None = None
     """Times the champion's latency, at most; both measured side by side."""
     size_mb: float | None = None
@@ -174,6 +176,7 @@ def check_config(config: GateConfig) -> Metric:
         "slice_min_rows": 1,
         "min_effect": 0,
         "slice_max_drop": 0,
+        "margin": 0,
         "planned": 1,
         "keep": 0,
         "expire_after": 1,
@@ -181,6 +184,12 @@ def check_config(config: GateConfig) -> Metric:
     for name, bound in lowest.items():
         if not getattr(config, name) >= bound:
             raise GateError(f"The gate's {name} is {getattr(config, name)}; at least {bound}.")
+    if config.approval.expires_after <= timedelta(0):
+        raise GateError(
+            f"The gate's approval.expires_after is {config.approval.expires_after}; nobody could "
+            "answer in time.",
+            hint="set gate.approval.expires_after, such as 3d",
+        )
     if config.block is not None and config.block <= timedelta(0):
         raise GateError(f"The gate's block is {config.block}; it must be longer than nothing.")
     if config.cluster is not None and config.block is not None:
@@ -188,7 +197,86 @@ def check_config(config: GateConfig) -> Metric:
             "The gate has both a cluster and a block: rows depend on each other in one way.",
             hint="keep gate.cluster (units such as customers) or gate.block (spans of time)",
         )
+    _check_no_harm(config, metric)
+    _check_costs(config, metric)
+    _check_watch(config.watch)
     return metric
+
+
+def _check_no_harm(config: GateConfig, metric: Metric) -> None:
+    """What must not get worse: the metric itself, guards, slices."""
+    if config.margin > 0 and config.min_effect > 0:
+        raise GateError(
+            f"The gate has a margin of {config.margin:g} and a min_effect of "
+            f"{config.min_effect:g}: it cannot ask for not worse and for better at once.",
+            hint="keep gate.min_effect (better), or gate.margin (not worse; for fresh models)",
+        )
+    if not 0 < config.slice_alpha <= 0.5:
+        raise GateError(f"The gate's slice_alpha is {config.slice_alpha}; it must be in (0, 0.5].")
+    check_slices(config.slices)
+    if config.slices and config.slice_max_drop == 0:
+        raise GateError(
+            "The gate's slice_max_drop is 0: no rows prove that a slice is not worse at all.",
+            hint="set gate.slice_max_drop to how much worse a slice may get, such as 0.02",
+        )
+    for name, allowed in config.guards.items():
+        guard = find_metric(name)
+        if guard.task is not metric.task:
+            raise GateError(
+                f"The guard {name!r} is a metric of {guard.task}, "
+                f"but the gate compares {metric.name}, a metric of {metric.task}."
+            )
+        if not allowed > 0:
+            raise GateError(
+                f"The guard {name!r} allows {allowed:g}: no rows prove that it is no worse at all.",
+                hint=f"say how much worse it may get: gate.guards={{{name}: 0.01}}",
+            )
+
+
+def _check_costs(config: GateConfig, metric: Metric) -> None:
+    """What a new model may change and cost besides its scores."""
+    flips = config.max_flips
+    if flips is not None and metric.task is not Task.CLASSIFICATION:
+        raise GateError(
+            "gate.max_flips counts changed classes, and numbers are predicted here.",
+            hint="leave it out; gate.guards={mape: 0.01} bounds how much worse a metric may get",
+        )
+    if flips is not None and not 0 < flips < 1:
+        raise GateError(f"The gate's max_flips is {flips:g}; it is a share such as 0.05.")
+    for name, bound in vars(config.cost).items():
+        if bound is not None and not bound > 0:
+            raise GateError(f"The gate's cost.{name} is {bound:g}; it must be positive.")
+    baseline = Baseline(config.baseline)
+    if (baseline is Baseline.SIMPLE) != bool(config.simple):
+        raise GateError(
+            "The gate's baseline is simple, and gate.simple names no model."
+            if baseline is Baseline.SIMPLE
+            else f"gate.simple names a model, but the gate's baseline is {baseline}.",
+            hint="gate.baseline=simple and gate.simple="
+            "{_target_: sklearn.linear_model.LogisticRegression} belong together",
+        )
+    if config.simple and not isinstance(config.simple.get("_target_"), str):
+        raise GateError(
+            "gate.simple has no _target_, the dotted path of an estimator.",
+            hint="gate.simple={_target_: sklearn.linear_model.LogisticRegression, max_iter: 2000}",
+        )
+
+
+def _check_watch(watch: WatchConfig) -> None:
+    """The watch over a new champion."""
+    if watch.nights < 0:
+        raise GateError(
+            f"The gate's watch.nights is {watch.nights}; at least 0, which watches nothing."
+        )
+    if not watch.harm >= 0:
+        raise GateError(f"The gate's watch.harm is {watch.harm:g}; at least 0.")
+    if not 0 < watch.alpha < 1:
+        raise GateError(f"The gate's watch.alpha is {watch.alpha:g}; it must be between 0 and 1.")
+
+
+def null_of(config: GateConfig) -> float:
+    """What the difference must surely exceed; negative: non-inferiority."""
+    return config.min_effect - config.margin
 
 
 def bound_of(config: GateConfig) -> float:
@@ -227,5 +315,11 @@ def _check_evidence(config: GateConfig, metric: Metric) -> None:
             hint="set gate.block (a span such as P1D is then one observation), or "
             "gate=single_night, or compare a row-wise metric",
         )
-    if not config.effect + config.min_effect < bound_of(config):
+    bound = bound_of(config)
+    if not config.effect + config.min_effect < bound:
         raise GateError(f"The gate's effect is {config.effect:g}, beyond what a row can gain.")
+    for name, allowed in (("margin", config.margin), ("slice_max_drop", config.slice_max_drop)):
+        if not allowed < bound and (name == "margin" or config.slices):
+            raise GateError(
+                f"The gate's {name} is {allowed:g}, and a row's loss counts as at most {bound:g}."
+            )

@@ -11,6 +11,7 @@ does not fit. A settlement is no part of the chain: it can be had again from MLf
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -30,7 +31,7 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.engine import Engine, Row
+from sqlalchemy.engine import Connection, Engine, Row
 from sqlalchemy.exc import IntegrityError
 
 from registry.database import reading, writing
@@ -74,6 +75,9 @@ settlements_table = Table(
     ForeignKeyConstraint(["model", "epoch"], ["ledger_entry.model", "ledger_entry.epoch"]),
 )
 
+Beside = Callable[[Connection], object]
+"""What is written in the transaction of an entry, besides it; what it raises undoes both."""
+
 GENESIS = "0" * 64
 """The previous hash of a model's first entry."""
 
@@ -84,7 +88,7 @@ class Action(StrEnum):
     PROMOTE = "promote"
     """A challenger passed the gate."""
     ROLLBACK = "rollback"
-    """An operator went back to another version."""
+    """An operator went back to another version, or the watch proved the champion harmful."""
     ADOPT = "adopt"
     """An outsider moved the alias, and an operator agreed."""
     RESTORE = "restore"
@@ -201,8 +205,13 @@ class Ledger:
             query = select(entries_table.c.model).distinct().order_by(entries_table.c.model)
             return tuple(connection.scalars(query))
 
-    def append(self, change: Change, expected_epoch: int) -> LedgerEntry:
-        """Add epoch `expected_epoch` + 1, pending. EpochTaken when another came first."""
+    def append(
+        self, change: Change, expected_epoch: int, beside: Beside | None = None
+    ) -> LedgerEntry:
+        """Add epoch `expected_epoch` + 1, pending. EpochTaken when another came first.
+
+        `beside` writes what belongs to the entry, in its transaction.
+        """
         with writing(self._engine) as connection:
             head = connection.execute(
                 select(entries_table.c.epoch, entries_table.c.hash)
@@ -219,6 +228,8 @@ class Ledger:
                 connection.execute(insert(entries_table).values(row))
             except IntegrityError as error:
                 raise EpochTaken from error
+            if beside is not None:
+                beside(connection)
         return entry
 
     def settle(self, entry: LedgerEntry, now: datetime) -> None:

@@ -30,6 +30,8 @@ class LoadedModel:
     """The tags of the registered version."""
     extras: Mapping[str, str] = field(default_factory=dict)
     """The text files kept with the model."""
+    bytes: int = 0
+    """Size of its files; 0: it was never stored."""
 
     @property
     def features(self) -> tuple[str, ...]:

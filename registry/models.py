@@ -117,20 +117,7 @@ class Models:
         registered = self.version(name, version)
         with tempfile.TemporaryDirectory(prefix="ratchet-model-") as folder:
             files = self.download(name, version, Path(folder))
-            card = _card(registered, files)
-            trusted = (*self._seam.config.trusted_modules, *modules)
-            if DIGEST_TAG in registered.tags:
-                # The files are what this installation wrote, so is what they say they contain.
-                trusted = (*trusted, *card.modules)
-            estimator = _estimator(registered, card, files, trusted)
-            return LoadedModel(
-                model=name,
-                version=version,
-                estimator=estimator,
-                card=card,
-                tags=registered.tags,
-                extras=_extras(files / EXTRA_FOLDER),
-            )
+            return from_files(registered, files, (*self._seam.config.trusted_modules, *modules))
 
     def download(self, name: str, version: str, folder: Path) -> Path:
         """Copy the version's files into `folder` and check them against their digest."""
@@ -226,6 +213,26 @@ class Models:
             path = Path(files, EXTRA_FOLDER, _inside(extra))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+
+
+def from_files(registered: ModelVersion, files: Path, trusted: tuple[str, ...]) -> LoadedModel:
+    """The version in memory, from its downloaded files; ModelUnloadable when they do not fit.
+
+    `trusted`: modules, besides the known libraries, whose classes it may contain.
+    """
+    card = _card(registered, files)
+    if DIGEST_TAG in registered.tags:
+        # The files are what this installation wrote, so is what they say they contain.
+        trusted = (*trusted, *card.modules)
+    return LoadedModel(
+        model=registered.model,
+        version=registered.version,
+        estimator=_estimator(registered, card, files, trusted),
+        card=card,
+        tags=registered.tags,
+        extras=_extras(files / EXTRA_FOLDER),
+        bytes=sum(path.stat().st_size for path in files.rglob("*") if path.is_file()),
+    )
 
 
 def _version(found: Any) -> ModelVersion:

@@ -15,10 +15,10 @@ from datetime import datetime
 
 from registry.champion import Alias, ChampionStatus, refuse_outsider, status_of
 from registry.errors import PromotionRefused, StaleEpoch
-from registry.ledger import Action, Change, EpochTaken, Ledger, LedgerBreak, LedgerEntry
+from registry.ledger import Action, Beside, Change, EpochTaken, Ledger, LedgerBreak, LedgerEntry
 from registry.locks import exclusive
 from registry.models import Models
-from registry.verdict import Verdict, verdict_json
+from registry.verdict import Decision, Verdict, verdict_json
 
 
 class Promotions:
@@ -43,6 +43,27 @@ class Promotions:
         """
         if not verdict.promote:
             raise PromotionRefused(f"The gate holds {verdict.model}: {verdict.reason}")
+        return self._promote(verdict, actor, verdict.reason, now)
+
+    def promote_approved(
+        self, verdict: Verdict, *, actor: str, reason: str, now: datetime, beside: Beside
+    ) -> LedgerEntry:
+        """The same for a verdict that waited, because `actor` said so.
+
+        `beside` writes the answer in the transaction of the entry, and may raise to undo both.
+        """
+        if verdict.decision is not Decision.AWAIT:
+            raise PromotionRefused(f"The verdict on {verdict.model} waits for nobody.")
+        return self._promote(verdict, actor, reason, now, beside)
+
+    def _promote(
+        self,
+        verdict: Verdict,
+        actor: str,
+        reason: str,
+        now: datetime,
+        beside: Beside | None = None,
+    ) -> LedgerEntry:
         model, version = verdict.model, verdict.challenger
         with exclusive(self._lock_url, f"champion-{model}"):
             made = self._of_run(model, verdict.run_id, version)
@@ -50,7 +71,7 @@ class Promotions:
                 return self._complete(made, now) if made == self._ledger.head(model) else made
             head = self._settled_head(model, now)
             if (head.epoch if head else 0) != verdict.epoch:
-                raise _stale(verdict, head)
+                raise stale(verdict, head)
             change = Change(
                 model=model,
                 version=version,
@@ -59,10 +80,10 @@ class Promotions:
                 verdict=verdict_json(verdict),
                 run_id=verdict.run_id or None,
                 actor=actor,
-                reason=verdict.reason,
+                reason=reason,
                 at=now,
             )
-            return self._change(change, verdict.epoch, now)
+            return self._change(change, verdict.epoch, now, beside)
 
     def rollback(
         self,
@@ -77,15 +98,18 @@ class Promotions:
     ) -> LedgerEntry:
         """Make another version champion: the one before, or `to_version` (also a newer one).
 
-        A rollback that a crash left pending is completed and returned, not followed by another.
-        Raises PromotionRefused when there is nothing to go back to, StaleEpoch when the champion
-        is no longer that of `expected_epoch`.
+        A rollback that a crash left pending is completed and returned, not followed by another; so
+        is one to `to_version` that the same run made before. Raises PromotionRefused when there is
+        nothing to go back to, StaleEpoch when the champion is no longer that of `expected_epoch`.
         """
         with exclusive(self._lock_url, f"champion-{model}"):
             pending = self._ledger.head(model)
             head = self._settled_head(model, now)
             if head is None:
                 raise PromotionRefused(f"{model} has no champion to roll back.")
+            made = self._of_run(model, run_id, to_version, Action.ROLLBACK)
+            if made is not None:
+                return made
             if _is_same_rollback(pending, to_version):
                 return head
             if expected_epoch is not None and expected_epoch != head.epoch:
@@ -163,10 +187,16 @@ class Promotions:
             return LedgerBreak(model=model, epoch=epoch, reason=reason)
         return None
 
-    def _of_run(self, model: str, run_id: str, version: str) -> LedgerEntry | None:
-        if not run_id:
+    def _of_run(
+        self,
+        model: str,
+        run_id: str | None,
+        version: str | None,
+        action: Action = Action.PROMOTE,
+    ) -> LedgerEntry | None:
+        if not run_id or not version:
             return None
-        return self._ledger.of_run(model, run_id, Action.PROMOTE, version)
+        return self._ledger.of_run(model, run_id, action, version)
 
     def _settled_head(self, model: str, now: datetime) -> LedgerEntry | None:
         """The latest entry, completed; raises OutsiderChange, LedgerBroken."""
@@ -175,10 +205,12 @@ class Promotions:
         refuse_outsider(status_of(model, head, self._alias.read(model)))
         return head if head is None else self._complete(head, now)
 
-    def _change(self, change: Change, expected_epoch: int, now: datetime) -> LedgerEntry:
+    def _change(
+        self, change: Change, expected_epoch: int, now: datetime, beside: Beside | None = None
+    ) -> LedgerEntry:
         self._models.version(change.model, change.version)  # UnknownModel before it is written.
         try:
-            entry = self._ledger.append(change, expected_epoch)
+            entry = self._ledger.append(change, expected_epoch, beside)
         except EpochTaken:
             raise StaleEpoch(
                 f"Epoch {expected_epoch + 1} of {change.model} is taken: another promotion "
@@ -224,7 +256,8 @@ class Promotions:
         return self._change(change, status.epoch, now)
 
 
-def _stale(verdict: Verdict, head: LedgerEntry | None) -> StaleEpoch:
+def stale(verdict: Verdict, head: LedgerEntry | None) -> StaleEpoch:
+    """Why a verdict is too old for the champion of `head`."""
     now = "there is none" if head is None else f"it is version {head.version} (epoch {head.epoch})"
     return StaleEpoch(
         f"Version {verdict.challenger} of {verdict.model} was compared with the champion of epoch "

@@ -1,9 +1,9 @@
 """The registry as flows and Ray jobs see it: one object over MLflow, the ledger and the export."""
 
+import json
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,20 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 
+from registry.answers import Answer, AnswerKind, AnswerStore
+from registry.approvals import ApprovalRequest, Approvals
+from registry.card.card import Card
+from registry.card.cards import Cards
 from registry.champion import Alias, ChampionStatus
 from registry.config import RegistryConfig
 from registry.database import open_database
-from registry.errors import ChampionUnloadable, ModelUnloadable, UnknownModel, UnsupportedModel
+from registry.errors import (
+    ChampionUnloadable,
+    ModelUnloadable,
+    PromotionRefused,
+    UnknownModel,
+    UnsupportedModel,
+)
 from registry.export import export_champion
 from registry.fitted import FittedModel
 from registry.ledger import Ledger, LedgerBreak, LedgerEntry
@@ -25,9 +35,10 @@ from registry.models import Models, ModelVersion
 from registry.nights.docket import Docket
 from registry.nights.docket_store import DocketStore, NightEntry, NightTaken
 from registry.promotion import Promotions
-from registry.report import figures
 from registry.tracking import Tracking
-from registry.verdict import Verdict
+from registry.verdict import Verdict, verdict_json
+from registry.watch_store import WatchStore
+from registry.watches import Watches
 
 
 def connect(config: RegistryConfig) -> "Registry":
@@ -75,8 +86,21 @@ class Registry:
         self.models.set_tags(verdict.model, verdict.challenger, tags)
         if verdict.mlflow_run_id:
             self.tracking.log_tags(verdict.mlflow_run_id, tags)
-            self.tracking.log_dict(verdict.mlflow_run_id, asdict(verdict), "verdict.json")
-            self.tracking.log_figures(verdict.mlflow_run_id, figures(verdict, comparison))
+            shown = json.loads(verdict_json(verdict))
+            self.tracking.log_dict(verdict.mlflow_run_id, shown, "verdict.json")
+            self._cards.keep(verdict, comparison)
+
+    def card(self, verdict: Verdict, *, mlflow: bool = True) -> Card:
+        """The verdict and everything that it rests on; `mlflow` false: what the ledger knows."""
+        return self._cards.of(verdict, mlflow=mlflow)
+
+    def kept_card(self, verdict: Verdict) -> str | None:
+        """The card's page as it was written to MLflow on its night; None when it was not."""
+        return self._cards.kept(verdict)
+
+    def nights_of(self, run_id: str) -> tuple[NightEntry, ...]:
+        """What the gate decided in a run; empty when it was not asked."""
+        return self._dockets.of_run_id(run_id)
 
     def promote(self, verdict: Verdict, *, actor: str, now: datetime) -> LedgerEntry:
         """Make the verdict's challenger champion if the epoch is still the verdict's; export it.
@@ -84,12 +108,59 @@ class Registry:
         Repeated by the same run, it converges to the same entry. Raises StaleEpoch,
         OutsiderChange, PromotionRefused, LedgerBroken, UnknownModel, ExportFailed.
         """
+        if verdict.challenger in self.rejected(verdict.model):
+            raise PromotionRefused(
+                f"Version {verdict.challenger} of {verdict.model} was rejected by a person.",
+                hint=f"ratchet ledger {verdict.model}",
+            )
         entry = self._promotions.promote(verdict, actor=actor, now=now)
         shown = self.models.version(verdict.model, verdict.challenger).tags
         missing = {k: v for k, v in verdict_tags(verdict).items() if shown.get(k) != v}
         self.models.set_tags(verdict.model, verdict.challenger, missing)  # most often none
         self.export(verdict.model)
         return entry
+
+    def waiting(self, model: str | None = None, *, now: datetime) -> tuple[ApprovalRequest, ...]:
+        """The verdicts that wait for approval, of one model or of all."""
+        return self._approvals.waiting(model, now=now)
+
+    def answers(self, model: str) -> tuple[Answer, ...]:
+        """What people answered to verdicts about a model, oldest first."""
+        return self._approvals.answers(model)
+
+    def rejected(self, model: str) -> frozenset[str]:
+        """The versions that a person rejected: they are never proposed again."""
+        said = self._approvals.answers(model)
+        return frozenset(one.version for one in said if one.answer is AnswerKind.REJECT)
+
+    def approve(
+        self, model: str, version: str | None = None, *, actor: str, reason: str, now: datetime
+    ) -> LedgerEntry:
+        """Make a version that waits for approval champion (none: the only one), and export it.
+
+        Repeated by the same person, it converges to the same entry. Raises NothingWaits,
+        ApprovalExpired, AlreadyAnswered, and what `promote` raises.
+        """
+        request, answer, entry = self._approvals.approve(
+            model, version, actor=actor, reason=reason, now=now
+        )
+        self._tag_answer(request, answer)
+        self.export(model)
+        return entry
+
+    def reject(
+        self, model: str, version: str | None = None, *, actor: str, reason: str, now: datetime
+    ) -> Answer:
+        """Refuse a version that waits for approval; it is never proposed again.
+
+        Repeated by the same person, it converges to the same answer. Raises NothingWaits,
+        ApprovalExpired, AlreadyAnswered, StaleEpoch.
+        """
+        request, answer = self._approvals.reject(
+            model, version, actor=actor, reason=reason, now=now
+        )
+        self._tag_answer(request, answer)
+        return answer
 
     def rollback(
         self,
@@ -139,7 +210,12 @@ class Registry:
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first entry that was altered or removed; None: the history fits together."""
-        return self._promotions.verify(model) or self._dockets.verify(model)
+        return (
+            self._promotions.verify(model)
+            or self._dockets.verify(model)
+            or self._approvals.verify(model)
+            or self.watches.verify(model)
+        )
 
     def docket(self, model: str) -> NightEntry | None:
         """The latest night of the gate: open comparisons and the error budget; None before it."""
@@ -206,7 +282,15 @@ class Registry:
         with self._opening:
             if "_engine" in vars(self):
                 self._engine.dispose()
-                for name in ("_engine", "_ledger", "_promotions", "_dockets"):
+                for name in (
+                    "_engine",
+                    "_ledger",
+                    "_promotions",
+                    "_dockets",
+                    "_cards",
+                    "_approvals",
+                    "watches",
+                ):
                     vars(self).pop(name, None)
 
     def __enter__(self) -> "Registry":
@@ -225,12 +309,43 @@ class Registry:
         return Ledger(self._engine)
 
     @cached_property
+    def watches(self) -> Watches:
+        """The watch over new champions: `watching`, `latest`, `before_night`, `keep`."""
+        return Watches(self._ledger, self._dockets, WatchStore(self._engine))
+
+    @cached_property
     def _dockets(self) -> DocketStore:
         return DocketStore(self._engine)
 
     @cached_property
+    def _cards(self) -> Cards:
+        return Cards(self.tracking, self.models, self._dockets, self._ledger)
+
+    @cached_property
     def _promotions(self) -> Promotions:
         return Promotions(self._ledger, self._alias, self.models, self.config.ledger_url)
+
+    @cached_property
+    def _approvals(self) -> Approvals:
+        return Approvals(
+            self._ledger,
+            self._dockets,
+            AnswerStore(self._engine),
+            self._promotions,
+            self.models,
+            self.config.ledger_url,
+        )
+
+    def _tag_answer(self, request: ApprovalRequest, answer: Answer) -> None:
+        """Show an answer where reviewers look: at the version, and at the run that asked."""
+        tags = {
+            "ratchet.answer": answer.answer.value,
+            "ratchet.answer_by": answer.actor,
+            "ratchet.answer_reason": answer.reason,
+        }
+        self.models.set_tags(request.model, request.version, tags)
+        if request.verdict.mlflow_run_id:
+            self.tracking.log_tags(request.verdict.mlflow_run_id, tags)
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """One MLflow run for each run: its configuration, data versions, metrics, plots and ending."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from registry.errors import UnknownModel
-from registry.mlflow_seam import MlflowSeam, translated
+from registry.mlflow_seam import MlflowSeam, missing, translated
 from registry.secrets import redact, redact_text
 
 RUN_TAG = "ratchet.run"
@@ -173,6 +175,27 @@ class Tracking:
         """Write nested values as one JSON or YAML file (by the ending of `file`)."""
         with translated("MLflow"):
             self._seam.client.log_dict(mlflow_run_id, redact(dict(values)), file)
+
+    def log_text(self, mlflow_run_id: str, text: str, file: str) -> None:
+        """Write a text as one file, which MLflow shows by its ending (`card.html`)."""
+        with translated("MLflow"):
+            self._seam.client.log_text(mlflow_run_id, text, file)
+
+    def text(self, mlflow_run_id: str, file: str) -> str | None:
+        """A file of the run, read as text; None when the run or the file is not there."""
+        from mlflow.exceptions import MlflowException
+
+        client = self._seam.client
+        try:
+            with translated("MLflow"), tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
+                if file not in {found.path for found in client.list_artifacts(mlflow_run_id)}:
+                    return None
+                path = client.download_artifacts(mlflow_run_id, file, folder)
+                return Path(path).read_text(encoding="utf-8")
+        except MlflowException as error:
+            if not missing(error):
+                raise
+            return None
 
     def log_figure(self, mlflow_run_id: str, figure: Any, file: str) -> None:
         """Write one matplotlib figure as an image (`plots/forest.png`)."""

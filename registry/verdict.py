@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
+
+from registry.card.verdict_html import verdict_html
 
 
 class Decision(StrEnum):
@@ -77,6 +79,8 @@ class CaseState(StrEnum):
     """Not proven within the nights that it is given."""
     CROWDED_OUT = "crowded_out"
     """More challengers than are kept, and its evidence was the weakest."""
+    REJECTED = "rejected"
+    """Proven better, and a person said no."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +102,12 @@ class CaseNote:
     """Rows that judged it tonight."""
     nights_left: int | None = None
     """At its pace so far; none: it has none."""
+    nights_given: int | None = None
+    """Nights until it expires."""
     note: str = ""
     """What kept it from being judged tonight."""
+    harmed: str = ""
+    """The slice or guard that it is proven to harm, in words; then it is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +160,9 @@ class Verdict:
     expires_at: datetime | None = None
     """Until when it may be approved, where a person has to."""
 
+    def _repr_html_(self) -> str:
+        return verdict_html(self)
+
 
 def verdict_json(verdict: Verdict) -> str:
     """The verdict as canonical JSON: sorted keys, no spaces, so that it can be hashed."""
@@ -172,7 +183,18 @@ def _reader() -> Any:
 
 
 def canonical_json(value: dict[str, Any]) -> str:
-    """One text for one value: sorted keys, no spaces, no NaN."""
+    """One text for one value: sorted keys, no spaces, no NaN, times in UTC."""
     return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+        default=_moment,
     )
+
+
+def _moment(value: object) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    return value.astimezone(UTC).isoformat(timespec="microseconds")

@@ -14,6 +14,7 @@ from benchmarks.gate.rules import (
     Accounted,
     Accumulating,
     Nightly,
+    NonInferior,
     Rule,
     Settings,
     StoredAtLeast,
@@ -23,6 +24,7 @@ from benchmarks.gate.rules import (
 from benchmarks.gate.world import POINT, Scenario
 from benchmarks.gate.years import PATIENCE, Row, year
 from registry.error_budget import Year
+from registry.gate_config import GateConfig
 
 HEAD = (
     "rule | promotions | false a year | false share | any false | nights to ship | <= 3 | <= 30 | "
@@ -58,15 +60,25 @@ def scenarios() -> list[Scenario]:
             effect=0.2 * POINT,
             chance=rare,
         ),
-        Scenario(name="slice -3, whole +1", effect=POINT, chance=rare, harm=-3 * POINT),
+        Scenario(
+            name="slice -3, whole +1",
+            effect=POINT,
+            chance=rare,
+            harm=-3 * POINT,
+            allowed=(0.02, 0.05),
+        ),
+        Scenario(name="no slice harmed, +1", effect=POINT, chance=rare, allowed=(0.02, 0.05)),
+        Scenario(name="not worse by 1 point: all equal", margin=POINT),
+        Scenario(name="not worse by 1 point: all 0.5 worse", margin=POINT, others=(-0.005, 0.0)),
+        Scenario(name="not worse by 1 point: all 1.1 worse", margin=POINT, others=(-0.011, 0.0)),
     ]
 
 
 def contestants(scenario: Scenario) -> list[Rule]:
     """The rules side by side; ours knows what the config says of the rows."""
     blocks = scenario.shock > 0
-    margin = 2 * POINT if scenario.harm else None
     alone = Year(reserve=0.0).share
+    plain = Accumulating("**ours: evidence**", Settings(budget=Year(), nights_as_blocks=blocks))
     listed: list[Rule] = [
         StoredAtLeast(),
         Nightly("paired >=", paired_at_least(0.0)),
@@ -77,15 +89,25 @@ def contestants(scenario: Scenario) -> list[Rule]:
         Accounted("SAFFRON nightly", Saffron()),
         Accounted("e-LOND nightly", Lond(), e_values=True),
         Nightly(f"ours: single_night (p <= {alone:.2g})", significant(alone)),
-        Accumulating(
-            "**ours: evidence**", Settings(budget=Year(), nights_as_blocks=blocks, margin=margin)
-        ),
     ]
     if blocks:
         naive = Settings(budget=Year())
+        listed.append(plain)
         listed.append(Accumulating("ours: evidence, told rows are independent (wrong)", naive))
-    if margin is not None:
+    elif scenario.allowed:
+        for allowed in scenario.allowed:
+            gate = GateConfig(slices=("part",), slice_max_drop=allowed)
+            name = f"**ours: evidence, slices at most {allowed / POINT:g} points worse**"
+            listed.append(Accumulating(name, Settings(budget=Year(), gate=gate)))
         listed.append(Accumulating("ours: evidence, no slice rule", Settings(budget=Year())))
+    elif scenario.margin:
+        gate = GateConfig(margin=scenario.margin)
+        listed += [
+            NonInferior("**ours: evidence, margin 1 point**", Settings(budget=Year(), gate=gate))
+        ]
+        listed += [plain]
+    else:
+        listed.append(plain)
     return listed
 
 

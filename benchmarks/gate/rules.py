@@ -14,7 +14,10 @@ from registry.error_budget import LOW_PURSE, Year, bar
 from registry.gate_config import GateConfig
 from registry.methods.blocks import log_value_of_sums
 from registry.methods.evidence import bets_around, log_value_of_counts
+from registry.nights.allowance import LUCK, within_allowance
 from registry.nights.betting import EFFECT_OF_DISAGREEMENT, GIVE_UP
+from registry.nights.docket import Docket
+from registry.nights.no_harm import begun
 
 Choice = npt.NDArray[np.int64]
 # No challenger of this repeat is promoted tonight.
@@ -142,8 +145,6 @@ class Settings:
     gate: GateConfig = field(default_factory=GateConfig)
     nights_as_blocks: bool = False
     """Rows of a night depend on each other: a night is one observation."""
-    margin: float | None = None
-    """How much worse the challenger may be on the slice; none: the slice is not looked at."""
 
 
 class Accumulating:
@@ -182,7 +183,7 @@ class Accumulating:
 
     def decide(self, world: World) -> Choice:
         values = np.where(world.slots.active, self._log_values(world), -np.inf)
-        values = np.where(self._guarded(world), values, -np.inf)
+        values = np.where(self._harmless(world), values, -np.inf)
         best = np.argmax(values, axis=1)
         proven = values[np.arange(len(best)), best] >= bar(self._settings.budget.share)
         return np.where(proven, best, NONE)
@@ -204,7 +205,7 @@ class Accumulating:
         room = np.where(done, reserve - self._reopened, slots.active.shape[1])
         slots.active &= np.cumsum(slots.active, axis=1) <= room[:, None]
         self._reopened += np.where(done, slots.active.sum(axis=1), 0)
-        hopeless = self._log_doubt(world) >= -np.log(GIVE_UP)
+        hopeless = (self._log_doubt(world) >= -np.log(GIVE_UP)) | self._harmful(world)
         over = slots.active & (hopeless | (slots.age >= settings.gate.expire_after))
         self._lend(world, (self._donor != NONE) & over[np.arange(len(done)), self._donor])
         slots.active &= ~over
@@ -239,12 +240,27 @@ class Accumulating:
         ties = slots.rows - wins - losses
         return log_value_of_counts(self._bets, losses, wins, ties, null=-useful)
 
-    def _guarded(self, world: World) -> Flags:
-        """On tonight's rows of the slice it is not worse by more than the margin."""
-        margin = self._settings.margin
-        if margin is None:
-            return np.ones(world.slots.active.shape, dtype=np.bool_)
-        return np.asarray(world.slots.slice_gain >= -margin)
+    def _harmless(self, world: World) -> Flags:
+        """Both slices, the small and the large one, are proven no worse than allowed."""
+        needed = np.log(1 / self._settings.gate.slice_alpha)
+        return np.asarray((self._slice_values(world, sign=1) >= needed).all(axis=-1))
+
+    def _harmful(self, world: World) -> Flags:
+        """A slice is proven worse than allowed."""
+        return np.asarray((self._slice_values(world, sign=-1) >= -np.log(GIVE_UP)).any(axis=-1))
+
+    def _slice_values(self, world: World, *, sign: int) -> Floats:
+        """Log evidence of each slice, against harm (1) or against none (-1)."""
+        gate, slots = self._settings.gate, world.slots
+        if not gate.slices:
+            return np.full((*slots.active.shape, 1), np.inf if sign > 0 else -np.inf)
+        allowed = gate.slice_max_drop
+        kept = begun("", allowed=allowed, bound=1.0, square=world.scenario.disagreement)
+        assert kept.evidence is not None
+        pair = slots.wins.astype(np.float64), slots.losses.astype(np.float64)
+        ties = slots.nights[..., None] * world.sizes - pair[0] - pair[1]
+        wins, losses = pair[::sign]
+        return log_value_of_counts(kept.evidence.bets, wins, losses, ties, null=-sign * allowed)
 
     def _lend(self, world: World, closed: Flags) -> None:
         """Take the spread between nights of the comparisons that end, one at a time."""
@@ -259,3 +275,46 @@ class Accumulating:
         self._spread += np.where(take, squares, 0.0)
         self._freedom += np.where(take, nights - 1.0, 0.0)
         self._donor = np.where(closed, NONE, self._donor)
+
+
+class NonInferior(Accumulating):
+    """The accumulating gate with a margin, and its yearly allowance."""
+
+    def start(self, world: World) -> None:
+        super().start(world)
+        self._years = [self._settings.budget] * len(world.champion)
+        self._margins = np.full(len(world.champion), self._settings.gate.margin)
+
+    def after(self, world: World, promoted: Choice) -> None:
+        for repeat in np.flatnonzero(promoted != NONE):
+            counts = (world.slots.wins, world.slots.losses)
+            wins, losses = (each[repeat, promoted[repeat]].sum() for each in counts)
+            rows = world.slots.rows[repeat, promoted[repeat]]
+            gain = (wins - losses - LUCK * np.sqrt(wins + losses)) / rows
+            docket = Docket(year=self._years[repeat].after_gain(float(gain)))
+            self._years[repeat] = docket.year
+            self._margins[repeat] = within_allowance(self._settings.gate, docket).margin
+        super().after(world, promoted)
+
+    def _log_values(self, world: World) -> Floats:
+        return self._of_counts(world, sign=1)
+
+    def _log_doubt(self, world: World) -> Floats:
+        return self._of_counts(world, sign=-1)
+
+    def _of_counts(self, world: World, *, sign: int) -> Floats:
+        """Against "worse by more than the margin" (1), or against "as good" (-1)."""
+        slots, found = world.slots, np.zeros(world.slots.active.shape)
+        pair = slots.wins.sum(axis=-1).astype(np.float64), slots.losses.sum(axis=-1).astype(float)
+        ties = slots.rows - pair[0] - pair[1]
+        wins, losses = pair[::sign]
+        known = world.scenario.disagreement
+        for margin in np.unique(self._margins):
+            which = self._margins == margin
+            bets = self._bets if margin == 0 else bets_around(margin, known + margin**2)
+            null = 0.0 if sign < 0 and margin else -margin
+            null = -self._useful if sign < 0 and margin == 0 else null
+            found[which] = log_value_of_counts(
+                bets, wins[which], losses[which], ties[which], null=float(null)
+            )
+        return found

@@ -51,6 +51,10 @@ class Scenario:
     """Accuracy on the rows that are not contested."""
     harm: float = 0.0
     """Half of the better challengers differ by this (negative) on the slice."""
+    allowed: tuple[float, ...] = ()
+    """How much worse a slice may be, one contestant each; empty: nobody looks at slices."""
+    margin: float = 0.0
+    """Non-inferiority: a promotion is false when it is worse by more than this."""
 
 
 @dataclass(kw_only=True)
@@ -74,8 +78,6 @@ class Slots:
     """Nights since birth."""
     harmful: Flags
     """Worse on the slice than allowed."""
-    slice_gain: Floats
-    """Tonight's mean gain on the slice."""
     right: Counts
     """Contested rows that the model got right in the window's nights."""
 
@@ -103,7 +105,6 @@ class World:
             rows=np.zeros(shape, dtype=np.int64),
             age=np.zeros(shape, dtype=np.int64),
             harmful=np.zeros(shape, dtype=np.bool_),
-            slice_gain=np.zeros(shape),
             right=np.zeros((*shape, 2, window), dtype=np.int64),
         )
         self.contested = np.zeros((repeats, 2, window), dtype=np.int64)
@@ -179,7 +180,6 @@ class World:
         live = slots.active[..., None]
         wins = np.where(live, self.rng.binomial(np.broadcast_to(wrong, gap.shape), chance), 0)
         losses = np.where(live, self.rng.binomial(np.broadcast_to(right, gap.shape), 1 - chance), 0)
-        slots.slice_gain = (wins - losses)[..., 0] / self.sizes[0]
         slots.wins += wins
         slots.losses += losses
         slots.right[..., -1] = wins + right - losses

@@ -74,7 +74,7 @@ def year(scenario: Scenario, rule: Rule, repeats: int, seed: int) -> Row:
         old = world.champion[done] @ WEIGHTS
         new = world.slots.level[done, chosen] @ WEIGHTS
         promotions[done] += 1
-        false[done] += new <= old + 1e-9
+        false[done] += new < old - scenario.margin - 1e-9 if scenario.margin else new <= old + 1e-9
         slices[done] += world.slots.harmful[done, chosen]
         rule.after(world, promoted)
         world.promote(done, chosen)

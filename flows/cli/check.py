@@ -142,7 +142,7 @@ def _dotted(data: Any) -> Iterator[str]:
     """Values under the keys that name code."""
     pairs = data.items() if isinstance(data, dict) else enumerate(data)
     for key, value in pairs:
-        if key == "estimator" and isinstance(value, str):
+        if key in ("estimator", "_target_") and isinstance(value, str):
             yield value
         elif key == "functions":
             yield from value

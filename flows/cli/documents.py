@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+import registry
 from flows.cli.wording import between, iso
 from flows.config import Change
 from flows.core import values
@@ -15,9 +16,19 @@ from flows.core.records import Attempt, ErrorInfo, Run, TaskRun
 from flows.core.schedule import Fire, StoredSchedule
 from flows.core.store import RunDetail
 from flows.schedules import in_words
-from registry import ChampionStatus, LedgerEntry, NightEntry, Verdict
+from registry import Answer, ApprovalRequest, Card, ChampionStatus, LedgerEntry, NightEntry, Verdict
+from registry.error_budget import Year
 
 Json = dict[str, Any]
+
+_OF_A_DATASET = frozenset({"digest", "view", "version", "rows", "sources", "columns"})
+"""Keys that only a dataset has among what tasks return."""
+
+_OF_A_CHALLENGER = frozenset({"version", "train_rows", "train_until", "holdout_from", "definition"})
+"""Keys that only a trained challenger has."""
+
+_OF_A_SETTLEMENT = {"watched", "live", "reason"}
+"""Keys of what came of a watch."""
 
 _OF_A_VERDICT = frozenset({"decision", "promote", "challenger", "rules"})
 """Keys that only a verdict has among what tasks return."""
@@ -113,6 +124,65 @@ def verdict_of(detail: RunDetail) -> Verdict | None:
     return verdict
 
 
+def watch_line(detail: RunDetail) -> str | None:
+    """What came of the watch over the champion; None when there was nothing to watch."""
+    said = (value for value in _returned(detail) if value.keys() == _OF_A_SETTLEMENT)
+    return next((value["reason"] for value in said if value["watched"]), None)
+
+
+def dataset_json(detail: RunDetail) -> Json | None:
+    """The data that the run's challenger was trained and judged on; None when it made none."""
+    return next((value for value in _returned(detail) if value.keys() >= _OF_A_DATASET), None)
+
+
+def challenger_json(detail: RunDetail) -> Json | None:
+    """The challenger that the run trained; None when it trained none."""
+    return next((value for value in _returned(detail) if value.keys() >= _OF_A_CHALLENGER), None)
+
+
+def card_json(run_id: str, card: Card, detail: RunDetail | None) -> Json:
+    """A verdict and everything that it rests on."""
+    year, reign = card.year, card.champion
+    return {
+        "run": run_id,
+        "night": card.night,
+        "at": iso(card.at),
+        "verdict": json.loads(registry.verdict_json(card.verdict)),
+        "budget": None if year is None else budget_json(year),
+        "champion": None
+        if reign is None
+        else {
+            "version": reign.version,
+            "epoch": reign.epoch,
+            "action": reign.action,
+            "actor": reign.actor,
+            "since": iso(reign.since),
+        },
+        "evidence": [
+            {
+                "night": past.night,
+                "at": iso(past.at),
+                "cases": {case.challenger: case.log_evidence for case in past.cases},
+            }
+            for past in card.history
+        ],
+        "dataset": None if detail is None else dataset_json(detail),
+        "challenger": None if detail is None else challenger_json(detail),
+        "hash": card.seal,
+    }
+
+
+def budget_json(year: Year) -> Json:
+    """The account of the error budget."""
+    return {
+        "year": year.number,
+        "alpha": year.alpha,
+        "left": year.wealth,
+        "challengers": year.opened,
+        "from_reserve": year.reopened,
+    }
+
+
 def mlflow_run(detail: RunDetail) -> str | None:
     """The id of the run in MLflow, from what its tasks returned."""
     found = (value.get("mlflow_run_id") for value in _returned(detail))
@@ -185,6 +255,39 @@ def entry_json(entry: LedgerEntry) -> Json:
     }
 
 
+def request_json(request: ApprovalRequest) -> Json:
+    """A version that waits for approval."""
+    return {
+        "model": request.model,
+        "version": request.version,
+        "champion": request.champion,
+        "epoch": request.epoch,
+        "run": request.run_id,
+        "asked": iso(request.asked_at),
+        "expires": iso(request.expires_at),
+        "reason": request.proof,
+    }
+
+
+def rejection_json(answer: Answer) -> Json:
+    """A rejection, in the words of the ledger's entries; its epoch is that of who stayed."""
+    return {
+        "model": answer.model,
+        "epoch": answer.epoch,
+        "version": answer.version,
+        "previous_version": None,
+        "action": answer.answer.value,
+        "verdict": None,
+        "run": answer.run_id,
+        "actor": answer.actor,
+        "reason": answer.reason,
+        "at": iso(answer.at),
+        "previous_hash": answer.prev_hash,
+        "hash": answer.hash,
+        "settled": True,
+    }
+
+
 def evidence_json(model: str, night: NightEntry | None) -> Json:
     """The gate's latest night of a model: open comparisons and the error budget."""
     if night is None:
@@ -210,12 +313,6 @@ def evidence_json(model: str, night: NightEntry | None) -> Json:
             }
             for case in night.docket.cases
         ],
-        "budget": {
-            "year": year.number,
-            "alpha": year.alpha,
-            "left": year.wealth,
-            "challengers": year.opened,
-            "from_reserve": year.reopened,
-        },
+        "budget": budget_json(year),
         "hash": night.hash,
     }

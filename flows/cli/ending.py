@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from flows.cli.documents import verdict_of
+from flows.cli.documents import verdict_of, watch_line
 from flows.cli.wording import COLOURS, between, duration, mark
 from flows.core.records import RunStatus, TaskStatus
 from flows.core.store import RunDetail
@@ -25,6 +25,8 @@ def say_ending(detail: RunDetail, console: Console, *, alive: bool = False) -> N
         soft_wrap=True,
     )
     verdict = verdict_of(detail)
+    if (watch := watch_line(detail)) is not None:
+        console.print(f"watch: {watch}", markup=False, soft_wrap=True)
     if verdict is not None:
         console.print(f"verdict: {verdict_line(verdict)}", markup=False, soft_wrap=True)
     if (failed := hint_of(detail)) is not None:
@@ -60,4 +62,7 @@ def next_command(detail: RunDetail, *, alive: bool = False) -> str:
     verdict = verdict_of(detail)
     if run.status is RunStatus.SUCCEEDED and verdict is not None and verdict.promote:
         return f"ratchet champion {verdict.model}"
+    halted = next((t.error for t in detail.tasks if t.status is TaskStatus.HALTED), None)
+    if halted is not None and halted.hint:
+        return halted.hint
     return f"ratchet show {run.id}"

@@ -12,6 +12,7 @@ from rich.text import Text
 from flows.cli.documents import evidence_json
 from flows.cli.installation import connected_registry, opened
 from flows.cli.models import refuse_unknown
+from flows.cli.waiting import say_waiting
 from flows.cli.wording import ago, console, print_json, table
 from registry import NightEntry
 from registry.nights.accumulated import figure
@@ -33,6 +34,7 @@ def evidence(
             console().print(Text("next: ratchet run retrain", "dim"))
         else:
             _say(night, ratchet.clock.now())
+            say_waiting(registry, model, ratchet.clock.now())
 
 
 def _say(night: NightEntry, now: datetime) -> None:

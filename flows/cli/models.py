@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from flows.cli.documents import champion_json, entry_json
+from flows.cli.documents import champion_json, entry_json, rejection_json
 from flows.cli.installation import connected_registry, opened, whoami
+from flows.cli.waiting import say_waiting
 from flows.cli.wording import ago, console, cut, print_json, table
 from flows.core.errors import NotFound, Refused
-from registry import ChampionStatus, LedgerEntry, Registry
+from registry import Answer, AnswerKind, ChampionStatus, LedgerEntry, Registry, Watched
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -60,6 +61,8 @@ def champion(
             print_json(champion_json(status))
         else:
             _say_champion(status, now)
+            _say_watch(registry.watches.latest(model))
+            say_waiting(registry, model, now)
 
 
 def ledger(
@@ -70,14 +73,19 @@ def ledger(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Show every change of a model's champion: who, when, and why."""
+    """Show every change of a model's champion, and every rejection: who, when, and why."""
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         refuse_unknown(registry, model)
         entries = registry.entries(model)
         if as_json:
-            print_json([entry_json(entry) for entry in entries])
+            print_json(
+                [
+                    entry_json(one) if isinstance(one, LedgerEntry) else rejection_json(one)
+                    for one in _history(entries, registry.answers(model))
+                ]
+            )
         else:
-            _say_entries(entries, ratchet.clock.now())
+            _say_history(_history(entries, registry.answers(model)), ratchet.clock.now())
         return _verified(registry, model, len(entries)) if verify else 0
 
 
@@ -129,6 +137,14 @@ def _verified(registry: Registry, model: str, entries: int) -> int:
     return 1
 
 
+def _say_watch(watched: Watched | None) -> None:
+    """How a new champion does beside the one before it."""
+    if watched is not None:
+        proven = f"worse than version {watched.previous}" if watched.harm else "no harm"
+        night = f"night {watched.nights} of {watched.planned}"
+        console().print(f"watched: {night}, {proven}")
+
+
 def _say_champion(status: ChampionStatus, now: datetime) -> None:
     say = console()
     if status.version is None:
@@ -172,15 +188,27 @@ def _say_champions(found: Sequence[ChampionStatus], now: datetime) -> None:
     say.print(lines)
 
 
-def _say_entries(entries: Sequence[LedgerEntry], now: datetime) -> None:
+def _history(
+    entries: Sequence[LedgerEntry], answers: Sequence[Answer]
+) -> Sequence[LedgerEntry | Answer]:
+    """The entries, and the rejections between them; an approval is an entry already."""
+    rejections = [one for one in answers if one.answer is AnswerKind.REJECT]
+    return sorted([*entries, *rejections], key=lambda one: one.at)
+
+
+def _say_history(history: Sequence[LedgerEntry | Answer], now: datetime) -> None:
     say = console()
     lines = table("epoch", "version", "action", "when", "by", "hash", "reason", give=("reason",))
-    for entry in entries:
-        pending = "" if entry.settled_at else " (pending)"
+    for entry in history:
+        if isinstance(entry, LedgerEntry):
+            epoch = str(entry.epoch)
+            action = f"{entry.action.value}{'' if entry.settled_at else ' (pending)'}"
+        else:
+            epoch, action = "", entry.answer.value
         lines.add_row(
-            str(entry.epoch),
+            epoch,
             entry.version,
-            f"{entry.action.value}{pending}",
+            action,
             Text(ago(entry.at, now), "dim"),
             entry.actor,
             Text(entry.hash[:10], "dim"),

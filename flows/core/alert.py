@@ -15,7 +15,9 @@ from flows.core.records import Event, Run, TaskRun
 
 TIMED_OUT = "TimedOut"
 """The error of an attempt that was ended at its timeout, as `progress` names it."""
-TOLD_OF = frozenset({"run.failed", "run.halted"})
+NOTICED = "task.noticed"
+"""The event of a notice: what a task said with `noticed`."""
+TOLD_OF = frozenset({"run.failed", "run.halted", NOTICED})
 """The events of a run that have an alert."""
 
 
@@ -37,6 +39,8 @@ class AlertKind(StrEnum):
     DEADLINE_MISSED = "deadline_missed"  # a run had not ended in time
     SCHEDULE_DISABLED = "schedule_disabled"  # a schedule cannot be carried out
     CHAMPION_CHANGED = "champion_changed"  # by somebody outside of Ratchet
+    CHAMPION_HARMFUL = "champion_harmful"  # proven worse than the one before, after its promotion
+    NOTICED = "noticed"  # a task said so
     DIGEST = "digest"  # several alerts in one message, because there were too many
     TEST = "test"  # `ratchet alerts test`
 
@@ -138,9 +142,12 @@ def alert_of_run(run: Run, event: Event, cause: TaskRun | None = None) -> Alert 
     """
     if event.kind not in TOLD_OF:
         return None
+    if event.kind == NOTICED:
+        return _of_notice(run, event)
     error = cause.error if cause else None
     if event.kind == "run.halted":
-        kind, severity, next_step = AlertKind.HALTED, Severity.WARNING, f"ratchet show {run.id}"
+        kind, severity = AlertKind.HALTED, Severity.WARNING
+        next_step = (error and error.hint) or f"ratchet show {run.id}"
     else:
         kind = AlertKind.TIMED_OUT if error and error.type == TIMED_OUT else AlertKind.FAILED
         severity, next_step = Severity.CRITICAL, f"ratchet retry {run.id}"
@@ -155,6 +162,23 @@ def alert_of_run(run: Run, event: Event, cause: TaskRun | None = None) -> Alert 
         since=(cause.ended_at if cause else None) or event.at,
         at=event.at,
         next=next_step,
+    )
+
+
+def _of_notice(run: Run, event: Event) -> Alert:
+    said = event.data
+    known = said["kind"] in set(AlertKind)
+    return Alert(
+        key=said["key"],
+        kind=AlertKind(said["kind"]) if known else AlertKind.NOTICED,
+        severity=Severity.CRITICAL,
+        flow=run.flow,
+        subject=run.id,
+        title=said["title"],
+        reason=said["reason"],
+        since=event.at,
+        at=event.at,
+        next=said["next"],
     )
 
 

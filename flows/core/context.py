@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.core import values
 from flows.core.errors import Refused
-from flows.core.records import Asset
+from flows.core.records import Asset, Notice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class Account:
     """What an attempt says of itself while it runs."""
 
     assets: dict[str, Asset] = field(default_factory=dict)  # by name; the last word counts
+    notices: dict[str, Notice] = field(default_factory=dict)  # by key
     cpu_seconds: float = 0.0  # beside the processor time of its own process
     gpu_seconds: float = 0.0
 
@@ -67,6 +68,23 @@ def produced(name: str, version: str | int, *, at: datetime | None = None) -> No
     if at is not None and at.tzinfo is None:
         raise Refused(f"the time {at} of {name} has no time zone", hint="use aware UTC times")
     _running()[1].assets[name] = Asset(name=name, version=str(version), at=at)
+
+
+def noticed(title: str, *, reason: str, then: str, key: str, kind: str = "noticed") -> None:
+    """Have people told of something that does not end the run.
+
+    Args:
+        title: one line, such as `the champion of digits was rolled back`.
+        reason: one sentence: why.
+        then: the command or link for the next step.
+        key: unique; what was told under it is not told again, whichever run says so.
+        kind: of the alert, by which channels may choose.
+
+    The alert is posted in the transaction in which the task ends in order. A task that fails has
+    said nothing. Raises Refused outside of a task.
+    """
+    said = Notice(key=f"{kind}:{key}", kind=kind, title=title, reason=reason, next=then)
+    _running()[1].notices[said.key] = said
 
 
 def spent(*, cpu_seconds: float = 0.0, gpu_seconds: float = 0.0) -> None:

@@ -93,9 +93,10 @@ class ExecutorError(RatchetError):
 class Signal(Exception):
     """How a task says that the run goes on differently; the reason is one sentence."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, hint: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.hint = hint
 
 
 class Halt(Signal):

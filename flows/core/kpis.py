@@ -138,6 +138,8 @@ def measure(
     tally = _Tally(since=since, until=until, flow=flow)
     run: _Run | None = None
     for event in events:
+        if event.kind == "asset.updated":
+            tally.count_asset(event)
         if event.run_id is None:
             tally.count_alert(event)
             continue
@@ -145,8 +147,6 @@ def measure(
             tally.count_run(run)
             run = _Run(id=event.run_id)
         run.follow(event)
-        if event.kind == "asset.updated":
-            tally.count_asset(event)
     tally.count_run(run)
     return tally.kpis()
 

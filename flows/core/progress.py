@@ -117,16 +117,15 @@ class Progress(RunState):
             reason=None,
             error=None,
         )
-        self.update_assets(attempt, outcome.assets, now)
+        self.announce(attempt, outcome, now)
         self._task_ended(attempt.key, now)
 
     def _signal(self, attempt: Attempt, event: TaskEvent, outcome: Outcome, now: datetime) -> None:
         kind, reason = AttemptEvent(event.value.partition(".")[2]), outcome.reason or ""
         self.move_attempt(attempt, kind, now, outcome=outcome)
-        self.move_task(
-            attempt.key, event, now, {"reason": reason}, ended_at=now, reason=reason, error=None
-        )
-        self.update_assets(attempt, outcome.assets, now)
+        data, error = {"reason": reason}, outcome.error
+        self.move_task(attempt.key, event, now, data, ended_at=now, reason=reason, error=error)
+        self.announce(attempt, outcome, now)
         self._task_ended(attempt.key, now)
 
     def _fail(self, attempt: Attempt, error: ErrorInfo, outcome: Outcome, now: datetime) -> None:

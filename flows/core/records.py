@@ -105,6 +105,17 @@ class Asset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something that a task wants people to know at once, and that does not end its run."""
+
+    key: str  # unique: told once, whichever attempt or run says it again
+    kind: str  # of the alert: `noticed`, or one that channels can be routed by
+    title: str  # one line
+    reason: str  # one sentence: why
+    next: str  # the command or link for the next step
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The end of one attempt, as an executor delivers it."""
 
@@ -112,10 +123,11 @@ class Outcome:
     kind: OutcomeKind
     value: str | None = None  # JSON text, for SUCCEEDED
     reason: str | None = None  # one sentence, for HALTED, SKIPPED, STOPPED and LOST
-    error: ErrorInfo | None = None  # for FAILED
+    error: ErrorInfo | None = None  # for FAILED; for HALTED and SKIPPED, what to do next
     cpu_seconds: float | None = None  # processor time that the attempt used, where known
     gpu_seconds: float | None = None  # GPUs held, times the seconds that they were held
     assets: tuple[Asset, ...] = ()  # what the attempt made, as it said with `produced`
+    notices: tuple[Notice, ...] = ()  # what people are to be told, as it said with `noticed`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from flows.core import values
+from flows.core.alert import NOTICED
 from flows.core.graph import (
     CONFIG,
     Const,
@@ -35,7 +36,6 @@ from flows.core.lifecycle import (
     task_after,
 )
 from flows.core.records import (
-    Asset,
     Attempt,
     AttemptStatus,
     ErrorInfo,
@@ -237,14 +237,16 @@ class RunState:
             event, now, key, changed.attempt or None, {**(data or {}), **cost} if cost else data
         )
 
-    def update_assets(self, attempt: Attempt, assets: Iterable[Asset], now: datetime) -> None:
-        """Tell those who wait for what the attempt made."""
-        for asset in assets:
+    def announce(self, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
+        """Tell those who wait for what the attempt made, and people what it noticed."""
+        for asset in outcome.assets:
             data: dict[str, Any] = {"asset": asset.name, "version": asset.version}
             if asset.at is not None:
                 data["at"] = asset.at.isoformat()
             data["flow"] = self.run.flow
             self._append(ASSET_UPDATED, now, attempt.key, attempt.number, data)
+        for notice in outcome.notices:
+            self._append(NOTICED, now, attempt.key, attempt.number, asdict(notice))
 
     def move_run(
         self,

@@ -1,7 +1,8 @@
 """Old runs and what they left, by retention: first a plan that changes nothing, then the deed.
 
 What stays, whatever its age: open runs, the newest runs of each flow, the runs that a champion,
-past or present, comes from, the datasets that any run that stays refers to, and every event.
+past or present, comes from, those that wait for approval, the datasets that any run that stays
+refers to, and every event.
 
 Files go before rows, and a run's rows before its event: a prune that is interrupted is repeated
 by the next one, and finds what is left.
@@ -176,6 +177,8 @@ def _needed(ratchet: Ratchet, models: Iterable[str]) -> _Needed:
         for model in {*connected.ledger_models(), *models}:
             entries = connected.entries(model)
             needed.runs.update(entry.run_id for entry in entries if entry.run_id)
+            waiting = connected.waiting(model, now=ratchet.clock.now())
+            needed.runs.update(request.run_id for request in waiting)
             versions = {v for entry in entries for v in (entry.version, entry.previous_version)}
             versions.add(connected.champion(model).outsider)
             for version in connected.models.versions(model):

@@ -12,9 +12,9 @@ from html import escape
 from flows.core.records import ErrorInfo, Run, RunStatus, TaskStatus
 from flows.core.store.reads import RunDetail
 from flows.notebook.drawing import COLOURS, FONT, GLYPHS, PLAIN, draw
-from flows.notebook.interval import interval
 from flows.notebook.tasks import TaskView, lasted, tasks_of
-from registry import Decision, Verdict
+from registry import Verdict
+from registry.card.verdict_html import verdict_html
 
 SHOWN_CHILDREN = 6
 """Children of a mapped task that get a line of their own; those in trouble come first."""
@@ -70,7 +70,8 @@ def card(
         *(_error(task.key, task.error) for task in tasks.values() if _broken(task)),
     ]
     if verdict is not None:
-        parts.append(_verdict(verdict, said=detail.run.reason))
+        shown = verdict_html(verdict, said=detail.run.reason)
+        parts.append(f'<div class="r-verdict">{shown}</div>')
     return f'<div class="ratchet">{"".join(parts)}</div>'
 
 
@@ -154,34 +155,3 @@ def _error(key: str, error: ErrorInfo | None) -> str:
         f'<details><summary class="r-dim">where {escape(key)} raised it</summary>'
         f"<pre>{escape(shown)}</pre></details>"
     )
-
-
-# ---------------------------------------------------------------------- the verdict
-
-
-def _verdict(verdict: Verdict, *, said: str | None) -> str:
-    """The verdict, without repeating what stands above as the run's reason."""
-    promoted = verdict.decision is Decision.PROMOTE
-    colour = COLOURS[TaskStatus.SUCCEEDED if promoted else TaskStatus.HALTED]
-    reason = "" if verdict.reason == said else verdict.reason
-    failed = [r.message for r in verdict.rules if not r.passed and r.message not in verdict.reason]
-    rules = "".join(f"<li>{escape(message)}</li>" for message in failed)
-    return (
-        f'<div class="r-verdict"><div class="r-head"><b>verdict</b>'
-        f'<span class="r-pill" style="background:{colour}2b;color:{colour}">'
-        f"{escape(verdict.decision.value)}</span><span>{escape(reason)}</span></div>"
-        f"{_figures(verdict)}{interval(verdict, colour)}"
-        + (f'<ul style="margin:6px 0 0;padding-left:20px">{rules}</ul>' if rules else "")
-        + "</div>"
-    )
-
-
-def _figures(verdict: Verdict) -> str:
-    """The scores in one line, as far as they exist."""
-    words = [f"{verdict.model} v{verdict.challenger}"]
-    if verdict.challenger_score is not None:
-        words.append(f"{verdict.metric} {verdict.challenger_score:.4f}")
-    if verdict.champion is not None and verdict.baseline is not None:
-        words.append(f"champion v{verdict.champion} {verdict.baseline:.4f}")
-    words.append(f"{verdict.rows:,} held-out rows")
-    return f'<div class="r-dim">{escape(" · ".join(words))}</div>'

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, NoReturn, get_args, get_type_hints
 
+import registry
 from flows.core import values
 from flows.core.errors import NotFound, RatchetError, Refused
 from flows.core.flow import Flow
@@ -20,7 +21,8 @@ from flows.notebook.driver import Driver
 from flows.notebook.logs import LogText, log_of
 from flows.notebook.tasks import TaskView, lasted, tasks_of
 from flows.notebook.view import View, view_of
-from registry import Verdict
+from flows.settings import revealed
+from registry import Card, Verdict
 
 LOOK_SECONDS = 1.0
 """How often a wait looks at the store, in case another process moves the run."""
@@ -95,6 +97,20 @@ class RunHandle:
                 f"run {self.id} is still {detail.run.status}, without a verdict", hint="run.wait()"
             )
         return found
+
+    @property
+    def card(self) -> Card | None:
+        """The verdict with everything that it rests on; None when the run ended without one.
+
+        Raises:
+            Refused: there is none yet.
+        """
+        found = self.verdict
+        if found is None:
+            return None
+        settings = self._driver.ratchet.settings
+        with registry.connect(revealed(settings.registry)) as connected:
+            return connected.card(found)
 
     def logs(self, task: str, attempt: int | None = None) -> LogText:
         """What an attempt of a task (by default the newest) has printed and logged so far.

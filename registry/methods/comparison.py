@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from registry.errors import GateError
-from registry.methods.metrics import Metric
+from registry.methods.metrics import Metric, losses_of
 from registry.methods.predictions import (
     AnyArray,
+    Floats,
     Scored,
     Task,
     all_classes,
@@ -34,6 +35,8 @@ class Comparison:
     champion: AnyArray | None = None
     constant: AnyArray | None = None
     """A first model's baseline, in the challenger's form; none: nothing to be better than."""
+    constant_is: str = "saying always the same"
+    """That baseline, as a verdict says it."""
     classes: tuple[Any, ...] | None = None
     """The challenger's classes: the columns of its probabilities."""
     champion_classes: tuple[Any, ...] | None = None
@@ -131,3 +134,12 @@ def scored_pair(comparison: Comparison, metric: Metric) -> ScoredPair:
         challenger=classification(y, new, own, classes, "challenger"),
         champion=None if old is None else classification(y, old, others, classes, "champion"),
     )
+
+
+def row_gains(pair: ScoredPair, metric: Metric, bound: float = np.inf) -> Floats:
+    """What each row gains by the challenger; a loss counts as at most `bound`."""
+    assert pair.champion is not None
+    gains: Floats = np.minimum(losses_of(metric, pair.champion), bound) - np.minimum(
+        losses_of(metric, pair.challenger), bound
+    )
+    return gains

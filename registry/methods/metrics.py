@@ -11,24 +11,21 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from registry.errors import GateError, UnknownMetric
+from registry.methods import calibration, counts, curves, losses
 from registry.methods.predictions import (
     AnyArray,
-    Codes,
     Floats,
     Scored,
+    Scorer,
     Task,
+    Weights,
     all_classes,
     classification,
     nearest,
     regression,
 )
-
-Weights = NDArray[np.float64]
-Scorer = Callable[[Weights], float]
-"""The metric as a function of how often each row counts; NaN where it is undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,167 +55,99 @@ class Metric:
         return challenger - champion if self.greater_is_better else champion - challenger
 
 
-def _labels(scored: Scored) -> Codes:
-    assert scored.labels is not None
-    return scored.labels
-
-
-def _probabilities(scored: Scored) -> Floats:
-    assert scored.probabilities is not None
-    return scored.probabilities
-
-
-def _values(scored: Scored) -> Floats:
-    assert scored.values is not None
-    return scored.values
-
-
-def _zero_one(scored: Scored) -> Floats:
-    return np.asarray(_labels(scored) != scored.y, dtype=np.float64)
-
-
-def _log_loss(scored: Scored) -> Floats:
-    p = _probabilities(scored)[np.arange(len(scored)), scored.y]
-    # Clipped like scikit-learn's log_loss: a model that is surely wrong has a finite loss.
-    losses: Floats = -np.log(np.clip(p, np.finfo(np.float64).eps, 1.0))
-    return losses
-
-
-def _brier(scored: Scored) -> Floats:
-    """Brier (1950), summed over the classes; halved for two classes, as is customary."""
-    p = _probabilities(scored)
-    truth = np.zeros_like(p)
-    truth[np.arange(len(scored)), scored.y] = 1.0
-    total: Floats = ((p - truth) ** 2).sum(axis=1)
-    halved: Floats = total / 2
-    return halved if p.shape[1] == 2 else total
-
-
-def _absolute(scored: Scored) -> Floats:
-    return np.abs(_values(scored) - scored.y)
-
-
-def _squared(scored: Scored) -> Floats:
-    return np.asarray((_values(scored) - scored.y) ** 2)
-
-
 def _dot(left: AnyArray, right: AnyArray) -> float:
     # Not `@`: its threads wait for each other, for seconds where other processes use the cores.
     return float(np.einsum("i,i->", left, right))
 
 
 def _rmse(scored: Scored) -> Scorer:
-    losses = _squared(scored)
-    return lambda weights: float(np.sqrt(_dot(weights, losses) / weights.sum()))
+    each = losses.squared(scored)
+    return lambda weights: float(np.sqrt(_dot(weights, each) / weights.sum()))
 
 
 def _r2(scored: Scored) -> Scorer:
-    losses, y = _squared(scored), scored.y
+    each, y = losses.squared(scored), scored.y
 
     def score(weights: Weights) -> float:
         spread = _dot(weights, (y - _dot(weights, y) / weights.sum()) ** 2)
-        return 1.0 - _dot(weights, losses) / spread if spread > 0 else float("nan")
+        return 1.0 - _dot(weights, each) / spread if spread > 0 else float("nan")
 
     return score
-
-
-def _f1(scored: Scored) -> Scorer:
-    """F1 of the second class when there are two; else the mean over the classes that occur."""
-    k = len(scored.classes)
-    cells = scored.y * k + _labels(scored)
-
-    def score(weights: Weights) -> float:
-        table = np.bincount(cells, weights=weights, minlength=k * k).reshape(k, k)
-        hits = np.diag(table)
-        involved = table.sum(axis=0) + table.sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            each = 2 * hits / involved
-        if k == 2:
-            return float(each[1]) if involved[1] > 0 else 0.0
-        return float(each[involved > 0].mean())
-
-    return score
-
-
-def _roc_auc(scored: Scored) -> Scorer:
-    """Area under the ROC curve by the trapezoid rule; several classes: mean of one-vs-rest."""
-    p, k = _probabilities(scored), len(scored.classes)
-    numbers = [1] if k == 2 else range(k)
-    curves = [_one_vs_rest(p[:, c], scored.y == c) for c in numbers]
-    return lambda weights: float(np.mean([curve(weights) for curve in curves]))
-
-
-def _one_vs_rest(score: Floats, positive: NDArray[np.bool_]) -> Scorer:
-    order = np.argsort(-score, kind="stable")
-    hit = positive[order].astype(np.float64)
-    # Rows of equal score are one corner of the curve.
-    corners = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
-
-    def area(weights: Weights) -> float:
-        w = weights[order]
-        positives, everything = np.cumsum(w * hit)[corners], np.cumsum(w)[corners]
-        negatives = everything - positives
-        whole = positives[-1] * negatives[-1]
-        if whole <= 0:
-            return float("nan")
-        before = np.append(0.0, positives[:-1])
-        width = np.diff(negatives, prepend=0.0)
-        return float((width * (positives + before)).sum() / 2 / whole)
-
-    return area
 
 
 def _table(*metrics: Metric) -> MappingProxyType[str, Metric]:
     return MappingProxyType({metric.name: metric for metric in metrics})
 
 
-_CLASSES, _NUMBERS = Task.CLASSIFICATION, Task.REGRESSION
+def _classes(name: str, **known: Any) -> Metric:
+    return Metric(name=name, task=Task.CLASSIFICATION, **known)
+
+
+def _numbers(name: str, **known: Any) -> Metric:
+    return Metric(name=name, task=Task.REGRESSION, **known)
+
+
+_LESS: dict[str, Any] = {"greater_is_better": False}
+_MORE: dict[str, Any] = {"greater_is_better": True}
+_SURE: dict[str, Any] = {"needs_probabilities": True}
 METRICS = _table(
-    Metric(name="accuracy", task=_CLASSES, greater_is_better=True, losses=_zero_one),
-    Metric(
-        name="log_loss",
-        task=_CLASSES,
-        greater_is_better=False,
-        needs_probabilities=True,
-        losses=_log_loss,
-    ),
-    Metric(
-        name="brier",
-        task=_CLASSES,
-        greater_is_better=False,
-        needs_probabilities=True,
-        losses=_brier,
-    ),
-    Metric(name="f1", task=_CLASSES, greater_is_better=True, scorer=_f1),
-    Metric(
-        name="roc_auc",
-        task=_CLASSES,
-        greater_is_better=True,
-        needs_probabilities=True,
-        scorer=_roc_auc,
-    ),
-    Metric(name="mae", task=_NUMBERS, greater_is_better=False, losses=_absolute),
-    Metric(name="mse", task=_NUMBERS, greater_is_better=False, losses=_squared),
-    Metric(name="rmse", task=_NUMBERS, greater_is_better=False, scorer=_rmse),
-    Metric(name="r2", task=_NUMBERS, greater_is_better=True, scorer=_r2),
+    _classes("accuracy", **_MORE, losses=losses.zero_one),
+    _classes("log_loss", **_LESS, **_SURE, losses=losses.log_loss),
+    _classes("brier", **_LESS, **_SURE, losses=losses.brier),
+    _classes("f1", **_MORE, scorer=counts.f1),
+    _classes("precision", **_MORE, scorer=counts.precision),
+    _classes("recall", **_MORE, scorer=counts.recall),
+    _classes("balanced_accuracy", **_MORE, scorer=counts.balanced_accuracy),
+    _classes("roc_auc", **_MORE, **_SURE, scorer=curves.roc_auc),
+    _classes("average_precision", **_MORE, **_SURE, scorer=curves.average_precision),
+    _classes("ece", **_LESS, **_SURE, scorer=calibration.expected_calibration_error),
+    _numbers("mae", **_LESS, losses=losses.absolute),
+    _numbers("mse", **_LESS, losses=losses.squared),
+    _numbers("mape", **_LESS, losses=losses.relative),
+    _numbers("rmse", **_LESS, scorer=_rmse),
+    _numbers("r2", **_MORE, scorer=_r2),
 )
+
+# Any quantile is a metric: `pinball_0.9`.
+PINBALL = "pinball_"
 
 
 def find_metric(name: str) -> Metric:
     """The metric of this name; UnknownMetric names the nearest one."""
-    if name not in METRICS:
-        raise UnknownMetric(
-            f"There is no metric {name!r}; {nearest(name, list(METRICS))}",
-            hint=f"choose one of {', '.join(METRICS)}",
-        )
-    return METRICS[name]
+    if name in METRICS:
+        return METRICS[name]
+    q = quantile_of(name)
+    if q is not None:
+        return _numbers(name, **_LESS, losses=losses.pinball(q))
+    every = [*METRICS, f"{PINBALL}0.9"]
+    raise UnknownMetric(
+        f"There is no metric {name!r}; {nearest(name, every)}",
+        hint=f"choose one of {', '.join(every)} (or another quantile between 0 and 1)",
+    )
+
+
+def quantile_of(name: str) -> float | None:
+    """The quantile that a pinball loss's name ends with; None: it is no pinball loss."""
+    if not name.startswith(PINBALL):
+        return None
+    try:
+        quantile = float(name.removeprefix(PINBALL))
+    except ValueError:
+        return None
+    return quantile if 0 < quantile < 1 else None
 
 
 def score_of(metric: Metric, scored: Scored) -> float:
     """The metric over all rows; NaN where it is undefined (an AUC of one class)."""
     _check_fits(metric, scored)
-    if metric.losses is not None:
-        return metric.from_loss(float(metric.losses(scored).mean()))
+    if metric.name not in scored.scores:
+        scored.scores[metric.name] = _score(metric, scored)
+    return scored.scores[metric.name]
+
+
+def _score(metric: Metric, scored: Scored) -> float:
+    if metric.row_wise:
+        return metric.from_loss(float(losses_of(metric, scored).mean()))
     assert metric.scorer is not None
     return metric.scorer(scored)(np.ones(len(scored)))
 
@@ -232,7 +161,9 @@ def losses_of(metric: Metric, scored: Scored) -> Floats:
             f"{metric.name} is a metric of the whole set: a row alone has no loss.",
             hint=f"metrics with a loss for each row: {row_wise}",
         )
-    return metric.losses(scored)
+    if metric.name not in scored.losses:
+        scored.losses[metric.name] = metric.losses(scored)
+    return scored.losses[metric.name]
 
 
 def _check_fits(metric: Metric, scored: Scored) -> None:

@@ -4,8 +4,8 @@ Classification: `y` and `labels` are class numbers, `probabilities` is (rows, cl
 when the model gives labels only. Regression: `y` and `values` are floats.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import GateError
+from registry.methods.codes import numbered
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 AnyArray = NDArray[Any]
+Weights = NDArray[np.float64]
+Scorer = Callable[[Weights], float]
+"""A metric as a function of how often each row counts; NaN where it is undefined."""
 
 # How far the probabilities of one row may be from 1 together: float32 models are this rough.
 SUM_TOLERANCE = 1e-3
@@ -42,6 +46,12 @@ class Scored:
     labels: Codes | None = None
     probabilities: Floats | None = None
     values: Floats | None = None
+    rankings: dict[int, NDArray[np.intp]] = field(default_factory=dict, repr=False)
+    """What `ranking` has sorted already."""
+    losses: dict[str, Floats] = field(default_factory=dict, repr=False)
+    """Each metric's losses of the rows, once they were asked for."""
+    scores: dict[str, float] = field(default_factory=dict, repr=False)
+    """Each metric's score, once it was asked for."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -57,13 +67,37 @@ class Scored:
             values=None if self.values is None else self.values[rows],
         )
 
+    def ranking(self, number: int) -> NDArray[np.intp]:
+        """The rows by their probability of class `number`, the largest first; sorted once."""
+        if number not in self.rankings:
+            self.rankings[number] = np.argsort(-self.needed_probabilities()[:, number])
+        return self.rankings[number]
+
+    def needed_labels(self) -> Codes:
+        """The predicted classes, of a classification."""
+        assert self.labels is not None
+        return self.labels
+
+    def needed_probabilities(self) -> Floats:
+        """A probability for each class; the caller knows that the model gave them."""
+        assert self.probabilities is not None
+        return self.probabilities
+
+    def needed_values(self) -> Floats:
+        """The predicted numbers, of a regression."""
+        assert self.values is not None
+        return self.values
+
 
 def finite(values: AnyArray) -> NDArray[np.bool_]:
     """Which rows hold a usable value: neither missing nor infinite in any column."""
     if values.dtype.kind == "f":
         usable = np.isfinite(values)
     elif values.dtype.kind == "O":
-        usable = np.array([_usable(item) for item in values.ravel()]).reshape(values.shape)
+        items = values.ravel().tolist()
+        known = {item: _usable(item) for item in set(items)}
+        usable = np.fromiter(map(known.__getitem__, items), np.bool_, len(items))
+        usable = usable.reshape(values.shape)
     else:
         usable = np.ones(values.shape, dtype=np.bool_)
     return np.asarray(usable.reshape(len(values), -1).all(axis=1), dtype=np.bool_)
@@ -80,7 +114,8 @@ def all_classes(*groups: Sequence[Any] | AnyArray | None) -> tuple[Any, ...]:
     found: set[Any] = set()
     for group in groups:
         if group is not None:
-            found.update(np.asarray(group).tolist())
+            values = np.asarray(group)
+            found.update(numbered(values)[0] if values.dtype.kind in "iub" else values.tolist())
     try:
         return tuple(sorted(found))
     except TypeError:
@@ -94,13 +129,14 @@ def all_classes(*groups: Sequence[Any] | AnyArray | None) -> tuple[Any, ...]:
 def encode_classes(labels: AnyArray, classes: tuple[Any, ...], what: str) -> Codes:
     """The number of each label's class; a label outside `classes` is a GateError."""
     codes = {item: number for number, item in enumerate(classes)}
-    distinct, inverse = np.unique(labels, return_inverse=True)
-    unknown = [item for item in distinct.tolist() if item not in codes]
+    distinct, numbers = numbered(labels)
+    unknown = [item for item in distinct if item not in codes]
     if unknown:
         raise GateError(f"{what} hold {_some(unknown)}, which is not among {_some(classes)}.")
-    numbers = np.array([codes[item] for item in distinct.tolist()], dtype=np.int64)
-    encoded: Codes = numbers[inverse.reshape(labels.shape)]
-    return encoded
+    places = np.array([codes[item] for item in distinct], dtype=np.int64)
+    if len(places) and (np.diff(places, prepend=-1) == 1).all():
+        return numbers
+    return np.asarray(places[numbers])
 
 
 def classification(

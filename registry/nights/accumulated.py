@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from registry.draft import Draft
+from registry.draft import Draft, claimed, passed_claim
 from registry.gate import Examined
 from registry.verdict import CaseNote, CaseState, Rule, RuleResult, Verdict
 
@@ -37,13 +37,13 @@ def accumulated(
         figure=found.whole.difference,
         low=found.whole.low,
         high=found.whole.high,
-        bound=0.0,
+        bound=draft.null,
         rows=note.fresh,
         message=evidence_words(note),
     )
-    rules = (proof, *found.floors, *found.slices)
+    rules = (proof, *found.rules)
     failed = [rule.message for rule in rules[1:] if not rule.passed]
-    claim = claim_words(note, draft.champion or "", failed)
+    claim = claim_words(note, draft.champion or "", failed, draft.null)
     scores = (
         f"{draft.metric} {found.score:.4g} against {found.baseline:.4g} on tonight's "
         f"{note.fresh:,} rows"
@@ -53,23 +53,34 @@ def accumulated(
     return replace(verdict, cases=every)
 
 
-def claim_words(note: CaseNote, champion: str, failed: Sequence[str]) -> str:
-    """What is said of a comparison: where it stands, and what is to be expected."""
+def claim_words(note: CaseNote, champion: str, failed: Sequence[str], null: float = 0.0) -> str:
+    """What is said of a comparison: where it stands, and what is to be expected.
+
+    `failed`: the rules that hold it, in words; `null`: negative for non-inferiority.
+    """
     mine, pair = f"Version {note.challenger}", f"champion version {champion}"
-    evidence = evidence_words(note)
+    evidence, claim = evidence_words(note), claimed(pair, null)
     if note.state is CaseState.PROVEN:
-        held = f" but is held ({failed[0]})" if failed else ""
-        return f"{mine} is proven better than {pair}{held}: {evidence}"
+        more = f"; and {len(failed) - 1} more" if len(failed) > 1 else ""
+        held = f" but is held ({failed[0]}{more})" if failed else ""
+        return f"{mine} is proven {passed_claim(pair, null)}{held}: {evidence}"
+    if note.state is CaseState.GIVEN_UP and note.harmed:
+        return f"{mine} is given up: it is proven {note.harmed} ({evidence})"
+    if note.state is CaseState.GIVEN_UP and null < 0:
+        return f"{mine} is given up: it can hardly be as good as {pair} ({evidence})"
     if note.state is CaseState.GIVEN_UP:
         return f"{mine} is given up: it can hardly be usefully better than {pair} ({evidence})"
     if note.state is CaseState.EXPIRED:
-        return f"{mine} is given up: not proven better than {pair} in its nights ({evidence})"
+        return f"{mine} is given up: not proven {claim} in its nights ({evidence})"
     if note.nights_left is None:
-        return f"{mine} is not better than {pair} so far: {evidence}; it stays a challenger"
+        return f"{mine} is not {claim} so far: {evidence}; it stays a challenger"
     nights = "night" if note.nights_left == 1 else "nights"
+    stays = "it stays a challenger"
+    if note.nights_given is not None and note.nights_left > note.nights_given:
+        stays = f"it is given {note.nights_given:,} (gate.expire_after), so more rows are needed"
     return (
-        f"{mine} is not proven better than {pair} yet: {evidence}; "
-        f"at this pace about {note.nights_left:,} more {nights}; it stays a challenger"
+        f"{mine} is not proven {claim} yet: {evidence}; "
+        f"at this pace about {note.nights_left:,} more {nights}; {stays}"
     )
 
 
@@ -100,9 +111,13 @@ def others_words(others: Sequence[CaseNote], tonight: str) -> str:
         CaseState.GIVEN_UP: "given up",
         CaseState.EXPIRED: "expired",
         CaseState.CROWDED_OUT: "crowded out",
+        CaseState.REJECTED: "rejected",
     }
     if gone:
-        names = ", ".join(f"version {one.challenger} ({words[one.state]})" for one in gone)
+        whys = [f"{words[one.state]}, {one.harmed}".removesuffix(", ") for one in gone]
+        names = ", ".join(
+            f"version {one.challenger} ({why})" for one, why in zip(gone, whys, strict=True)
+        )
         said += f" No longer kept: {names}."
     return said
 

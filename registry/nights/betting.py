@@ -7,16 +7,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from registry.gate import row_gains
-from registry.gate_config import GateConfig, bound_of
+from registry.gate_config import GateConfig, bound_of, null_of
 from registry.methods.blocks import BlockEvidence, after_block
-from registry.methods.comparison import Comparison, ScoredPair
+from registry.methods.comparison import Comparison, ScoredPair, row_gains
 from registry.methods.evidence import after_rows, after_units, bets_anywhere, bets_around
 from registry.methods.evidence import opened as capital
 from registry.methods.metrics import Metric, find_metric, score_of
 from registry.methods.predictions import Floats
 from registry.nights.docket import Case, Docket
-from registry.verdict import CaseNote, CaseState
+from registry.verdict import CaseNote, CaseState, RuleResult
 
 Times = npt.NDArray[np.datetime64]
 
@@ -34,6 +33,8 @@ class Sample:
     comparison: Comparison
     times: Times
     """Event time of each row."""
+    others: tuple[RuleResult, ...] = ()
+    """Rules that were looked at already, on other things than scores: costs."""
 
     @property
     def first(self) -> datetime:
@@ -53,12 +54,19 @@ def with_capital(case: Case, docket: Docket, config: GateConfig) -> Case:
     """
     if config.block is not None:
         blocks = BlockEvidence(spread=docket.spread)
-        return replace(case, blocks=blocks, useful=config.useful_effect)
+        useful = config.margin or config.useful_effect
+        return replace(case, blocks=blocks, useful=useful)
     bound = bound_of(config)
     if docket.rows == 0 or docket.squares == 0:
         bets = bets_anywhere()
-        return replace(case, evidence=capital(bets), doubt=capital(bets))
+        known = config.margin or None
+        return replace(case, evidence=capital(bets), doubt=capital(bets), useful=known)
     disagreement = docket.squares / docket.rows
+    if config.margin > 0:
+        # An equal challenger gains a margin on the null, and is what must not be given up.
+        room = config.margin / bound
+        bets = bets_around(room, disagreement + room**2)
+        return replace(case, evidence=capital(bets), doubt=capital(bets), useful=config.margin)
     wanted = config.effect / bound
     scale = min(1.0, EFFECT_OF_DISAGREEMENT * disagreement / wanted)
     bets = bets_around(wanted * scale, disagreement)
@@ -82,11 +90,25 @@ def after_night(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig
 
 def state_of(case: Case, config: GateConfig) -> CaseState:
     """How it stands."""
+    if harm_of(case):
+        return CaseState.GIVEN_UP
     if case.log_value >= case.log_needed:
         return CaseState.PROVEN
     if _log_doubt(case) >= -math.log(GIVE_UP):
         return CaseState.GIVEN_UP
     return CaseState.EXPIRED if case.age >= config.expire_after else CaseState.KEPT
+
+
+def harm_of(case: Case) -> str:
+    """The slice or guard that it is proven to harm by more than is allowed; empty: none.
+
+    One that it does not is found to be harmed with a probability of at most GIVE_UP.
+    """
+    for word, every in (("on", case.slices), ("in", case.guards)):
+        for kept in every:
+            if kept.log_doubt >= -math.log(GIVE_UP):
+                return f"worse {word} {kept.name} by more than {kept.allowed:g}"
+    return ""
 
 
 def note_of(
@@ -108,7 +130,9 @@ def note_of(
         nights=case.nights,
         fresh=fresh,
         nights_left=None if config is None else _nights_left(case, config),
+        nights_given=None if config is None else max(config.expire_after - case.age, 0),
         note=note,
+        harmed=harm_of(case),
     )
 
 
@@ -132,7 +156,7 @@ def _bet(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig) -> Ca
     assert case.doubt is not None
     bound = bound_of(config)
     gains = row_gains(pair, find_metric(config.metric), bound) / bound
-    null, useful = config.min_effect / bound, case.useful or 0.0
+    null, useful = null_of(config) / bound, (case.useful or 0.0) / bound
     clusters = sample.comparison.clusters
     units: Floats
     if clusters is None:
@@ -164,7 +188,7 @@ def _bet_on_blocks(
         rows = np.flatnonzero(numbers == number)
         gain = _gain(metric, pair, rows)
         if math.isfinite(gain):
-            blocks = after_block(blocks, gain - config.min_effect)
+            blocks = after_block(blocks, gain - null_of(config))
     return replace(case, blocks=blocks, gained=blocks.total, squares=blocks.squares)
 
 
@@ -198,9 +222,10 @@ def _nights_left(case: Case, config: GateConfig) -> int | None:
     count = float(case.rows if case.blocks is None else case.blocks.blocks)
     if count == 0 or case.nights == 0:
         return None
-    # The gains of blocks have had the minimum effect taken off already.
-    null = 0.0 if case.blocks is not None else config.min_effect / bound_of(config)
-    mean, square = case.gained / count - null, case.squares / count
+    # The gains of blocks have had the null taken off already.
+    null = 0.0 if case.blocks is not None else null_of(config) / bound_of(config)
+    gain = case.gained / count
+    mean, square = gain - null, case.squares / count - 2 * null * gain + null**2
     missing = case.log_needed - case.log_value
     if mean <= 0 or square <= 0 or not 0 < missing < math.inf:
         return None

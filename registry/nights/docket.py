@@ -5,16 +5,17 @@ rows earlier decisions have looked at. Every night makes a new docket out of the
 (`registry.nights.night`); `registry.nights.docket_store` keeps them all.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from registry.error_budget import Year, bar
 from registry.methods.blocks import BlockEvidence, Spread
 from registry.methods.evidence import Evidence
+from registry.nights.no_harm import NoHarm
 from registry.nights.wear import Look
+from registry.slice_columns import SlicePlan
 from registry.verdict import canonical_json
 
 
@@ -52,6 +53,10 @@ class Case:
     """Sum of the gains of rows, in units of the bound."""
     squares: float = 0.0
     """Sum of the squared gains of what was bet on: rows or clusters."""
+    slices: tuple[NoHarm, ...] = ()
+    """Evidence that each slice is not harmed."""
+    guards: tuple[NoHarm, ...] = ()
+    """Evidence that each guard's metric is not worse."""
 
     @property
     def log_value(self) -> float:
@@ -64,6 +69,16 @@ class Case:
     def log_needed(self) -> float:
         """Natural logarithm of the evidence that proves it."""
         return bar(self.share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A challenger that the gate would promote, by non-inferiority."""
+
+    challenger: str
+    """Its version."""
+    gain: float
+    """How much better it was seen to be, less what luck may have given; in the metric's unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +107,10 @@ class Docket:
     """What ended comparisons have shown of the spread between blocks."""
     donor: str | None = None
     """The open comparison that will lend its spread: one at a time, so no block counts twice."""
+    plan: SlicePlan | None = None
+    """How the slices are cut, as long as the champion stays."""
+    offers: tuple[Offer, ...] = ()
+    """Who would replace the present champion by non-inferiority."""
 
     def case(self, challenger: str) -> Case | None:
         """The open comparison of this version."""
@@ -100,19 +119,13 @@ class Docket:
 
 def docket_json(docket: Docket) -> str:
     """As canonical JSON."""
-    data: dict[str, Any] = json.loads(json.dumps(asdict(docket), default=_iso))
-    return canonical_json(data)
+    return canonical_json(asdict(docket))
 
 
 def docket_from_json(text: str) -> Docket:
     """Back from what `docket_json` made."""
     found: Docket = _reader().validate_json(text)
     return found
-
-
-def _iso(value: object) -> str:
-    assert isinstance(value, datetime)
-    return value.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 @cache

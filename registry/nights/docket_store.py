@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, String, Table, Text, insert, select
+from sqlalchemy import Column, Index, Integer, String, Table, Text, func, insert, select
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
 from registry.database import reading, writing
 from registry.ledger import GENESIS, LedgerBreak, chained_hash, iso, metadata
 from registry.nights.docket import Docket, docket_from_json, docket_json
-from registry.verdict import Verdict, verdict_from_json, verdict_json
+from registry.verdict import CaseNote, Verdict, verdict_from_json, verdict_json
 
 docket_table = Table(
     "docket_entry",
@@ -63,6 +63,25 @@ class NightEntry:
     hash: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class PastNight:
+    """What one night said of the comparisons with the champion."""
+
+    night: int
+    """Of the model, from 1."""
+    at: datetime
+    cases: tuple[CaseNote, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """One night of a model without its docket: what was decided, and when."""
+
+    night: int
+    at: datetime
+    verdict: Verdict
+
+
 class NightTaken(Exception):
     """Another run judged first; internal to the package."""
 
@@ -94,6 +113,69 @@ class DocketStore:
         with reading(self._engine) as connection:
             row = connection.execute(query).first()
         return None if row is None else _entry(row)
+
+    def of_run_id(self, run_id: str, model: str | None = None) -> tuple[NightEntry, ...]:
+        """The nights that this run made, of one model or of all, oldest first."""
+        query = select(docket_table).where(docket_table.c.run_id == run_id)
+        if model is not None:
+            query = query.where(docket_table.c.model == model)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(docket_table.c.at)).all()
+        return tuple(_entry(row) for row in rows)
+
+    def past_nights(
+        self, model: str, epoch: int, *, until: int, limit: int = 120
+    ) -> tuple[PastNight, ...]:
+        """What the nights of one champion's epoch said of the comparisons, oldest first."""
+        table = docket_table.c
+        query = (
+            select(table.night, table.at, table.verdict)
+            .where(table.model == model, table.epoch == epoch, table.night <= until)
+            .order_by(table.night.desc())
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            PastNight(
+                night=row.night,
+                at=datetime.fromisoformat(row.at),
+                cases=verdict_from_json(row.verdict).cases,
+            )
+            for row in reversed(rows)
+        )
+
+    def models(self) -> tuple[str, ...]:
+        """The names of all models that have been judged."""
+        query = select(docket_table.c.model).distinct().order_by(docket_table.c.model)
+        with reading(self._engine) as connection:
+            return tuple(connection.scalars(query))
+
+    def judgements(self, model: str, *, epoch: int | None = None) -> tuple[Judgement, ...]:
+        """The nights from the first on whose verdict waits for approval; none: no night's does.
+
+        `epoch`: only those on which the champion was that of this epoch.
+        """
+        columns = docket_table.c
+        mine = [columns.model == model]
+        if epoch is not None:
+            mine.append(columns.epoch == epoch)
+        # Canonical JSON: these bytes stand for the decision and nothing else.
+        asks = columns.verdict.contains('"decision":"await"', autoescape=True)
+        first = select(func.min(columns.night)).where(*mine, asks).scalar_subquery()
+        query = select(columns.night, columns.at, columns.verdict).where(
+            *mine, columns.night >= first
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(columns.night)).all()
+        return tuple(
+            Judgement(
+                night=row.night,
+                at=datetime.fromisoformat(row.at),
+                verdict=verdict_from_json(row.verdict),
+            )
+            for row in rows
+        )
 
     def append(
         self,

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from registry.draft import Draft
 from registry.errors import GateError
 from registry.gate import Examined, comparable, examined, first_verdict, single_night
-from registry.gate_config import GateConfig, GateMode
+from registry.gate_config import GateConfig, GateMode, null_of
 from registry.methods.blocks import residual
+from registry.methods.comparison import ScoredPair
 from registry.nights.accumulated import accumulated
+from registry.nights.allowance import offered, settled, within_allowance
 from registry.nights.betting import (
     Sample,
     after_night,
@@ -24,6 +26,7 @@ from registry.nights.betting import (
     with_capital,
 )
 from registry.nights.docket import Case, Docket
+from registry.nights.harmless import after_rows_of, guard_results, slice_results, with_plan
 from registry.nights.wear import looked_at, newest, with_look
 from registry.verdict import CaseNote, CaseState, Verdict
 
@@ -47,6 +50,8 @@ class Tonight:
     run_id: str
     mlflow_run_id: str
     now: datetime
+    rejected: frozenset[str] = frozenset()
+    """Versions that a person rejected: they are not compared any more."""
 
     def draft(self, config: GateConfig, *, challenger: str, rows: int) -> Draft:
         """A verdict on `challenger` whose decision is not known yet."""
@@ -60,11 +65,13 @@ class Tonight:
             rows=rows,
             run_id=self.run_id,
             mlflow_run_id=self.mlflow_run_id,
+            null=null_of(config),
         )
 
 
 def opened(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket, list[CaseNote]]:
     """The docket with a seat for tonight's challenger, and the comparisons that had to go."""
+    docket, refused = _without_rejected(docket, tonight)
     accumulates = config.mode is GateMode.EVIDENCE
     year = docket.year.at(
         tonight.now.astimezone(UTC).year,
@@ -72,7 +79,11 @@ def opened(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket
         planned=config.planned,
         reserve=RESERVE if accumulates else 0.0,
     )
-    docket, terms = replace(docket, year=year), _terms(config)
+    docket = replace(docket, year=year)
+    if docket.epoch != tonight.epoch:
+        docket = settled(docket, tonight.champion)
+    config = within_allowance(config, docket)
+    terms = _terms(config)
     kept = [case for case in docket.cases if case.challenger != tonight.champion]
     if docket.epoch != tonight.epoch:
         docket = replace(docket, epoch=tonight.epoch, settled_until=docket.judged_until)
@@ -82,8 +93,9 @@ def opened(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket
     gone = [] if accumulates and tonight.champion else kept
     docket = replace(docket, terms=terms, cases=tuple(case for case in kept if case not in gone))
     if docket.case(tonight.challenger) is not None:
-        return docket, []
-    return _seated(docket, tonight, config)
+        return docket, refused
+    docket, crowded = _seated(docket, tonight, config)
+    return docket, [*refused, *crowded]
 
 
 def fresh_after(case: Case, docket: Docket, tonight: Tonight, config: GateConfig) -> datetime:
@@ -112,28 +124,51 @@ def judged(
         bound = fresh_after(case, docket, tonight, config)
         if isinstance(sample, Sample) and sample.first <= bound:
             raise GateError(f"Version {case.challenger} was given rows that judged it before.")
+    config, asked = within_allowance(config, docket), config
     if config.mode is GateMode.SINGLE_NIGHT or tonight.champion is None:
         verdict = _alone(docket, samples.get(tonight.challenger, ""), tonight, config)
+        docket = offered(docket, verdict, None, asked)
         return replace(_looked(docket, samples), cases=()), verdict
+    pairs = {
+        version: sample if isinstance(sample, str) else comparable(sample.comparison, config)
+        for version, sample in samples.items()
+    }
+    docket = with_plan(docket, samples, pairs, config)
     cases, notes = [], {}
     # Runs on the same data, such as a sweep, are one night.
     older = int(_is_newer(samples, docket.judged_until))
     for case in docket.cases:
         sample = samples.get(case.challenger, "it was not scored tonight")
+        pair = pairs.get(case.challenger, "it was not scored tonight")
         case = replace(case, age=case.age + older)
-        after, notes[case.challenger] = _one(case, sample, config)
+        after, notes[case.challenger] = _one(case, sample, pair, docket, config)
         cases.append(after)
-    verdict = _together(cases, samples, notes, gone, tonight, config)
+    after_all = replace(docket, cases=tuple(cases))
+    verdict = _together(after_all, samples, notes, gone, tonight, config)
     looks = _looks_of(docket, samples.get(verdict.challenger))
     verdict = replace(verdict, budget_left=docket.year.wealth, looks=looks)
     used = {v: s for v, s in samples.items() if v in notes and notes[v].fresh}
-    return _after(docket, cases, notes, used, config), verdict
+    behind = after_all.case(verdict.challenger)
+    docket = offered(_after(docket, cases, notes, used, config), verdict, behind, asked)
+    return docket, verdict
 
 
 def _terms(config: GateConfig) -> str:
     """What evidence must have in common to be added up."""
     parts = (config.metric, config.min_effect, config.bound, config.cluster, config.block)
-    return " ".join(str(part) for part in parts)
+    words = " ".join(str(part) for part in parts)
+    return f"{words} margin {config.margin:.6g}" if config.margin else words
+
+
+def _without_rejected(docket: Docket, tonight: Tonight) -> tuple[Docket, list[CaseNote]]:
+    """The docket without the comparisons that a person put an end to."""
+    notes = []
+    for case in docket.cases:
+        if case.challenger in tonight.rejected:
+            docket = _lent(docket, case)
+            docket = replace(docket, cases=tuple(one for one in docket.cases if one is not case))
+            notes.append(note_of(case, CaseState.REJECTED))
+    return docket, notes
 
 
 def _anew(docket: Docket, kept: list[Case], config: GateConfig) -> tuple[Docket, list[Case]]:
@@ -195,9 +230,9 @@ def _alone(docket: Docket, sample: Sample | str, tonight: Tonight, config: GateC
     level = case.share / (1 + looks)
     draft = tonight.draft(config, challenger=case.challenger, rows=len(sample.times))
     if tonight.champion is None:
-        verdict = first_verdict(sample.comparison, config, draft, level)
+        verdict = first_verdict(sample.comparison, config, draft, level, sample.others)
     else:
-        verdict = single_night(sample.comparison, config, draft, level)
+        verdict = single_night(sample.comparison, config, draft, level, sample.others, looks)
     return replace(verdict, level=level, budget_left=docket.year.wealth, looks=looks)
 
 
@@ -207,17 +242,19 @@ def _is_newer(samples: Mapping[str, Sample | str], moment: datetime | None) -> b
     return bool(found) and (moment is None or max(found) > moment)
 
 
-def _one(case: Case, sample: Sample | str, config: GateConfig) -> tuple[Case, CaseNote]:
+def _one(
+    case: Case, sample: Sample | str, pair: ScoredPair | str, docket: Docket, config: GateConfig
+) -> tuple[Case, CaseNote]:
     """One comparison after tonight's rows."""
-    pair = sample if isinstance(sample, str) else comparable(sample.comparison, config)
     if isinstance(sample, str) or isinstance(pair, str):
         return case, note_of(case, state_of(case, config), note=str(pair))
+    case = after_rows_of(case, sample, pair, docket, config)
     case = after_night(case, sample, pair, config)
     return case, note_of(case, state_of(case, config), fresh=len(sample.times), config=config)
 
 
 def _together(
-    cases: list[Case],
+    docket: Docket,
     samples: Mapping[str, Sample | str],
     notes: Mapping[str, CaseNote],
     gone: list[CaseNote],
@@ -226,34 +263,43 @@ def _together(
 ) -> Verdict:
     """The best proven comparison that keeps every other rule; else tonight's, held."""
     proven = sorted(
-        (case for case in cases if notes[case.challenger].state is CaseState.PROVEN),
+        (case for case in docket.cases if notes[case.challenger].state is CaseState.PROVEN),
         key=lambda case: case.log_needed - case.log_value,
     )
     # One that is proven, but held by a floor or a slice, is what there is to say otherwise.
     subject, found = None, None
     for case in (case for case in proven if notes[case.challenger].fresh):
-        figures = _figures(samples[case.challenger], config)
+        figures = _figures(case, samples[case.challenger], docket, config)
         if subject is None or _keeps_rules(figures):
             subject, found = case, figures
         if _keeps_rules(figures):
             break
     if subject is None:
-        subject = next(case for case in cases if case.challenger == tonight.challenger)
+        subject = next(case for case in docket.cases if case.challenger == tonight.challenger)
     note = notes[subject.challenger]
     if found is None:
-        found = note.note if note.note else _figures(samples[subject.challenger], config)
-    every = (*(notes[case.challenger] for case in cases), *gone)
+        found = note.note or _figures(subject, samples[subject.challenger], docket, config)
+    every = (*(notes[case.challenger] for case in docket.cases), *gone)
     draft = tonight.draft(config, challenger=subject.challenger, rows=note.fresh)
     verdict = accumulated(draft, note, every, found, tonight.challenger)
     return replace(verdict, level=subject.share)
 
 
-def _figures(sample: Sample | str, config: GateConfig) -> Examined | str:
+def _figures(
+    case: Case, sample: Sample | str, docket: Docket, config: GateConfig
+) -> Examined | str:
     """What the verdict shows; blocks are too few for an interval of one night."""
     if isinstance(sample, str):
         return sample
-    found = examined(sample.comparison, config)
-    if isinstance(found, str) or config.block is None or found.whole is None:
+    found = examined(sample.comparison, config, sample.others)
+    if isinstance(found, str):
+        return found
+    found = replace(
+        found,
+        guards=guard_results(case, sample, found.pair, config),
+        slices=slice_results(case, sample, docket.plan, config),
+    )
+    if config.block is None or found.whole is None:
         return found
     return replace(found, whole=replace(found.whole, low=None, high=None))
 
@@ -264,9 +310,7 @@ def _looks_of(docket: Docket, sample: Sample | str | None) -> int:
 
 
 def _keeps_rules(found: Examined | str) -> bool:
-    return isinstance(found, Examined) and all(
-        rule.passed for rule in (*found.floors, *found.slices)
-    )
+    return isinstance(found, Examined) and all(rule.passed for rule in found.rules)
 
 
 def _after(

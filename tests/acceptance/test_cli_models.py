@@ -16,10 +16,11 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from registry import RegistryConfig, Verdict, connect
+from registry import GateConfig, RegistryConfig, Verdict, connect
 from registry.error_budget import Year
 from registry.nights.docket import Case, Docket
 from registry.verdict import Decision
+from registry.watching import watched
 
 pytestmark = pytest.mark.slow
 
@@ -217,3 +218,16 @@ def test_evidence_shows_what_is_not_proven_and_the_error_budget(
     missing = ratchet("evidence", "digit")
     assert missing.exit_code != 0
     assert "did you mean digits" in missing.stderr
+
+
+def test_champion_says_how_far_its_watch_is(ratchet: Ratchet, home: Path) -> None:
+    assert "watched:" not in ratchet("champion", "digits").stdout
+    with connect(config(home)) as registry:
+        subject = registry.watches.subject("digits")
+        assert subject is not None
+        watch = registry.watches.before_night(subject, AT, GateConfig(), AT)
+        watch = replace(watch, bets=replace(watch.bets, nights=1))
+        found = watched(watch, "", GateConfig())[1]
+        assert registry.watches.keep(watch, found, run_id="r", dataset="d", now=AT)
+    assert "watched: night 1 of 7, no harm" in ratchet("champion", "digits").stdout
+    assert ratchet("ledger", "digits", "--verify").exit_code == 0

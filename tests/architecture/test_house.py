@@ -38,7 +38,8 @@ def test_the_public_names_of_flows_are_these():
     assert sorted(flows.__all__) == [
         "Backoff", "Cron", "Deadline", "Flow", "GiveUp", "Halt", "Interval", "Late", "Missed",
         "NewData", "OnAsset", "OnRequest", "Overlap", "RatchetError", "Retry", "RetryRule", "RunIf",
-        "Schedule", "Skip", "Task", "TaskContext", "current", "flow", "produced", "task", "when",
+        "Schedule", "Skip", "Task", "TaskContext", "current", "flow", "noticed", "produced",
+        "task", "when",
     ]  # fmt: skip
     assert all(hasattr(flows, name) for name in flows.__all__)
 

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from flows.core import values
 from flows.core.context import TaskContext, entered
-from flows.core.errors import GiveUp, Halt, NotFound, Skip
+from flows.core.errors import GiveUp, Halt, NotFound, Signal, Skip
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
 from flows.core.records import ErrorInfo
 
@@ -39,6 +39,7 @@ def perform(work: Work, cpu: Callable[[], float] = time.thread_time) -> Outcome:
         cpu_seconds=cpu() - begun + account.cpu_seconds,
         gpu_seconds=account.gpu_seconds or None,
         assets=tuple(account.assets.values()) if kept else (),
+        notices=tuple(account.notices.values()) if kept else (),
     )
 
 
@@ -55,9 +56,9 @@ def _ended(work: Work) -> Outcome:
         value = values.dumps(function(**_arguments(function, work.arguments)))
         return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.SUCCEEDED, value=value)
     except Halt as halt:
-        return _signalled(work, OutcomeKind.HALTED, halt.reason)
+        return _signalled(work, OutcomeKind.HALTED, halt)
     except Skip as skip:
-        return _signalled(work, OutcomeKind.SKIPPED, skip.reason)
+        return _signalled(work, OutcomeKind.SKIPPED, skip)
     except (Exception, SystemExit) as error:  # sys.exit() in a task fails the task alone
         return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.FAILED, error=describe(error))
 
@@ -129,8 +130,13 @@ def resolve(path: str) -> Callable[..., Any]:
     return function
 
 
-def _signalled(work: Work, kind: OutcomeKind, reason: str) -> Outcome:
-    return Outcome(attempt_id=work.attempt_id, kind=kind, reason=reason)
+def _signalled(work: Work, kind: OutcomeKind, signal: Signal) -> Outcome:
+    """A signal is no error; but what to do next is kept as an error's hint is."""
+    error = None
+    if signal.hint is not None:
+        name = type(signal).__name__
+        error = ErrorInfo(type=name, message=signal.reason, hint=signal.hint, permanent=True)
+    return Outcome(attempt_id=work.attempt_id, kind=kind, reason=signal.reason, error=error)
 
 
 def _context(work: Work) -> TaskContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.core.store.assets import AssetStore
 from flows.core.store.bell import Bell, Wake, hear
 from flows.core.store.database import Database
 from flows.core.store.deadlines import DeadlineStore
@@ -28,6 +29,7 @@ class Store:
         self.prune = PruneStore(database)
         self.schedules = ScheduleStore(database)
         self.deadlines = DeadlineStore(database)
+        self.assets = AssetStore(database)
 
     @classmethod
     def open(cls, url: str) -> Store:

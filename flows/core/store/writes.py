@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, and_, bindparam, insert, select
 
 from flows.core import values
-from flows.core.alert import TOLD_OF, alert_of_run
+from flows.core.alert import NOTICED, TOLD_OF, alert_of_run
 from flows.core.errors import NotFound, Pruned
 from flows.core.graph import Graph
 from flows.core.lifecycle import TaskEvent
@@ -95,7 +95,7 @@ def _concerns_others(changes: Changes) -> bool:
         or run.status is RunStatus.CANCELLING
         or run.status.ended
         or any(attempt.pool is not None for attempt in changes.attempts.values())
-        or any(event.kind == ASSET_UPDATED for event in changes.events)
+        or any(event.kind in (ASSET_UPDATED, NOTICED) for event in changes.events)
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.core.context import current, produced, spent
+from flows.core.context import current, noticed, produced, spent
 from flows.core.errors import GiveUp, Halt, Skip
 from flows.core.executors.worker import Terminated
 
@@ -42,6 +42,7 @@ def identity() -> str:
 def makes(fails: bool) -> None:
     produced("table:sales", 7, at=datetime(2026, 3, 1, tzinfo=UTC))
     produced("model:digits", "2")
+    noticed("worse", reason="by 2 points", then="look", key="7")
     spent(gpu_seconds=4.0)
     if fails:
         raise KeyError("price")
@@ -62,7 +63,7 @@ def works() -> int:
 
 
 def halts() -> None:
-    raise Halt("the data is not fit")
+    raise Halt("the data is not fit", hint="look at it")
 
 
 def skips() -> None:

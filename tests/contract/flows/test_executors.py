@@ -18,7 +18,7 @@ from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.processes import ProcessExecutor
 from flows.core.executors.protocol import Executor, Outcome, OutcomeKind, Work
 from flows.core.executors.threads import ThreadExecutor
-from flows.core.records import Asset
+from flows.core.records import Asset, Notice
 
 PATIENCE = 60.0
 """Seconds after which a test gives up; nothing here takes long."""
@@ -92,12 +92,16 @@ def test_what_a_task_made_and_spent_comes_out_with_its_outcome(running: Running)
         Asset(name="table:sales", version="7", at=datetime(2026, 3, 1, tzinfo=UTC)),
         Asset(name="model:digits", version="2"),
     )
+    assert outcome.notices == (
+        Notice(key="noticed:7", kind="noticed", title="worse", reason="by 2 points", next="look"),
+    )
     assert outcome.gpu_seconds == 4.0
 
 
 def test_a_task_that_fails_has_spent_but_made_nothing(running: Running) -> None:
     outcome = running.run("makes", fails=True)
     assert (outcome.kind, outcome.assets) == (OutcomeKind.FAILED, ())
+    assert outcome.notices == ()
     assert outcome.gpu_seconds == 4.0
 
 
@@ -109,9 +113,11 @@ def test_a_process_counts_the_threads_and_children_of_its_task() -> None:
     assert outcome.cpu_seconds > 0.09
 
 
-def test_a_halt_carries_its_reason(running: Running) -> None:
+def test_a_halt_carries_its_reason_and_what_to_do_next(running: Running) -> None:
     outcome = running.run("halts")
     assert (outcome.kind, outcome.reason) == (OutcomeKind.HALTED, "the data is not fit")
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.error.hint) == ("Halt", "look at it")
 
 
 def test_a_skip_carries_its_reason(running: Running) -> None:

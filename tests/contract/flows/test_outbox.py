@@ -18,7 +18,7 @@ from flows.core.alert import (
     Severity,
 )
 from flows.core.flow import flow, task
-from flows.core.records import ErrorInfo, Outcome, OutcomeKind
+from flows.core.records import ErrorInfo, Notice, Outcome, OutcomeKind
 from flows.core.store import NewRun, Store, outbox
 
 NOW = datetime(2026, 7, 4, 3, tzinfo=UTC)
@@ -271,3 +271,18 @@ def test_a_run_whose_task_was_ended_at_its_timeout_timed_out(store: Store) -> No
 def test_a_run_that_succeeds_alerts_nobody(store: Store) -> None:
     ended(store, OutcomeKind.SUCCEEDED, value="1")
     assert store.outbox.list() == ()
+
+
+def test_what_a_task_noticed_is_told_in_the_same_commit_and_once_for_its_key(store: Store) -> None:
+    said = Notice(
+        key="champion_harmful:digits:3",
+        kind="champion_harmful",
+        title="worse",
+        reason="r",
+        next="n",
+    )
+    again = replace(said, title="worse, said again")
+    run_id = ended(store, OutcomeKind.SUCCEEDED, value="1", notices=(said, again))
+    (letter,) = store.outbox.list()
+    assert (letter.alert.kind, letter.alert.title) == (AlertKind.CHAMPION_HARMFUL, "worse")
+    assert letter.alert.subject == run_id

@@ -11,6 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Engine
 
@@ -28,6 +29,12 @@ def engine(url: str) -> Iterator[Engine]:
     opened = open_database(url)
     yield opened
     opened.dispose()
+
+
+def newest() -> str | None:
+    config = Config()
+    config.set_main_option("script_location", "registry:migrations")
+    return ScriptDirectory.from_config(config).get_current_head()
 
 
 def test_migrating_from_nothing_gives_exactly_the_tables_of_the_code(engine: Engine) -> None:
@@ -72,6 +79,27 @@ def test_a_ledger_of_the_first_schema_gets_a_docket_and_keeps_its_entries(url: s
     again.dispose()
 
 
+def test_a_ledger_with_a_docket_gets_room_for_answers_and_keeps_its_nights(url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "registry:migrations")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(
+            text(
+                "INSERT INTO docket_entry VALUES "
+                "('digits', 1, 0, 'r', '1', 'd', '{}', '{}', 'now', 'p', 'h')"
+            )
+        )
+    engine.dispose()
+    again = open_database(url)
+    with again.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM docket_entry")).scalar() == 1
+        assert connection.execute(text("SELECT count(*) FROM approval_answer")).scalar() == 0
+    again.dispose()
+
+
 def test_the_ledger_may_share_its_database_with_other_tables(url: str) -> None:
     other = create_engine(url)
     with other.begin() as connection:
@@ -82,7 +110,7 @@ def test_the_ledger_may_share_its_database_with_other_tables(url: str) -> None:
     with engine.connect() as connection:
         assert inspect(connection).has_table("ledger_entry")
         assert connection.execute(text("SELECT * FROM alembic_version")).scalar() == "theirs"
-        assert connection.execute(text(f"SELECT * FROM {VERSION_TABLE}")).scalar() == "0002"
+        assert connection.execute(text(f"SELECT * FROM {VERSION_TABLE}")).scalar() == newest()
     engine.dispose()
 
 
@@ -96,7 +124,7 @@ def test_sqlite_commits_to_the_disk_before_it_says_so(engine: Engine) -> None:
 def test_the_migrations_lie_in_the_package() -> None:
     folder = importlib.resources.files("registry") / "migrations"
     assert (folder / "env.py").is_file()
-    for name in ("0001_ledger.py", "0002_docket.py"):
+    for name in ("0001_ledger.py", "0002_docket.py", "0003_approval.py"):
         assert (folder / "versions" / name).is_file()
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
@@ -24,7 +23,6 @@ from flows.core.records import (
 )
 from flows.core.store.reads import RunDetail
 from flows.notebook.card import SHOWN_CHILDREN, card
-from flows.notebook.interval import interval
 from flows.notebook.logs import log_of
 from flows.notebook.tasks import lasted, tasks_of
 from registry import Decision, Rule, RuleResult, Verdict
@@ -170,8 +168,9 @@ def test_a_reason_is_not_said_twice() -> None:
     halted = replace(RUN, status=RunStatus.HALTED, reason=VERDICT.reason, ended_at=NOW)
     html = card(detail(of("numbers", TaskStatus.HALTED), run=halted), NOW, VERDICT)
     assert html.count("Version 3 is not better.") == 1
-    assert "<li>At least 0.005 is needed.</li>" in html
-    assert "champion v2 0.9583 · 1,360 held-out rows" in html
+    assert "At least 0.005 is needed." in html
+    assert "<b>0.9583</b><span class='c-dim'>champion v2</span>" in html
+    assert "<b>1,360</b><span class='c-dim'>held-out rows</span>" in html
 
 
 def test_what_stopped_the_session_is_said_as_long_as_the_run_has_not_ended() -> None:
@@ -181,24 +180,14 @@ def test_what_stopped_the_session_is_said_as_long_as_the_run_has_not_ended() -> 
     assert "disk" not in card(detail(run=ended), NOW, stopped=stopped)
 
 
-def test_the_interval_stands_on_one_line_with_zero_and_the_least_useful_effect() -> None:
-    picture = interval(VERDICT, "#123456").partition("</svg>")[0] + "</svg>"
-    root = ElementTree.fromstring(picture)
-    (point,) = root.iter("{http://www.w3.org/2000/svg}circle")
-    labels = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert labels == ["no change", "needed +0.005"]
-    assert 0 < float(point.attrib["cx"]) < 420
-
-
 def test_a_verdict_without_a_difference_has_no_picture() -> None:
+    html = card(detail(), NOW, VERDICT)
+    assert "c-row" in html
+    rules = tuple(replace(rule, figure=None, low=None, high=None) for rule in VERDICT.rules)
     first = replace(VERDICT, champion=None, difference=None, low=None, high=None, baseline=None)
-    assert interval(first, "#123456") == ""
-    assert "champion v" not in card(detail(), NOW, first)
-
-
-def test_an_interval_of_no_width_is_drawn_all_the_same() -> None:
-    same = replace(VERDICT, difference=0.0, low=0.0, high=0.0, rules=())
-    assert "<svg" in interval(same, "#123456")
+    html = card(detail(), NOW, replace(first, rules=rules))
+    assert "<div class='c-row" not in html
+    assert "champion v" not in html
 
 
 def test_the_log_of_a_ray_job_is_read_where_the_job_left_it(tmp_path: Path) -> None:

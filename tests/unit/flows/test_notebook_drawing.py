@@ -53,6 +53,8 @@ def test_a_line_over_a_shorter_way_is_implied_and_the_others_are_not() -> None:
     implied = {(line.source, line.target) for line in laid(retrain.graph).lines if line.implied}
     assert implied == {
         ("poll", "extract"),
+        ("extract", "watch"),
+        ("watching", "settle"),
         ("extract", "evaluate"),
         ("extract", "promote"),
         ("extract", "halt"),
@@ -61,7 +63,7 @@ def test_a_line_over_a_shorter_way_is_implied_and_the_others_are_not() -> None:
 
 def test_the_main_way_stays_level_although_lines_pass_beside_it() -> None:
     levels = {box.key: box.y for box in laid(retrain.graph).boxes}
-    for key in ("check", "extract", "train", "evaluate"):
+    for key in ("check", "extract", "evaluate"):
         assert levels[key] == pytest.approx(levels["poll"], abs=2)
 
 
@@ -161,13 +163,16 @@ def test_names_cannot_become_markup() -> None:
 
 def test_the_outline_names_what_a_task_waits_for_beside_its_parent() -> None:
     assert draw_text(retrain.graph).splitlines() == [
-        "poll                     processes",
-        "└─ check                 processes",
-        "   └─ extract            ray, also after poll",
-        "      └─ train           ray",
-        "         └─ evaluate     ray, also after extract",
-        "            ├─ promote   processes, when evaluate.promote, also after extract",
-        "            └─ halt      processes, when not evaluate.promote, also after extract",
+        "poll                           processes",
+        "└─ check                       processes",
+        "   └─ extract                  ray, also after poll",
+        "      ├─ watching              processes",
+        "      │  └─ watch              ray, when watching.due, also after extract",
+        "      │     └─ settle          processes, also after watching",
+        "      │        └─ evaluate     ray, also after train, extract",
+        "      │           ├─ promote   processes, when evaluate.promote, also after extract",
+        "      │           └─ halt      processes, when not evaluate.promote, also after extract",
+        "      └─ train                 ray",
     ]
 
 

@@ -476,7 +476,7 @@ def test_the_card_is_escaped_and_shows_reason_verdict_and_tasks(start: Start) ->
     html = start(judged).wait(PATIENCE)._repr_html_()
     assert "not &lt;better&gt;" in html
     assert "not <better>" not in html
-    assert "95% interval -0.0200 to +0.0400" in html
+    assert "95% interval -0.02 to +0.04" in html
     assert "judge.promote is false" in html
     assert "<script" not in html
 

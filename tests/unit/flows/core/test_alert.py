@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flows.core.alert import (
+    NOTICED,
     TOLD_OF,
     Alert,
     AlertKind,
@@ -55,10 +56,27 @@ def cause(error: str) -> TaskRun:
     )
 
 
-def test_people_are_told_of_failures_and_halts_only() -> None:
-    assert {RunEvent.FAILED, RunEvent.HALTED} == TOLD_OF
+def test_people_are_told_of_failures_halts_and_what_tasks_noticed_only() -> None:
+    assert {RunEvent.FAILED, RunEvent.HALTED, NOTICED} == TOLD_OF
     for kind in RunEvent:
         assert (alert_of_run(RUN, event(kind)) is not None) is (kind in TOLD_OF)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("champion_harmful", AlertKind.CHAMPION_HARMFUL),
+        ("noticed", AlertKind.NOTICED),
+        ("of a later version", AlertKind.NOTICED),
+    ],
+)
+def test_a_notice_is_told_as_its_task_said_it(said: str, kind: AlertKind) -> None:
+    data = {"key": "k", "kind": said, "title": "worse", "reason": "by 2 points", "next": "look"}
+    alert = alert_of_run(RUN, replace(event(NOTICED), data=data))
+    assert alert is not None
+    assert (alert.key, alert.kind, alert.title, alert.reason) == ("k", kind, "worse", "by 2 points")
+    assert (alert.subject, alert.flow, alert.next) == (RUN.id, "retrain", "look")
+    assert alert.severity is Severity.CRITICAL
 
 
 def test_a_failure_says_what_why_since_when_and_what_to_type() -> None:
@@ -87,6 +105,15 @@ def test_a_halt_is_a_warning_and_without_a_cause_began_when_the_run_ended() -> N
     assert told is not None
     assert (told.kind, told.severity) == (AlertKind.HALTED, Severity.WARNING)
     assert (told.since, told.reason) == (NOW, "no reason was recorded")
+
+
+def test_a_halt_that_knows_what_to_do_next_says_it() -> None:
+    waits = replace(cause("Halt"), error=ErrorInfo(type="Halt", message="m", hint="approve it"))
+    told = alert_of_run(RUN, event("run.halted"), waits)
+    plain = alert_of_run(RUN, event("run.halted"), replace(waits, error=None))
+    assert told is not None
+    assert plain is not None
+    assert (told.next, plain.next) == ("approve it", f"ratchet show {RUN.id}")
 
 
 def test_a_run_that_fails_again_after_a_retry_is_told_again() -> None:

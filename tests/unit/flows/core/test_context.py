@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flows.core.context import TaskContext, current, entered, produced, spent
+from flows.core.context import TaskContext, current, entered, noticed, produced, spent
 from flows.core.errors import Refused
-from flows.core.records import Asset
+from flows.core.records import Asset, Notice
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CONTEXT = TaskContext(
@@ -25,6 +25,23 @@ def test_what_was_produced_is_kept_with_its_last_version():
     assert list(account.assets.values()) == [
         Asset(name="table:sales", version="8"),
         Asset(name="model:digits", version="2"),
+    ]
+
+
+def test_what_was_noticed_is_kept_once_for_each_key():
+    with entered(CONTEXT) as account:
+        noticed("late", reason="slow", then="wait", key="7")
+        noticed("late again", reason="slow", then="wait", key="7")
+        noticed("worse", reason="by far", then="look", key="7", kind="champion_harmful")
+    assert list(account.notices.values()) == [
+        Notice(key="noticed:7", kind="noticed", title="late again", reason="slow", next="wait"),
+        Notice(
+            key="champion_harmful:7",
+            kind="champion_harmful",
+            title="worse",
+            reason="by far",
+            next="look",
+        ),
     ]
 
 

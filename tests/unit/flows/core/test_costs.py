@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from flows.core.progress import Progress
 from flows.core.records import (
     Asset,
     ErrorInfo,
+    Notice,
     Outcome,
     OutcomeKind,
     Run,
@@ -109,6 +111,23 @@ def test_each_asset_is_one_event_after_the_tasks_own_and_before_what_follows():
     assert events[2].data == {"asset": "model:m", "version": "2", "flow": "f"}
     assert (events[1].task, events[1].attempt) == ("a", 1)
     assert [e.seq for e in events] == list(range(events[0].seq, events[0].seq + 4))
+
+
+def test_what_a_task_noticed_is_an_event_beside_what_it_made():
+    progress, attempt = started()
+    said = Notice(key="noticed:k", kind="noticed", title="t", reason="r", next="n")
+    ended = replace(
+        outcome(
+            attempt, OutcomeKind.SUCCEEDED, value="1", assets=(Asset(name="a:b", version="1"),)
+        ),
+        notices=(said,),
+    )
+    progress.finish(ended, LATER, worker="w")
+    events = progress.take().events
+    assert [e.kind for e in events][:3] == ["task.succeeded", "asset.updated", "task.noticed"]
+    assert events[2].data == {
+        "key": "noticed:k", "kind": "noticed", "title": "t", "reason": "r", "next": "n",
+    }  # fmt: skip
 
 
 def test_a_task_that_halts_has_made_what_it_said():

@@ -130,6 +130,12 @@ def test_an_open_run_misses_its_deadline_when_the_deadline_has_passed():
     assert (late.part, late.whole) == (0, 1)
 
 
+def test_an_asset_that_no_run_made_counts_as_well():
+    approved = event("asset.updated", 10, None, asset="model:a", version="7", cause="approved")
+    found = measured(approved, *run("r1", "succeeded"))
+    assert [(one.name, one.version) for one in found.champions] == [("a", "7")]
+
+
 def test_freshness_is_the_age_of_the_newest_of_each_asset_the_oldest_first():
     def asset(name, second, version, flow="f", **more):
         return event(

@@ -160,6 +160,20 @@ def test_equal_challengers_are_given_up_crowded_out_or_expire_and_none_is_promot
     assert loop.docket.year.wealth == pytest.approx(0.05 - 24 * 0.95 * 0.04 / 365)
 
 
+def test_a_version_that_a_person_rejected_is_compared_no_more_and_the_verdict_says_so() -> None:
+    loop = Loop(EVIDENCE, seed=1)
+    assert loop.spend(1, "2", 0.9).promote
+    loop.champion, loop.epoch = "1", 1  # somebody rejected it instead
+    who = replace(tonight(2, "3"), rejected=frozenset({"2", "9"}))
+    docket, gone = opened(loop.docket, who, EVIDENCE)
+    assert [case.challenger for case in docket.cases] == ["3"]
+    assert [(note.challenger, note.state) for note in gone] == [("2", CaseState.REJECTED)]
+    after, verdict = judged(docket, gone, {"3": "no row is new"}, who, EVIDENCE)
+    assert "No longer kept: version 2 (rejected)" in verdict.reason
+    assert after.case("2") is None
+    assert opened(after, replace(tonight(3, "4"), rejected=who.rejected), EVIDENCE)[1] == []
+
+
 def test_a_night_without_rows_that_are_new_to_it_says_so_and_changes_no_evidence() -> None:
     loop = Loop(EVIDENCE)
     loop.spend(1, "2", BETTER)
@@ -261,7 +275,7 @@ def test_a_first_model_must_beat_a_constant_and_keep_its_floors() -> None:
 
     zeros, good = np.zeros(400, dtype=int), np.where(rng.random(400) < 0.9, y, 1 - y)
     assert verdict(good, zeros).promote
-    assert "over always saying the same" in verdict(good, zeros).reason
+    assert "over saying always the same" in verdict(good, zeros).reason
     held = verdict(rng.integers(0, 2, 400), zeros)
     assert not held.promote
     assert "not proven better than saying always the same" in held.reason

@@ -1,0 +1,210 @@
+"""`ratchet verdict`: what the gate decided in a run, why, and everything that it rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from flows.bootstrap import Ratchet
+from flows.cli.documents import card_json, challenger_json, dataset_json, verdict_of
+from flows.cli.installation import connected_registry, opened
+from flows.cli.wording import ago, console, print_json, table
+from flows.core.errors import NotFound, Pruned, Refused
+from flows.core.records import Run, RunStatus
+from flows.core.store import RunDetail
+from registry import Card, Decision, Registry, Verdict, card_html
+from registry.card.rules_table import result_words, rule_name
+from registry.card.words import between, evidence, number, signed, when
+
+SEARCHED = 200
+"""So many of the newest runs are looked at for one that has a verdict."""
+STYLES = {"c-good": "green", "c-bad": "red", "c-wait": "yellow", "c-dim": "dim"}
+
+
+def verdict(
+    context: typer.Context,
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="[RUN]", help="Id, its end, or `last`: the newest with a verdict."),
+    ] = "last",
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the card there, as one HTML page.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Show what the gate decided in a run: the sentence, every rule, the evidence, the data."""
+    if html is not None and not html.absolute().parent.is_dir():
+        raise Refused(f"there is no folder {html.absolute().parent}", hint="make it, or name one")
+    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+        run, detail, found = _found(ratchet, registry, reference)
+        if html is not None:
+            html.write_text(_page(registry, found), encoding="utf-8")
+        card = registry.card(found, mlflow=False)
+        if as_json:
+            print_json(card_json(run.id, card, detail))
+            return
+        _say(card, run, detail, ratchet, console())
+        if html is not None:
+            console().print(Text(f"wrote {html}", "dim"), soft_wrap=True)
+
+
+def _found(
+    ratchet: Ratchet, registry: Registry, reference: str
+) -> tuple[Run, RunDetail | None, Verdict]:
+    """The run, what is left of it, and its verdict. Raises NotFound, Refused."""
+    if reference == "last":
+        return _newest(ratchet)
+    run = ratchet.service.find(reference)
+    try:
+        detail = ratchet.service.show(run.id)
+    except Pruned:
+        detail = None
+    found = None if detail is None else verdict_of(detail)
+    if found is None:
+        # A run of which only its row is left, or whose gate is no task of the flow.
+        nights = registry.nights_of(run.id)
+        found = nights[-1].verdict if nights else None
+    if found is not None:
+        return run, detail, found
+    if not run.status.ended:
+        raise Refused(
+            f"run {run.id} is still {run.status}, without a verdict", hint=f"ratchet show {run.id}"
+        )
+    why = f": {run.reason.rstrip('.')}" if run.reason else ""
+    was = "" if run.status in (RunStatus.SUCCEEDED, RunStatus.FAILED) else "was "
+    raise NotFound(
+        f"run {run.id} has no verdict: it {was}{run.status}{why}", hint=f"ratchet show {run.id}"
+    )
+
+
+def _newest(ratchet: Ratchet) -> tuple[Run, RunDetail | None, Verdict]:
+    for run in ratchet.service.runs(limit=SEARCHED):
+        try:
+            detail = ratchet.service.show(run.id)
+        except Pruned:
+            continue
+        if (found := verdict_of(detail)) is not None:
+            return run, detail, found
+    raise NotFound("no run has a verdict yet", hint="ratchet run retrain")
+
+
+def _page(registry: Registry, found: Verdict) -> str:
+    """The card as it was written on its night; a new one where there is none."""
+    kept = registry.kept_card(found)
+    return card_html(registry.card(found)) if kept is None else kept
+
+
+# ---------------------------------------------------------------------- in the terminal
+
+
+def _say(card: Card, run: Run, detail: RunDetail | None, ratchet: Ratchet, say: Console) -> None:
+    found = card.verdict
+    good = found.decision is Decision.PROMOTE
+    night = "" if card.night is None else f"  night {card.night}"
+    say.print(
+        Text.assemble(
+            (f"{found.model} v{found.challenger}", "bold"),
+            "  ",
+            (found.decision.value, "bold green" if good else "bold yellow"),
+            (f"  run {run.id}, {ago(card.at or run.ended_at, ratchet.clock.now())}{night}", "dim"),
+        )
+    )
+    say.print(Text(found.reason), soft_wrap=True)
+    _say_rules(found, say)
+    _say_cases(found, say)
+    say.print()
+    for line in (*_budget(card), *_data(card, detail)):
+        say.print(Text(line), soft_wrap=True)
+    say.print(Text(f"next: {_next(found, run)}", "dim"), soft_wrap=True)
+
+
+def _say_rules(found: Verdict, say: Console) -> None:
+    if not found.rules:
+        return
+    lines = table(
+        "rule", "result", "figure", "interval", "bound", "rows", "why",
+        right=("figure", "bound", "rows"), give=("why",),
+    )  # fmt: skip
+    for rule in found.rules:
+        words, colour = result_words(rule)
+        floor = rule.rule.value in ("floor", "cost", "flips")
+        write = number if floor else signed
+        lines.add_row(
+            Text(rule_name(rule)),
+            Text(_plain(words, say), STYLES[colour]),
+            "" if rule.figure is None else write(rule.figure),
+            between(rule.low, rule.high, sign=not floor),
+            "" if rule.bound is None else write(rule.bound),
+            f"{rule.rows:,}",
+            Text("" if rule.message in found.reason else rule.message),
+        )
+    say.print()
+    say.print(lines)
+
+
+def _say_cases(found: Verdict, say: Console) -> None:
+    if not found.cases:
+        return
+    lines = table(
+        "challenger", "evidence", "needed", "rows", "nights", "tonight",
+        right=("evidence", "needed", "rows", "nights"), give=("tonight",),
+    )  # fmt: skip
+    for case in sorted(found.cases, key=lambda case: -case.log_evidence):
+        left = "" if case.nights_left is None else f"about {case.nights_left:,} more nights"
+        said = "; ".join(w for w in (case.state.value.replace("_", " "), left, case.note) if w)
+        needed = "no budget" if case.log_needed is None else evidence(case.log_needed)
+        counts = (f"{case.rows:,}", str(case.nights))
+        name = f"v{case.challenger}{' *' if case.challenger == found.challenger else ''}"
+        lines.add_row(Text(name), evidence(case.log_evidence), needed, *counts, Text(said))
+    say.print()
+    say.print(lines)
+
+
+def _budget(card: Card) -> list[str]:
+    year, level = card.year, card.verdict.level
+    if year is None:
+        return []
+    share = f"; this decision's share: {level:.2g}" if level else ""
+    return [f"error budget of {year.number}: {year.wealth:.4f} of {year.alpha:g} left{share}"]
+
+
+def _data(card: Card, detail: RunDetail | None) -> list[str]:
+    """Which data judged, who was trained on what, and who was champion, as far as is known."""
+    said, found = [], card.verdict
+    dataset = None if detail is None else dataset_json(detail)
+    trained = None if detail is None else challenger_json(detail)
+    if dataset is not None:
+        said.append(
+            f"data: {dataset['view']} version {dataset['version']}, {dataset['rows']:,} rows "
+            f"(dataset {dataset['digest'][:12]}); {found.rows:,} of them judged"
+        )
+    if trained is not None:
+        said.append(
+            f"v{trained['version']} was trained on {trained['train_rows']:,} rows until "
+            f"{trained['train_until'][:16].replace('T', ' ')}"
+            f" (features {trained['definition'][:12]})"
+        )
+    if card.champion is not None:
+        reign = card.champion
+        said.append(
+            f"champion then: v{reign.version} since {when(reign.since)} UTC, "
+            f"epoch {reign.epoch} ({reign.action} by {reign.actor})"
+        )
+    return said
+
+
+def _next(found: Verdict, run: Run) -> str:
+    if found.decision is Decision.AWAIT:
+        return f'ratchet approve {found.model} {found.challenger} --reason "..."'
+    if found.promote:
+        return f"ratchet champion {found.model}"
+    return f"ratchet evidence {found.model}" if found.cases else f"ratchet show {run.id}"
+
+
+def _plain(words: str, say: Console) -> str:
+    """A result in ASCII, where the terminal knows no more."""
+    return words.partition(" ")[2] if say.options.ascii_only else words

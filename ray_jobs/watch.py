@@ -1,0 +1,172 @@
+"""Score a new champion and its predecessor on the rows that came after the promotion.
+
+Each is scored with the features that it was trained with, on the same rows; what they prove is
+decided by `registry.watching`, and appended beside the ledger before it leaves this job, so that a
+repeated job finds the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from feature_store import FeatureStoreConfig
+from ray_jobs.dataset import Dataset, read, read_manifest
+from ray_jobs.dependent import clusters_of, independent
+from ray_jobs.features import FeaturesConfig
+from ray_jobs.own_rows import own_predictions, own_rows
+from ray_jobs.parquet_files import times_us
+from ray_jobs.split import as_time
+from ray_jobs.train import TRAIN_UNTIL_TAG, RunInfo
+from ray_jobs.trainers.trainer import labels_of
+from ray_jobs.training_errors import FeatureError, UnfitData
+from registry import (
+    Comparison,
+    GateConfig,
+    LoadedModel,
+    ModelUnloadable,
+    Registry,
+    RegistryConfig,
+    RegistryUnreachable,
+    UnknownModel,
+    UnsupportedModel,
+    connect,
+)
+from registry.nights.betting import Sample
+from registry.nights.wear import newest
+from registry.watch import Subject, Watch, Watched
+from registry.watching import fresh_after, watched
+
+# So often another run may look while this one does.
+TRIES = 20
+# Whatever keeps a model from being scored; the gate, which cannot do without the champion, says so
+# again and fails the run, a missing predecessor fails nothing.
+UNSCORABLE = (ModelUnloadable, UnknownModel, UnsupportedModel, FeatureError, UnfitData)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """What a watch is fed from."""
+
+    registered: Registry
+    dataset: Dataset
+    features: FeaturesConfig
+    gate: GateConfig
+    feature_store: FeatureStoreConfig
+    modules: tuple[str, ...]
+    now: datetime
+
+
+def watch(
+    dataset: Dataset,
+    features: FeaturesConfig,
+    gate: GateConfig,
+    model: str,
+    *,
+    registry: RegistryConfig,
+    feature_store: FeatureStoreConfig,
+    run: RunInfo,
+    now: datetime,
+    allowed_modules: Sequence[str] = (),
+) -> Watched | None:
+    """How the new champion does beside its predecessor; None when nothing is to be watched.
+
+    A repeated run gets what it found again, and no row counts twice. A model that cannot be scored
+    is named in the reason, and nothing is judged. Raises GateError, and the errors of registry and
+    feature store.
+    """
+    with connect(registry) as registered:
+        scene = _Scene(
+            registered=registered,
+            dataset=dataset,
+            features=features,
+            gate=gate,
+            feature_store=feature_store,
+            modules=tuple(allowed_modules),
+            now=now,
+        )
+        for _ in range(TRIES):
+            made = registered.watches.of_run(model, run.run_id)
+            if made is not None:
+                return made
+            subject = registered.watches.subject(model)
+            if subject is None or gate.watch.nights == 0:
+                return None
+            after, found = _tonight(scene, subject)
+            if not found.fresh or registered.watches.keep(
+                after, found, run_id=run.run_id, dataset=dataset.digest, now=now
+            ):
+                return found
+    raise RegistryUnreachable(
+        f"{TRIES} other runs watched the champion of {model} meanwhile.",
+        hint="run fewer of them at once",
+    )
+
+
+def _tonight(scene: _Scene, subject: Subject) -> tuple[Watch, Watched]:
+    """The watch after tonight's rows."""
+    watches = scene.registered.watches
+    try:
+        champion, predecessor = (
+            scene.registered.load(subject.model, version, modules=scene.modules)
+            for version in (subject.version, subject.previous)
+        )
+    except UNSCORABLE as error:
+        before = watches.before_night(subject, None, scene.gate, scene.now)
+        return watched(before, str(error).rstrip("."), scene.gate)
+    trained = newest(*map(_trained_until, (champion, predecessor)))
+    before = watches.before_night(subject, trained, scene.gate, scene.now)
+    try:
+        sample = _sample(scene, before, champion, predecessor)
+    except UNSCORABLE as error:
+        sample = str(error).rstrip(".")
+    return watched(before, sample, scene.gate)
+
+
+def _sample(
+    scene: _Scene, before: Watch, champion: LoadedModel, predecessor: LoadedModel
+) -> Sample | str:
+    """Both models on the rows that may judge them; the predecessor in the challenger's place."""
+    dataset, gate, bound = scene.dataset, scene.gate, fresh_after(before, scene.gate)
+    rows = _fresh_rows(scene, bound)
+    if not rows.num_rows:
+        return f"no row with a mature label is newer than {bound:%Y-%m-%d %H:%M}"
+    group, cluster = scene.features.group, gate.cluster
+    keep = independent(rows, before.bets, bound, dataset, group=group, cluster=cluster)
+    rows = rows.filter(pa.array(keep))
+    if not rows.num_rows:
+        return "every new row depends on rows that were used before (same group or cluster)"
+    theirs, matched = own_rows(champion, rows, dataset, scene.feature_store)
+    rows = rows.filter(pa.array(matched))
+    known = own_predictions(champion, theirs)
+    theirs, matched = own_rows(predecessor, rows, dataset, scene.feature_store, "predecessor")
+    rows, known = rows.filter(pa.array(matched)), known[matched]
+    clustered = cluster is not None and cluster in rows.column_names
+    comparison = Comparison(
+        y=labels_of(rows[dataset.label]),
+        challenger=own_predictions(predecessor, theirs, "predecessor"),
+        champion=known,
+        classes=predecessor.classes,
+        champion_classes=champion.classes,
+        clusters=clusters_of(rows, cluster) if clustered and cluster else None,
+    )
+    return Sample(comparison=comparison, times=times_us(rows[dataset.event_time]))
+
+
+def _fresh_rows(scene: _Scene, bound: datetime) -> pa.Table:
+    """The dataset's rows that are newer than `bound` and whose labels are mature."""
+    dataset = scene.dataset
+    _, parts = read_manifest(dataset)
+    beside = (scene.features.group, scene.gate.cluster)
+    columns = [*dataset.columns, dataset.label, *(c for c in beside if c in parts[0].schema and c)]
+    until = scene.now - scene.features.label_delay
+    rows = read(dataset, columns, since=bound, until=until)
+    return rows.filter(pa.array(times_us(rows[dataset.event_time]) > as_time(bound)))
+
+
+def _trained_until(model: LoadedModel) -> datetime | None:
+    seen = model.tags.get(TRAIN_UNTIL_TAG)
+    return None if seen is None else datetime.fromisoformat(seen)

@@ -1,0 +1,159 @@
+"""Every night of every watch, kept beside the ledger: append-only and hash-chained.
+
+A night is unique by (model, epoch, night), so of two runs that look at once one keeps the night,
+and by (model, epoch, run), so a run that is repeated after a crash finds what it had found and
+counts no row twice.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Index, Integer, String, Table, Text, insert, select
+from sqlalchemy.engine import Engine, Row
+from sqlalchemy.exc import IntegrityError
+
+from registry.database import reading, writing
+from registry.ledger import GENESIS, LedgerBreak, chained_hash, iso, metadata
+from registry.nights.docket_store import NightTaken
+from registry.watch import Watch, Watched, watch_from_json, watch_json, watched_from_json
+
+watch_table = Table(
+    "watch_entry",
+    metadata,
+    Column("model", String(256), primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("night", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", String(256), nullable=False),
+    Column("dataset", String(64), nullable=False),
+    Column("watch", Text, nullable=False),
+    Column("watched", Text, nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+Index(
+    "watch_entry_once_a_run",
+    watch_table.c.model,
+    watch_table.c.epoch,
+    watch_table.c.run_id,
+    unique=True,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchEntry:
+    """One night of one watch."""
+
+    model: str
+    epoch: int
+    """Of the champion that is watched."""
+    night: int
+    """From 1."""
+    run_id: str
+    dataset: str
+    """Digest of the rows that were there."""
+    watch: Watch
+    """After the night."""
+    watched: Watched
+    """What it came to, for people."""
+    at: datetime
+    hash: str
+
+
+class WatchStore:
+    """Reads and appends; every method is one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def head(self, model: str, epoch: int | None = None) -> WatchEntry | None:
+        """The latest night of a model, or of the watch over one champion; None before the first."""
+        query = _newest_first(model)
+        if epoch is not None:
+            query = query.where(watch_table.c.epoch == epoch)
+        return self._first(query)
+
+    def of_run(self, model: str, run_id: str) -> WatchEntry | None:
+        """The latest night that this run kept, if it kept one."""
+        return self._first(_newest_first(model).where(watch_table.c.run_id == run_id))
+
+    def append(
+        self, watch: Watch, found: Watched, *, run_id: str, dataset: str, now: datetime
+    ) -> None:
+        """Add the night that `watch` ends with.
+
+        Raises NightTaken when another run kept it first, or a later champion is watched already.
+        """
+        subject = watch.subject
+        with writing(self._engine) as connection:
+            head = connection.execute(_newest_first(subject.model).limit(1)).first()
+            same = head is not None and head.epoch == subject.epoch
+            night = head.night + 1 if head is not None and same else 1
+            if watch.bets.nights != night or (head is not None and head.epoch > subject.epoch):
+                raise NightTaken
+            prev_hash = GENESIS if head is None else head.hash
+            content = {
+                "model": subject.model,
+                "epoch": subject.epoch,
+                "night": night,
+                "run_id": run_id,
+                "dataset": dataset,
+                "watch": watch_json(watch),
+                "watched": watch_json(found),
+                "at": iso(now),
+            }
+            hashes = {"prev_hash": prev_hash, "hash": chained_hash(prev_hash, content)}
+            try:
+                connection.execute(insert(watch_table).values(content | hashes))
+            except IntegrityError as error:
+                raise NightTaken from error
+
+    def verify(self, model: str) -> LedgerBreak | None:
+        """The first night that was altered, or whose predecessor is gone; None: all is well."""
+        prev_hash, last = GENESIS, (0, 0)
+        query = _of(model).order_by(watch_table.c.epoch, watch_table.c.night)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            content = dict(row._mapping)
+            before, digest = content.pop("prev_hash"), content.pop("hash")
+            expected = last[1] + 1 if row.epoch == last[0] else 1
+            why = None
+            if row.night != expected:
+                why = f"night {expected} is missing"
+            elif before != prev_hash:
+                why = f"night {row.night} does not follow from the night before it"
+            elif digest != chained_hash(before, content):
+                why = f"the content of night {row.night} was changed"
+            if why is not None:
+                reason = f"in the watch over this champion, {why}"
+                return LedgerBreak(model=model, epoch=row.epoch, reason=reason)
+            prev_hash, last = digest, (row.epoch, row.night)
+        return None
+
+    def _first(self, query: Any) -> WatchEntry | None:
+        with reading(self._engine) as connection:
+            row = connection.execute(query.limit(1)).first()
+        return None if row is None else _entry(row)
+
+
+def _of(model: str) -> Any:
+    return select(watch_table).where(watch_table.c.model == model)
+
+
+def _newest_first(model: str) -> Any:
+    return _of(model).order_by(watch_table.c.epoch.desc(), watch_table.c.night.desc())
+
+
+def _entry(row: Row[Any]) -> WatchEntry:
+    values = dict(row._mapping)
+    values.pop("prev_hash")
+    return WatchEntry(
+        **{
+            **values,
+            "watch": watch_from_json(values["watch"]),
+            "watched": watched_from_json(values["watched"]),
+            "at": datetime.fromisoformat(values["at"]),
+        }
+    )

@@ -1,0 +1,34 @@
+"""A comparison is told when its nights will not be enough."""
+
+import pytest
+
+from registry.nights.accumulated import claim_words
+from registry.verdict import CaseNote, CaseState
+
+
+@pytest.mark.parametrize(
+    ("left", "given", "ending"),
+    [
+        (5, 29, "at this pace about 5 more nights; it stays a challenger"),
+        (1, 1, "at this pace about 1 more night; it stays a challenger"),
+        (
+            80,
+            29,
+            "at this pace about 80 more nights; it is given 29 (gate.expire_after), so more rows "
+            "are needed",
+        ),
+    ],
+)
+def test_a_pace_that_is_too_slow_for_its_nights_is_said(left: int, given: int, ending: str) -> None:
+    note = CaseNote(
+        challenger="4",
+        state=CaseState.KEPT,
+        log_evidence=1.0,
+        log_needed=9.0,
+        rows=5000,
+        nights=1,
+        fresh=5000,
+        nights_left=left,
+        nights_given=given,
+    )
+    assert claim_words(note, "3", ()).endswith(ending)

@@ -1,0 +1,292 @@
+"""A new champion is watched beside its predecessor: what is proven, how surely, in which words."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from registry.errors import GateError
+from registry.gate_config import GateConfig, GateMode, WatchConfig, check_config
+from registry.methods.comparison import Comparison
+from registry.nights.betting import Sample
+from registry.nights.docket import Docket
+from registry.watch import (
+    Subject,
+    Watch,
+    Watched,
+    WatchState,
+    watch_from_json,
+    watch_json,
+    watched_from_json,
+)
+from registry.watching import fresh_after, opened, resumed, watched, watching
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SUBJECT = Subject(model="digits", epoch=2, version="7", previous="6")
+Make = Callable[[np.random.Generator, int, float], Sample]
+# Two models of this loop have differed on 6 % of the rows so far.
+DOCKET = Docket(epoch=1, rows=100_000, squares=6_000.0)
+GATE = GateConfig()
+NUMBERS = GateConfig(metric="mae", mode=GateMode.SINGLE_NIGHT, resamples=100)
+
+
+def times(night: int, rows: int) -> npt.NDArray[np.datetime64]:
+    """A night's rows, a second apart."""
+    first = np.datetime64("2026-01-01", "us") + np.timedelta64(night, "D")
+    return np.asarray(first + np.arange(rows) * np.timedelta64(1, "s"))
+
+
+def classes(
+    rng: np.random.Generator, night: int, harm: float, rows: int = 5000, differ: float = 0.06
+) -> Sample:
+    """Labels of which the champion gets a share of `harm` more wrong; `differ` are in dispute."""
+    y = rng.integers(0, 2, rows)
+    place = rng.random(rows)
+    champion, predecessor = y.copy(), y.copy()
+    lost, disputed = place < (differ + harm) / 2, place < differ
+    champion[lost] = 1 - y[lost]
+    predecessor[disputed & ~lost] = 1 - y[disputed & ~lost]
+    comparison = Comparison(y=y, challenger=predecessor, champion=champion, classes=(0, 1))
+    return Sample(comparison=comparison, times=times(night, rows))
+
+
+def values(rng: np.random.Generator, night: int, harm: float, rows: int = 300) -> Sample:
+    """Numbers whose champion is off by `harm` more, relatively."""
+    y, noise = rng.normal(size=rows), rng.normal(size=(2, rows))
+    champion, predecessor = y + noise[0] * (1 + harm), y + noise[1]
+    comparison = Comparison(y=y, challenger=predecessor, champion=champion)
+    return Sample(comparison=comparison, times=times(night, rows))
+
+
+def begun(config: GateConfig = GATE, docket: Docket = DOCKET) -> Watch:
+    return opened(SUBJECT, docket, START, config, START)
+
+
+def nights_to_harm(rng: np.random.Generator, config: GateConfig, harm: float, make: Make) -> int:
+    """The night on which harm is proven; 0: on none of them."""
+    watch = begun(config)
+    for night in range(1, config.watch.nights + 1):
+        watch, found = watched(watch, make(rng, night, harm), config)
+        if found.harm:
+            return night
+    assert found.state is WatchState.OVER
+    return 0
+
+
+def test_a_champion_that_is_no_worse_is_hardly_ever_found_harmful() -> None:
+    rng = np.random.default_rng(1)
+
+    def small(rng: np.random.Generator, night: int, harm: float) -> Sample:
+        return classes(rng, night, harm, rows=500)
+
+    config = replace(GATE, watch=WatchConfig(alpha=0.05))
+    found = [nights_to_harm(rng, config, 0.0, small) > 0 for _ in range(200)]
+    # Three standard errors above the level would be 0.096.
+    assert np.mean(found) <= 0.05
+
+
+def test_two_points_are_found_on_the_first_nights_of_5000_rows() -> None:
+    rng = np.random.default_rng(2)
+    found = [nights_to_harm(rng, GATE, 0.02, classes) for _ in range(60)]
+    assert 0 not in found
+    assert max(found) <= 2
+    assert np.mean([night == 1 for night in found]) > 0.9
+
+
+def test_one_point_is_found_within_the_window() -> None:
+    rng = np.random.default_rng(3)
+    found = [nights_to_harm(rng, GATE, 0.01, classes) for _ in range(40)]
+    assert 0 not in found
+    assert np.median(found) <= 3
+
+
+def test_less_than_the_harm_that_is_asked_for_is_not_found() -> None:
+    rng = np.random.default_rng(4)
+    config = replace(GATE, watch=WatchConfig(harm=0.02))
+    assert not any(nights_to_harm(rng, config, 0.02, classes) for _ in range(20))
+    assert all(nights_to_harm(rng, config, 0.05, classes) for _ in range(20))
+
+
+def test_a_loss_without_a_bound_is_tested_each_night_at_a_share_of_alpha() -> None:
+    rng = np.random.default_rng(5)
+    config = replace(NUMBERS, watch=WatchConfig(alpha=0.05))
+
+    def few(rng: np.random.Generator, night: int, harm: float) -> Sample:
+        return values(rng, night, harm, rows=100)
+
+    found = [nights_to_harm(rng, config, 0.0, few) > 0 for _ in range(100)]
+    # Three standard errors above the level; 1,000 repeats with another seed found 0.031.
+    assert np.mean(found) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    found = [nights_to_harm(rng, config, 0.3, values) > 0 for _ in range(20)]
+    assert np.mean(found) > 0.9
+
+
+def test_the_sums_of_nights_are_the_test_of_all_their_rows() -> None:
+    rng = np.random.default_rng(6)
+    watch, gains = begun(NUMBERS), []
+    for night, rows in ((1, 200), (2, 700)):
+        sample = values(rng, night, 0.05, rows)
+        old, new = sample.comparison.challenger, sample.comparison.champion
+        assert new is not None
+        y = sample.comparison.y
+        gains.append(np.abs(new - y) - np.abs(old - y))
+        watch, found = watched(watch, sample, NUMBERS)
+    every = np.concatenate(gains)
+    assert watch.sums is not None
+    assert watch.sums.difference / watch.bets.rows == pytest.approx(every.mean())
+    error = every.std() / math.sqrt(len(every))
+    # The bootstrap's error of 100 resamples is known to about 7 %.
+    assert math.sqrt(watch.sums.variance) / watch.bets.rows == pytest.approx(error, rel=0.25)
+    assert found.level == pytest.approx(0.01 / 7)
+    assert found.log_evidence is None
+
+
+def test_days_are_one_observation_each_where_they_are_dependent() -> None:
+    rng = np.random.default_rng(7)
+    config = replace(GATE, block=timedelta(days=1), watch=WatchConfig(nights=14))
+    found = [nights_to_harm(rng, config, 0.03, classes) for _ in range(10)]
+    assert 0 not in found
+    assert min(found) > 2  # however many rows a day has, two of them prove nothing
+    watch, _ = watched(begun(config), classes(rng, 1, 0.03), config)
+    assert watch.bets.blocks is not None
+    assert watch.bets.blocks.blocks == 1
+    assert fresh_after(watch, config) == START + timedelta(days=2, microseconds=-1)
+
+
+def test_what_is_said_names_both_models_the_night_and_the_evidence() -> None:
+    rng = np.random.default_rng(8)
+    watch, first = watched(begun(), classes(rng, 1, 0.0), GATE)
+    assert first.reason.startswith(
+        "Version 7 has been watched for 1 of 7 nights, and is not proven worse than version 6 "
+        "before it: accuracy 0.97"
+    )
+    assert "on tonight's 5,000 fresh rows; evidence of harm" in first.reason
+    assert first.reason.endswith("of 100 needed, from 5,000 rows.")
+    _, harmful = watched(watch, classes(rng, 2, 0.04), GATE)
+    assert harmful.harm
+    assert harmful.reason.startswith(
+        "Version 7 is worse than version 6 before it, as night 2 of 7 proves: accuracy 0.9"
+    )
+    assert harmful.score is not None
+    assert harmful.previous_score is not None
+    assert harmful.score < harmful.previous_score
+    tested = watched(begun(NUMBERS), values(rng, 1, 0.0), NUMBERS)[1]
+    assert "of no harm, at most 0.0014 proves it" in tested.reason
+
+
+def test_a_window_that_ends_without_proof_is_over() -> None:
+    config = replace(GATE, watch=WatchConfig(nights=1))
+    watch, found = watched(begun(config), classes(np.random.default_rng(9), 1, 0.0), config)
+    assert watch.state is WatchState.OVER
+    assert found.reason.startswith("Version 7 was watched for its 1 night, and was not proven")
+    assert not watching(SUBJECT, found, config).due
+
+
+@pytest.mark.parametrize(
+    ("sample", "why"),
+    [
+        ("no row is new", "no row is new"),
+        (classes(np.random.default_rng(0), 1, 0.0, rows=99), "the gate asks for 100"),
+    ],
+)
+def test_rows_that_cannot_judge_wait_and_no_night_is_counted(
+    sample: Sample | str, why: str
+) -> None:
+    before = begun()
+    watch, found = watched(before, sample, GATE)
+    assert watch == before
+    assert (found.fresh, found.nights, found.harm) == (0, 0, False)
+    assert found.reason.startswith("Version 7 is not watched tonight: ")
+    assert why in found.reason
+    assert found.reason.endswith("0 of 7 nights so far.")
+
+
+def test_predictions_that_are_missing_are_named_after_the_model_that_made_them() -> None:
+    sample = values(np.random.default_rng(0), 1, 0.0)
+    sample.comparison.challenger[:2] = np.nan
+    assert (
+        "2 of the predecessor's predictions are missing"
+        in watched(begun(NUMBERS), sample, NUMBERS)[1].reason
+    )
+
+
+def test_rows_that_judged_before_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    watch, _ = watched(begun(), classes(rng, 1, 0.0), GATE)
+    with pytest.raises(GateError, match="rows twice"):
+        watched(watch, classes(rng, 1, 0.0), GATE)
+
+
+def test_rows_that_trained_or_chose_the_champion_do_not_judge_it() -> None:
+    chosen = START + timedelta(days=3)
+    before = replace(DOCKET, judged_until=chosen)
+    assert fresh_after(begun(docket=before), GATE) == chosen
+    # Nights under the new champion have looked at newer rows, which chose nothing.
+    began = replace(DOCKET, epoch=2, settled_until=chosen, judged_until=chosen + timedelta(days=5))
+    assert fresh_after(begun(docket=began), GATE) == chosen
+    trained = opened(SUBJECT, before, chosen + timedelta(days=1), GATE, START)
+    assert fresh_after(trained, GATE) == chosen + timedelta(days=1)
+    unknown = opened(SUBJECT, Docket(), None, GATE, START)
+    assert fresh_after(unknown, GATE).year == 1970
+
+
+def test_another_metric_begins_the_evidence_anew_and_keeps_the_count() -> None:
+    rng = np.random.default_rng(10)
+    watch, first = watched(begun(), classes(rng, 1, 0.01), GATE)
+    assert resumed(watch, DOCKET, GATE, START) is watch
+    later = replace(GATE, watch=WatchConfig(nights=3, alpha=0.02))
+    assert resumed(watch, DOCKET, later, START) is watch  # as long as it was planned
+    harsher = replace(GATE, watch=WatchConfig(harm=0.01))
+    anew = resumed(watch, DOCKET, harsher, START)
+    assert (anew.bets.log_value, anew.bets.rows, anew.bets.nights) == (0.0, 0, 1)
+    assert fresh_after(anew, harsher) == watch.bets.judged_until
+    assert watched(anew, classes(rng, 2, 0.0), harsher)[1].nights == first.nights + 1
+
+
+def test_a_gate_that_also_guards_slices_is_watched_by_its_metric_alone() -> None:
+    config = replace(GATE, slices=("side",), floors={"accuracy": 0.9999}, margin=0.01)
+    _, found = watched(begun(config), classes(np.random.default_rng(11), 1, 0.03), config)
+    assert found.harm
+
+
+def test_only_a_promotion_over_another_champion_is_watched_and_not_for_ever() -> None:
+    found = watched(begun(), classes(np.random.default_rng(12), 1, 0.0), GATE)[1]
+    assert not watching(None, None, GATE).due
+    assert watching(SUBJECT, None, GATE).due
+    assert watching(SUBJECT, found, GATE).due
+    assert not watching(SUBJECT, replace(found, state=WatchState.OVER), GATE).due
+    off = replace(GATE, watch=WatchConfig(nights=0))
+    assert "watch.nights=0" in watching(SUBJECT, found, off).reason
+
+
+def test_a_harm_that_nobody_acted_on_is_known_without_looking_again() -> None:
+    harm = watched(begun(), classes(np.random.default_rng(13), 1, 0.05), GATE)[1]
+    known = watching(SUBJECT, harm, GATE)
+    assert (known.due, known.watched) == (False, harm)
+
+
+def test_records_come_back_from_their_text() -> None:
+    config = replace(GATE, block=timedelta(days=1))
+    for chosen in (GATE, config):
+        watch, found = watched(begun(chosen), classes(np.random.default_rng(14), 1, 0.0), chosen)
+        assert watch_from_json(watch_json(watch)) == watch
+        assert watched_from_json(watch_json(found)) == found
+    assert isinstance(found, Watched)
+
+
+@pytest.mark.parametrize(
+    ("watch", "why"),
+    [
+        (WatchConfig(nights=-1), "watch.nights is -1"),
+        (WatchConfig(harm=-0.1), "watch.harm is -0.1"),
+        (WatchConfig(alpha=0.0), "watch.alpha is 0"),
+        (WatchConfig(alpha=1.0), "watch.alpha is 1"),
+    ],
+)
+def test_a_watch_that_makes_no_sense_is_refused(watch: WatchConfig, why: str) -> None:
+    with pytest.raises(GateError, match=why):
+        check_config(replace(GATE, watch=watch))
