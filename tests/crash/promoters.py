@@ -39,7 +39,7 @@ def race(folder: Path, config: RegistryConfig, flows: int, seed: int) -> dict[st
         import_module(module)
     chance = random.Random(seed)
     counts: Counter[str] = Counter()
-    kills = {number: KILLS_EACH for number in range(1, flows + 1)}
+    kills = dict.fromkeys(range(1, flows + 1), KILLS_EACH)
     live: dict[int, int] = {}  # pid -> flow
     due: dict[int, float] = {}  # pid -> when it is killed
     waiting = list(kills)

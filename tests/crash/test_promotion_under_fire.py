@@ -1,18 +1,15 @@
 """Fifty flows race to promote fifty challengers and are killed meanwhile: one chain, all of it."""
 
 import json
-import shutil
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from registry import Registry, RegistryConfig, connect
+from registry import RegistryConfig, connect
 from registry.mlflow_seam import MlflowSeam
 from tests.crash.promoters import KILLS_EACH, MODEL
 
