@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.up.child import Child, ChildState, Launch
-from flows.up.private_file import HomeLock
 from flows.up.process import Process, session_members
 from flows.up.ray_head import RayHead, token_path
 from ray_jobs import RayConfig
@@ -39,23 +38,17 @@ class Struck:
 
 
 class Head:
-    """The head of the fleet's home, which holds the home as its `ratchet up` would."""
+    """The head of the fleet's home, kept by the soak in the place of a `ratchet up`."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.home = fleet.folder / ".ratchet"
         config = RayConfig(num_cpus=1, object_store_mb=100)
         self._kind = _Marked(home=self.home, config=config, marks=fleet.marks)
         self._child = Child(self._kind, self.home)
-        self._lock = HomeLock(self.home)
         self.struck: list[Struck] = []
 
     def start(self) -> None:
-        """Take the home, and start; returns before it answers."""
-        self._lock.take("the soak")
-        self._child.start()
-
-    def again(self) -> None:
-        """Start it again at its port, as its supervisor does; what is left of it goes first."""
+        """Start it, or start it again at its port as its supervisor does; it answers later."""
         self._child.start()
 
     def is_dead(self) -> bool:
@@ -111,5 +104,4 @@ class Head:
     def stop(self) -> None:
         """End it with everything that it started, and remove what it wrote."""
         self._child.stop(5.0)
-        self._lock.release()
         shutil.rmtree(self._kind._folder(), ignore_errors=True)

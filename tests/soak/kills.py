@@ -132,7 +132,7 @@ class Night:
             del self.down[name]
             if name == "head":
                 assert self.head is not None
-                self.head.again()
+                self.head.start()
             else:
                 self.fleet.again(name)
 

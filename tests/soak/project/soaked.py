@@ -33,7 +33,7 @@ def work(seconds: float) -> Done:
 def work_as_a_job(seconds: float) -> Done:
     """Work inside of a Ray job: say which job begins and ends, and whether another is at it too.
 
-    The lock of the task is given back by the kernel when the job's process ends, however it does.
+    It holds a lock of the task while it is at work; the kernel takes that from a killed one.
     """
     here, submission = current(), sys.argv[-1]
     lock = os.open(f"{os.environ['SOAK_JOBS']}.{here.run_id}.{here.task}", os.O_RDWR | os.O_CREAT)
@@ -43,6 +43,7 @@ def work_as_a_job(seconds: float) -> Done:
         write("SOAK_JOBS", f"beside {time.time():.6f} {here.attempt_id} {submission}")
     write("SOAK_JOBS", f"begin {time.time():.6f} {here.attempt_id} {submission}")
     done = work(seconds)
+    os.close(lock)
     write("SOAK_JOBS", f"end {time.time():.6f} {here.attempt_id} {submission}")
     return done
 
