@@ -215,25 +215,22 @@ class RayExecutor:
         for job in submitted:
             self._note_begin(job)
             self._copy_log(job)
-        if not look_for_forgotten:
-            return
         for job in submitted:
-            self._look_for(job)
+            live = self._live.get(job)
+            if live is not None and (look_for_forgotten or live.unheard):
+                self._look_for(job, live)
 
-    def _look_for(self, job: str) -> None:
+    def _look_for(self, job: str, live: _Live) -> None:
         """Submit a job that Ray does not know; one that it was never told of ends when it must."""
-        live = self._live.get(job)
-        if live is None:
-            return
         try:
             if self._ray.status(job).state is JobState.UNKNOWN:
                 self._ray.submit(live.spec)
             live.unheard = None
         except RayUnreachable as error:
-            if live.unheard is not None and self._gives_up:
-                self._end(job, live.unheard)
-            else:
+            if live.unheard is None:
                 _log.warning("The job %s cannot be asked for: %s", job, error)
+            elif self._gives_up:
+                self._end(job, live.unheard)
 
     @property
     def _gives_up(self) -> bool:

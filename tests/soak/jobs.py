@@ -94,9 +94,11 @@ def _check_struck(
         found.check(attempt is not None, f"the driver of {kill.submission} was of no attempt")
         if attempt is None or attempt.ended_at is None:
             continue
-        when = "at work" if begun[attempt.id] else "before it worked"
-        found.counts[f"drivers killed {when}, {attempt.status}"] += 1
-        if attempt.status in GONE:
+        if attempt.status not in GONE:
+            found.counts["drivers killed that had left their result"] += 1
+        else:
+            when = "at work" if begun[attempt.id] else "before it worked"
+            found.counts[f"drivers killed {when}, {attempt.status}"] += 1
             noticed.append(attempt.ended_at.timestamp() - kill.at)
     if noticed:
         found.counts["ms until a killed driver was noticed, median"] = round(

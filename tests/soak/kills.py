@@ -46,7 +46,7 @@ LOCAL = Plan(
     wishes=60,
 )
 ON_RAY = Plan(
-    weights={"scheduler": 2, "worker": 4, "postgres": 1, "driver": 4, "head": 1},
+    weights={"scheduler": 2, "worker": 4, "postgres": 1, "driver": 4, "head": 2},
     pause=(0.5, 6.0),
     schedules={"often": "20s", "lifts": "6s"},
     wishes=20,
@@ -170,9 +170,11 @@ class Night:
             assert before == fire.run_id, f"{key} has two runs"
 
     def _verdict(self, ratchet: Ratchet) -> Findings:
+        last = time.monotonic()
         for schedule in self.plan.schedules:
             until(lambda name=schedule: _paused(ratchet, name), f"a pause of {schedule}")  # type: ignore[misc]
         until(lambda: not _open(ratchet), "the end of every run", self._everything_again)
+        self.say(f"every run has ended {time.monotonic() - last:.0f} s after the last kill")
         left = [] if self.head is None else self._jobs_left(self.head)
         ended = self.fleet.stop()
         found = judge(ratchet.service.store, self.fleet.lines(), self.promised)
