@@ -40,7 +40,7 @@ class Fleet:
         self.environment = {**clean, **self.marks, "SOAK_STORE": store}
         self._commands: dict[str, list[str]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._said = (folder / "said.log").open("ab")
+        self._said = (folder / "said.log").open("a+b")
 
     def start(self, name: str, *command: str) -> None:
         """Start `ratchet <command>`, in a session of its own."""
@@ -84,6 +84,11 @@ class Fleet:
                 ended[name] = process.wait()
         self._said.close()
         return ended
+
+    def said(self) -> str:
+        """The last that the processes have printed."""
+        self._said.seek(0)
+        return "\n".join(self._said.read().decode(errors="replace").splitlines()[-60:])
 
     def left(self) -> list[int]:
         """Processes that are still there although all were stopped: by the log's name."""

@@ -46,9 +46,9 @@ LOCAL = Plan(
     wishes=60,
 )
 ON_RAY = Plan(
-    weights={"scheduler": 2, "worker": 4, "postgres": 1, "driver": 4, "head": 2},
+    weights={"scheduler": 2, "worker": 4, "postgres": 1, "driver": 4, "head": 1},
     pause=(0.5, 6.0),
-    schedules={"often": "20s", "lifts": "6s"},
+    schedules={"often": "20s", "lifts": "8s"},
     wishes=20,
 )
 
@@ -173,7 +173,7 @@ class Night:
         last = time.monotonic()
         for schedule in self.plan.schedules:
             until(lambda name=schedule: _paused(ratchet, name), f"a pause of {schedule}")  # type: ignore[misc]
-        until(lambda: not _open(ratchet), "the end of every run", self._everything_again)
+        self._wait_for_the_end(ratchet)
         self.say(f"every run has ended {time.monotonic() - last:.0f} s after the last kill")
         left = [] if self.head is None else self._jobs_left(self.head)
         ended = self.fleet.stop()
@@ -188,6 +188,19 @@ class Night:
         found.counts["starts while the store was away"] = self.in_vain
         ratchet.close()
         return found
+
+    def _wait_for_the_end(self, ratchet: Ratchet) -> None:
+        """Until every run has ended; for as long as some do, however busy the machine is."""
+        left, limit = _open(ratchet), time.monotonic() + PATIENCE
+        while left:
+            time.sleep(0.2)
+            self._everything_again()
+            before, left = left, _open(ratchet)
+            if len(left) < len(before):
+                limit = time.monotonic() + PATIENCE
+            if time.monotonic() > limit:
+                self.say(self.fleet.said())
+                raise AssertionError(f"for {PATIENCE:g} s no run has ended: {_stories(ratchet)}")
 
     def _everything_again(self) -> None:
         self._start_again(time.monotonic() + 3600)
@@ -210,8 +223,19 @@ def _paused(ratchet: Ratchet, schedule: str) -> bool:
     return True
 
 
-def _open(ratchet: Ratchet) -> bool:
-    return any(ratchet.service.runs(status=status, limit=1) for status in OPEN)
+def _open(ratchet: Ratchet) -> list[str]:
+    found = (ratchet.service.runs(status=status, limit=100_000) for status in OPEN)
+    return [run.id for runs in found for run in runs]
+
+
+def _stories(ratchet: Ratchet) -> list[str]:
+    """What the store says of the runs that do not end."""
+    details = [ratchet.service.store.reads.detail(run_id) for run_id in _open(ratchet)]
+    return [
+        f"{detail.run.id} {[(task.key, task.status.value) for task in detail.tasks]} "
+        f"{[(a.id, a.status.value, a.worker) for a in detail.attempts]}"
+        for detail in details
+    ]
 
 
 def until(
