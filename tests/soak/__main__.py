@@ -18,7 +18,7 @@ def main() -> int:
         "part", nargs="?", choices=["kills", "ray", "recovery"], help="this part only"
     )
     parser.add_argument("--seconds", type=float, default=150.0, help="of killing")
-    parser.add_argument("--ray-seconds", type=float, default=500.0, help="of killing, with Ray")
+    parser.add_argument("--ray-seconds", type=float, default=420.0, help="of killing, with Ray")
     parser.add_argument("--restarts", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()

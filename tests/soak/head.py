@@ -60,8 +60,8 @@ class Head:
         return self._child.look() is ChildState.UP
 
     def kill(self, chance: random.Random) -> bool:
-        """SIGKILL its first process, or one of its processes, or all of them."""
-        if not self.is_up() or (pid := self._child.pid) is None:
+        """SIGKILL its first process, or one of its processes, or all of them, under a job."""
+        if not self.drivers() or (pid := self._child.pid) is None:
             return False
         members = session_members(pid)
         first = [process for process in members if process.pid == pid]

@@ -46,9 +46,9 @@ LOCAL = Plan(
     wishes=60,
 )
 ON_RAY = Plan(
-    weights={"scheduler": 2, "worker": 4, "postgres": 1, "driver": 4, "head": 1},
+    weights={"scheduler": 2, "worker": 4, "postgres": 1, "driver": 6, "head": 2},
     pause=(0.5, 6.0),
-    schedules={"often": "20s", "lifts": "8s"},
+    schedules={"often": "12s", "lifts": "8s"},
     wishes=20,
 )
 
