@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flows.adapters.ray_executor import job_id
-from flows.bootstrap import Ratchet
 from flows.core.lifecycle import TaskEvent
 from flows.core.records import Attempt, AttemptStatus
 from ray_jobs import ArtifactStore, JobState
@@ -25,10 +24,13 @@ GONE = (AttemptStatus.LOST, AttemptStatus.FAILED)
 
 
 def check_jobs(
-    found: Findings, ratchet: Ratchet, lines: Sequence[JobLine], struck: Sequence[Struck]
+    found: Findings,
+    record: Record,
+    artifacts: str,
+    lines: Sequence[JobLine],
+    struck: Sequence[Struck],
 ) -> None:
-    """Compare what ran with what the store says."""
-    record = Record(ratchet.service.store)
+    """Compare what ran with what the store says; `artifacts` holds the jobs' markers."""
     attempts = {
         attempt.id: attempt
         for detail in record.details
@@ -51,15 +53,15 @@ def check_jobs(
             done = begun[attempt.id] == ended[attempt.id] == 1
             found.check(done, f"{attempt.id} succeeded, and its job has not ended once")
         else:
-            _check_not_done(found, ratchet, attempt)
+            _check_not_done(found, artifacts, attempt)
     _count_adoptions(found, record, attempts, lines)
     _check_struck(found, attempts, begun, struck)
     found.counts["Ray jobs that worked"] = len(begun)
 
 
-def _check_not_done(found: Findings, ratchet: Ratchet, attempt: Attempt) -> None:
+def _check_not_done(found: Findings, artifacts: str, attempt: Attempt) -> None:
     """A job that has left its result was not in vain."""
-    done = JobMarkers(ArtifactStore(ratchet.settings.artifacts), job_id(attempt.id)).done()
+    done = JobMarkers(ArtifactStore(artifacts), job_id(attempt.id)).done()
     succeeded = done is not None and done.state is JobState.SUCCEEDED
     found.check(not succeeded, f"{attempt.id} is {attempt.status}, and its job succeeded")
 

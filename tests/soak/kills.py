@@ -18,7 +18,7 @@ from benchmarks.postgres import Server
 from flows.bootstrap import Ratchet, open_project
 from flows.core.errors import StoreError
 from flows.core.records import RunStatus
-from tests.simulation.findings import Findings
+from tests.simulation.findings import Findings, Record
 from tests.soak.fleet import Fleet
 from tests.soak.head import Head
 from tests.soak.jobs import check_jobs
@@ -181,7 +181,8 @@ class Night:
         found.check(set(ended.values()) == {0}, f"asked to stop, they ended with {ended}")
         if self.head is not None:
             found.check(not left, f"Ray jobs are left: {left}")
-            check_jobs(found, ratchet, self.fleet.job_lines(), self.head.struck)
+            record, artifacts = Record(ratchet.service.store), ratchet.settings.artifacts
+            check_jobs(found, record, artifacts, self.fleet.job_lines(), self.head.struck)
             self.head.stop()
         found.check(not self.fleet.left(), f"processes are left: {self.fleet.left()}")
         found.counts.update({f"{what} killed": times for what, times in self.killed.items()})
