@@ -19,7 +19,7 @@ check: $(READY)         ## style, types, import contracts, and the project's own
 	$(BIN)/lint-imports
 	$(BIN)/ratchet check
 
-soak: $(READY)          ## 10,000 simulated nights, and real kills: about half an hour
+soak: $(READY)          ## 10,000 simulated nights, and real kills: about forty minutes
 	$(BIN)/python -m tests.simulation --seeds 10000
 	$(BIN)/python -m tests.soak
 

@@ -32,6 +32,8 @@ _STATES = {
     "STOPPED": RayState.STOPPED,
 }
 
+_NOBODY_LOOKED_AFTER_IT = "JOB_SUPERVISOR_ACTOR_DIED"
+
 
 class ClusterRay(MarkedClient):
     """Runs jobs as Ray jobs of the cluster at `config.address`.
@@ -137,7 +139,7 @@ class ClusterRay(MarkedClient):
             return RayAnswer(state=RayState.UNREACHABLE, message=str(error))
         except OSError:
             return RayAnswer(state=RayState.UNREACHABLE, message=self._silent())
-        return RayAnswer(state=_STATES[details.status], message=details.message or "")
+        return RayAnswer(state=_state_of(details), message=details.message or "")
 
     def _stop_in_ray(self, job_id: str, grace: float) -> None:
         try:
@@ -174,3 +176,12 @@ class ClusterRay(MarkedClient):
         if folder is not None:
             environment |= {"working_dir": str(folder), "excludes": list(LEFT_BEHIND)}
         return environment
+
+
+def _state_of(details: Any) -> RayState:
+    """What Ray's row says; a driver that a signal has ended was not the one to fail."""
+    state = _STATES[details.status]
+    by_signal = (details.driver_exit_code or 0) < 0
+    if state is RayState.FAILED and (by_signal or details.error_type == _NOBODY_LOOKED_AFTER_IT):
+        return RayState.KILLED
+    return state

@@ -15,7 +15,7 @@ from ray_jobs.markers import JobMarkers, StopReason, StopRequest
 from ray_jobs.spec import JobSpec, JobStatus, LogChunk
 from ray_jobs.witnesses import Pulse, Pulses, RayAnswer, RayState, combine, from_done
 
-_DONE_WITH_IT = frozenset({RayState.UNKNOWN, RayState.SUCCEEDED, RayState.FAILED, RayState.STOPPED})
+_ENDED = frozenset({RayState.SUCCEEDED, RayState.FAILED, RayState.KILLED, RayState.STOPPED})
 
 
 class MarkedClient(ABC):
@@ -135,28 +135,37 @@ class MarkedClient(ABC):
             heartbeat = markers.heartbeat()
             pulse = self._pulses.look(job_id, heartbeat)
             request = markers.stop_request()
+            if request is None and self._ends(answer, pulse):
+                request = StopRequest(reason=StopReason.ORPHAN, grace_s=self.config.stop_grace_s)
+                markers.ask_to_stop(request)
+                # A process that claims the job from here on finds the marker, and does nothing.
+                heartbeat = markers.heartbeat()
+                pulse = self._pulses.look(job_id, heartbeat)
             # It may have ended since the first look, and then its done marker wins.
             done = markers.done()
         if done is not None:
             self._forget(job_id)
             return from_done(done)
-        if (
-            self.ends_orphans
-            and request is None
-            and pulse is Pulse.FRESH
-            and answer.state in _DONE_WITH_IT
-        ):
-            grace_s = self.config.stop_grace_s
-            markers.ask_to_stop(StopRequest(reason=StopReason.ORPHAN, grace_s=grace_s))
         status = combine(
             job_id,
             answer,
             pulse,
             host=heartbeat.process.host if heartbeat else None,
             stop_asked=request is not None and request.reason is StopReason.ASKED,
+            barred=request is not None,
         )
         if status is None:
             raise RayUnreachable(
                 answer.message, hint="Start it, or correct ray.address; the job is adopted then."
             )
         return replace(status, used=heartbeat.used) if heartbeat else status
+
+    def _ends(self, answer: RayAnswer, pulse: Pulse) -> bool:
+        """Whether what may be left of a job has to be told to end, as Ray is done with it.
+
+        What works on, and a process that Ray has started and lost sight of before its first beat.
+        A job that Ray has forgotten and that never began is submitted again instead.
+        """
+        orphan = pulse is Pulse.FRESH and answer.state is RayState.UNKNOWN
+        lost = pulse in (Pulse.FRESH, Pulse.NONE) and answer.state in _ENDED
+        return self.ends_orphans and (orphan or lost)

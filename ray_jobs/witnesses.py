@@ -24,6 +24,7 @@ class RayState(StrEnum):
     LIVE = "live"  # waiting for resources, starting or running
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    KILLED = "killed"  # a signal ended its process, or whoever looked after that died
     STOPPED = "stopped"
 
 
@@ -103,20 +104,22 @@ def combine(
     *,
     host: str | None = None,
     stop_asked: bool = False,
+    barred: bool = False,
 ) -> JobStatus | None:
     """The status of a job without a done marker; None when nobody can tell.
 
     - Ray live: PENDING before the first heartbeat, else RUNNING.
     - A fresh heartbeat: RUNNING, whatever Ray says (an orphan, when Ray is done with it).
     - Otherwise nobody works on it: STOPPED when it was asked to stop; FAILED when Ray could
-      not start it; LOST when it started and left no result; UNKNOWN when it never started.
+      not start it; LOST when it started and left no result, or was killed before; UNKNOWN when
+      it never started, unless it is `barred`: a stop marker of ours lets it start no more.
     - Ray unreachable: the heartbeat alone decides, if it is fresh or gone for sure.
     """
     if ray.state is RayState.UNREACHABLE:
         if pulse in (Pulse.NONE, Pulse.STALE):
             return None
         ray = replace(ray, message="")
-    state, message = _judge(ray, pulse, stop_asked=stop_asked)
+    state, message = _judge(ray, pulse, stop_asked=stop_asked, barred=barred)
     error = JobError(type=_ERROR_TYPES[state], message=message) if message else None
     return JobStatus(
         id=job_id,
@@ -134,7 +137,7 @@ _ERROR_TYPES = {
 }
 
 
-def _judge(ray: RayAnswer, pulse: Pulse, *, stop_asked: bool) -> tuple[JobState, str]:
+def _judge(ray: RayAnswer, pulse: Pulse, *, stop_asked: bool, barred: bool) -> tuple[JobState, str]:
     said = f" Ray says: {_short(ray.message)}" if ray.message else ""
     if pulse is Pulse.FRESH:
         return JobState.RUNNING, ""
@@ -145,8 +148,10 @@ def _judge(ray: RayAnswer, pulse: Pulse, *, stop_asked: bool) -> tuple[JobState,
         return JobState.STOPPED, f"The job was stopped {when}."
     if pulse is not Pulse.NONE:
         return JobState.LOST, f"The job's process ended without leaving a result.{said}"
-    if ray.state is RayState.UNKNOWN:
+    if ray.state is RayState.UNKNOWN and not barred:
         return JobState.UNKNOWN, ""
+    if ray.state in (RayState.UNKNOWN, RayState.KILLED):
+        return JobState.LOST, f"The job's process was gone before it began to work.{said}"
     return JobState.FAILED, f"Ray could not start the job.{said}"
 
 

@@ -40,6 +40,7 @@ class _Live:
     spec: JobSpec
     log: Path | None
     submitted: bool = False
+    unheard: RayUnreachable | None = None  # Ray has not been reached with it yet
     begun: bool = False
     copied: int | None = None  # bytes of the job's log that are in the attempt's log file
 
@@ -49,8 +50,8 @@ class RayExecutor:
 
     - Ray is reached, or started, with the first attempt; `start` never waits for it.
     - What does not fit into what the cluster has free is refused by `capacity`, and waits in
-      the state store. While Ray does not answer, everything waits for `unreachable_s`; then it
-      is let through, to fail with the reason.
+      the state store. While Ray does not answer, everything waits for `unreachable_s`, also what
+      was about to be submitted; then it is let through, to fail with the reason.
     - A job that nobody works on any more is delivered as LOST; one that Ray forgot before it
       started is submitted again under its id.
     - On a cluster the jobs outlive this process, also a `close`; an embedded Ray ends with it.
@@ -169,14 +170,18 @@ class RayExecutor:
         self._calls.submit(function, *arguments)
 
     def _submit(self, spec: JobSpec) -> None:
+        unheard = None
         try:
             self._ray.submit(spec)
         except Exception as error:
-            self._end(spec.id, error)
-            return
+            if not isinstance(error, RayUnreachable) or self._gives_up:
+                self._end(spec.id, error)
+                return
+            _log.warning("The job %s is submitted when Ray answers: %s", spec.id, error)
+            unheard = error
         with self._lock:
             if (live := self._live.get(spec.id)) is not None:
-                live.submitted = True
+                live.submitted, live.unheard = True, unheard
         self._work.set()
         self._ray.wake()
 
@@ -210,15 +215,27 @@ class RayExecutor:
         for job in submitted:
             self._note_begin(job)
             self._copy_log(job)
-        if not look_for_forgotten:
-            return
         for job in submitted:
             live = self._live.get(job)
-            try:
-                if live is not None and self._ray.status(job).state is JobState.UNKNOWN:
-                    self._ray.submit(live.spec)
-            except RayUnreachable as error:
+            if live is not None and (look_for_forgotten or live.unheard):
+                self._look_for(job, live)
+
+    def _look_for(self, job: str, live: _Live) -> None:
+        """Submit a job that Ray does not know; one that it was never told of ends when it must."""
+        try:
+            if self._ray.status(job).state is JobState.UNKNOWN:
+                self._ray.submit(live.spec)
+            live.unheard = None
+        except RayUnreachable as error:
+            if live.unheard is None:
                 _log.warning("The job %s cannot be asked for: %s", job, error)
+            elif self._gives_up:
+                self._end(job, live.unheard)
+
+    @property
+    def _gives_up(self) -> bool:
+        """Whether Ray has been silent for so long that what waits for it is to fail."""
+        return self.capacity is None
 
     def _end(self, job: str, error: Exception | None = None) -> None:
         live = self._live.get(job)

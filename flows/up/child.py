@@ -18,6 +18,9 @@ from flows.up.process import MARK, Process, alive_among, family, session_members
 
 _log = logging.getLogger(__name__)
 
+KEEPER = "keeper_"
+"""Before what a record says of the process that starts the server again when it dies."""
+
 _LOG_BYTES = 1 << 20
 """A child's log that has grown beyond this is begun anew at its next start."""
 
@@ -100,6 +103,9 @@ class Child:
         if self._process is None:
             self._end_leftovers()
             self._launch()
+        else:
+            self._record |= _identity(Process.of(os.getpid()), KEEPER)
+            write_json(self._path, self._record)
         self.state = ChildState.STARTING
 
     def look(self, *, ask: bool = True) -> ChildState:
@@ -140,10 +146,8 @@ class Child:
         return self._folder / f"{self.name}.json"
 
     def _recorded(self) -> Process | None:
-        if not {"pid", "started", "address"} <= self._record.keys():
-            return None
-        process = Process(pid=int(self._record["pid"]), started=int(self._record["started"]))
-        return process if process.alive else None
+        process = recorded(self._record) if "address" in self._record else None
+        return process if process is not None and process.alive else None
 
     def _end_leftovers(self) -> None:
         """End what a dead server left behind, but for Ray's jobs: those end by their markers."""
@@ -156,7 +160,8 @@ class Child:
 
     def _launch(self) -> None:
         launch = self.kind.launch(self._record)
-        self._record = {"address": launch.address}
+        keeper = _identity(Process.of(os.getpid()), KEEPER)
+        self._record = {"address": launch.address, **keeper}
         write_json(self._path, self._record)
         fresh = self.log.exists() and self.log.stat().st_size > _LOG_BYTES
         with self.log.open("wb" if fresh else "ab") as log:
@@ -171,8 +176,7 @@ class Child:
             )
         started = Process.of(self._popen.pid)
         self._process = started or Process(pid=self._popen.pid, started=-1)
-        self._record["pid"] = str(self._process.pid)
-        self._record["started"] = str(self._process.started)
+        self._record |= _identity(self._process)
         write_json(self._path, self._record)
 
     @staticmethod
@@ -186,6 +190,20 @@ class Child:
         limit = time.monotonic() + seconds
         while alive_among(processes) and time.monotonic() < limit:
             time.sleep(0.05)
+
+
+def recorded(record: Mapping[str, object], who: str = "") -> Process | None:
+    """The server that a record names, or its KEEPER, be it dead by now; None where it does not."""
+    pid, started = record.get(f"{who}pid"), record.get(f"{who}started")
+    if pid is None or started is None:
+        return None
+    return Process(pid=int(str(pid)), started=int(str(started)))
+
+
+def _identity(process: Process | None, who: str = "") -> dict[str, str]:
+    if process is None:
+        return {}
+    return {f"{who}pid": str(process.pid), f"{who}started": str(process.started)}
 
 
 def clean_environment(drop: Sequence[str] = ()) -> dict[str, str]:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.up.child import Launch, clean_environment
+from flows.up.child import KEEPER, Launch, clean_environment, recorded
 from flows.up.ports import free_port
 from flows.up.private_file import read_json, token
-from flows.up.process import Process
 from ray_jobs import Dashboard, RayConfig
 
 DASHBOARD_PORT = 8265
@@ -90,10 +89,13 @@ def token_path(home: Path) -> Path:
     return home / "up" / "ray-token"
 
 
-def running_head(home: Path) -> str | None:
-    """The address of the head that a `ratchet up` of this home has started, if it lives."""
+def kept_head(home: Path) -> str | None:
+    """The address of the head of a `ratchet up` of this home, if one of the two lives.
+
+    A dead head is started again at its address, and what was sent to it is not sent elsewhere.
+    """
     record = read_json(home / "up" / "ray.json") or {}
-    if not {"pid", "started", "address"} <= record.keys():
+    if "address" not in record:
         return None
-    process = Process(pid=int(record["pid"]), started=int(record["started"]))
-    return str(record["address"]) if process.alive else None
+    lives = any((found := recorded(record, who)) and found.alive for who in ("", KEEPER))
+    return str(record["address"]) if lives else None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from flows.bootstrap import Ratchet
 from flows.core.engine import Engine
 from flows.settings import revealed
-from flows.up.ray_head import running_head, token_path
+from flows.up.ray_head import kept_head, token_path
 from ray_jobs import RayConfig
 
 
@@ -75,7 +75,7 @@ class Worker:
 def nearest_ray(ratchet: Ratchet) -> RayConfig:
     """The head of a `ratchet up` on this home, unless the settings name a cluster."""
     config = revealed(ratchet.settings.ray)
-    address = running_head(ratchet.home) if config.mode == "embedded" else None
+    address = kept_head(ratchet.home) if config.mode == "embedded" else None
     return config if address is None else on_head(config, address, ratchet)
 
 

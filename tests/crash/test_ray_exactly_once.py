@@ -95,6 +95,13 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+def drivers(job_id: str) -> list[int]:
+    """The processes that Ray has started for a job."""
+    wanted = ["ray_jobs.entry", job_id]
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if command_line(pid).split("\0")[3:6:2] == wanted]
+
+
 # A submitter that is killed around the submission.
 
 SUBMITTER = """
@@ -147,6 +154,29 @@ def test_a_job_outlives_its_submitter_and_is_adopted(head: Any, tmp_path: Path) 
     (tmp_path / "go").write_text("go on")
     assert client.wait([spec.id], PATIENCE) == (spec.id,)
     assert client.status(spec.id).result == "go on"
+
+
+# A driver that is killed while it imports.
+
+
+def test_a_driver_killed_before_its_first_beat_is_lost_and_its_job_begins_no_more(
+    head: Any, tmp_path: Path
+) -> None:
+    client = connect(config_of(head), str(tmp_path), tmp_path)
+    spec = job("count", str(tmp_path / "count"), "unborn-a1")
+    client.submit(spec)
+    until(lambda: drivers(spec.id), "its process is there")
+    for pid in drivers(spec.id):
+        os.kill(pid, signal.SIGKILL)
+    assert not client.has_begun(spec.id)
+    assert client.wait([spec.id], PATIENCE) == (spec.id,)
+    status = client.status(spec.id)
+    assert status.state is JobState.LOST
+    assert status.error is not None
+    assert "exit code -9" in status.error.message
+    client.submit(spec)
+    assert client.status(spec.id).state is JobState.LOST
+    assert not (tmp_path / "count").exists()
 
 
 # The head that is killed under its job.

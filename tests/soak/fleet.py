@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).parent / "project"
 RATCHET = str(Path(sys.executable).parent / "ratchet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobLine:
+    """One line that a Ray job has written."""
+
+    what: str  # begin, end; beside: another job of its task was at work
+    at: float  # seconds since the epoch
+    attempt: str
+    submission: str
 
 
 class Fleet:
@@ -21,11 +33,14 @@ class Fleet:
         shutil.copytree(PROJECT, self.folder)
         self.log = folder / "attempts.log"
         self.log.touch()
+        self.jobs = folder / "jobs.log"
+        self.jobs.touch()
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("RATCHET_", "RAY_"))}
-        self.environment = {**clean, "SOAK_LOG": str(self.log), "SOAK_STORE": store}
+        self.marks = {"SOAK_LOG": str(self.log), "SOAK_JOBS": str(self.jobs)}
+        self.environment = {**clean, **self.marks, "SOAK_STORE": store}
         self._commands: dict[str, list[str]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._said = (folder / "said.log").open("ab")
+        self._said = (folder / "said.log").open("a+b")
 
     def start(self, name: str, *command: str) -> None:
         """Start `ratchet <command>`, in a session of its own."""
@@ -70,6 +85,11 @@ class Fleet:
         self._said.close()
         return ended
 
+    def said(self) -> str:
+        """The last that the processes have printed."""
+        self._said.seek(0)
+        return "\n".join(self._said.read().decode(errors="replace").splitlines()[-60:])
+
     def left(self) -> list[int]:
         """Processes that are still there although all were stopped: by the log's name."""
         mark = f"SOAK_LOG={self.log}".encode()
@@ -81,6 +101,31 @@ class Fleet:
             except OSError:
                 continue
         return found
+
+    def fires(self, flow: str, name: str, every: str) -> None:
+        """Add a schedule to the project, before anything is started."""
+        config = self.folder / "conf" / "config.yaml"
+        line = f"  {name}: {{flow: {flow}, every: {every}, missed: all, overlap: allow}}\n"
+        config.write_text(config.read_text() + line)
+
+    def locked(self) -> list[str]:
+        """The tasks `<run>.<task>` of which a Ray job is at work: it holds their lock."""
+        found = []
+        for path in self.jobs.parent.glob(f"{self.jobs.name}.*"):
+            with path.open() as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    found.append(path.name.removeprefix(f"{self.jobs.name}."))
+        return found
+
+    def job_lines(self) -> list[JobLine]:
+        """When which job began and ended, as the jobs themselves have written."""
+        rows = (line.split() for line in self.jobs.read_text().splitlines())
+        return [
+            JobLine(what=what, at=float(at), attempt=attempt, submission=submission)
+            for what, at, attempt, submission in rows
+        ]
 
     def lines(self) -> list[tuple[float, str]]:
         """When which attempt began, as the tasks themselves have written."""

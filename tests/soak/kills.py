@@ -1,4 +1,7 @@
-"""Three schedulers and three workers on one PostgreSQL, any of them killed at any time."""
+"""Three schedulers and three workers on one PostgreSQL, any of them killed at any time.
+
+With Ray also a head in the home that they share, and the drivers of the jobs on it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,19 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.postgres import Server
 from flows.bootstrap import Ratchet, open_project
 from flows.core.errors import StoreError
 from flows.core.records import RunStatus
-from tests.simulation.findings import Findings
+from tests.simulation.findings import Findings, Record
 from tests.soak.fleet import Fleet
+from tests.soak.head import Head
+from tests.soak.jobs import check_jobs
 from tests.soak.verdict import judge
 
 OPEN = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING)
@@ -22,96 +29,225 @@ PATIENCE = 120.0
 """Seconds in which everything has to come to its end after the last kill."""
 
 
-def kill_at_random(seconds: float, seed: int, say: Callable[[str], None]) -> Findings:
-    """Kill for so long, let everything come to its end, and judge."""
-    chance = random.Random(seed)
-    server = Server()
-    with tempfile.TemporaryDirectory(prefix="ratchet-soak-") as folder:
-        try:
-            server.start()
-            fleet = Fleet(Path(folder), server.url)
-            try:
-                return _kill(fleet, server, seconds, chance, say)
-            finally:
-                fleet.stop()
-        finally:
-            server.remove()
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is fired, and who is killed how often."""
+
+    weights: Mapping[str, int]  # victim -> its share of the kills
+    pause: tuple[float, float]  # seconds from one kill to the next, at least and at most
+    schedules: Mapping[str, str]  # `often`: local tasks; `lifts`: one is a Ray job; and how often
+    wishes: int  # keys with which the flow of local tasks is fired on request
 
 
-def _kill(
-    fleet: Fleet, server: Server, seconds: float, chance: random.Random, say: Callable[[str], None]
+LOCAL = Plan(
+    weights={"scheduler": 3, "worker": 3, "postgres": 1},
+    pause=(0.2, 2.0),
+    schedules={"often": "1s"},
+    wishes=60,
+)
+ON_RAY = Plan(
+    weights={"scheduler": 2, "worker": 4, "postgres": 1, "driver": 6, "head": 2},
+    pause=(0.5, 6.0),
+    schedules={"often": "12s", "lifts": "8s"},
+    wishes=20,
+)
+
+
+def kill_at_random(
+    seconds: float, seed: int, say: Callable[[str], None], plan: Plan = LOCAL
 ) -> Findings:
-    ratchet = open_project(fleet.folder, (f"store.url={server.url!r}",))
-    names = [f"scheduler-{n}" for n in range(3)] + [f"worker-{n}" for n in range(3)]
-    for name in names:
-        fleet.start(name, name.partition("-")[0])
-    until(lambda: ratchet.service.runs(), "a first run")
-    killed: Counter[str] = Counter()
-    down: dict[str, float] = {}  # when to start a killed one again
-    promised: dict[str, str] = {}
-    in_vain = 0
-    begun = time.monotonic()
-    while (now := time.monotonic()) - begun < seconds:
-        _ask(ratchet, promised, chance)
-        for name in [name for name, at in down.items() if at <= now]:
-            del down[name]
-            fleet.again(name)
-        for name in set(fleet.ended()) - down.keys():  # the store was away when it started
-            down[name] = now + 1.0
-            in_vain += 1
-        victim = chance.choice([*names, "postgres"])
-        if victim == "postgres":
-            server.kill()
-            time.sleep(chance.uniform(0, 2))
-            server.start()
-        elif victim not in down:
-            fleet.kill(victim)
-            down[victim] = now + chance.choice((0.0, 1.0, 5.0, 12.0))
+    """Kill for so long, let everything come to its end, and judge."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-soak-"))
+        server = Server()
+        stack.callback(server.remove)
+        server.start()
+        fleet = Fleet(Path(folder), server.url)
+        head = None
+        if "lifts" in plan.schedules:
+            head = Head(fleet)
+            stack.callback(head.stop)
+        stack.callback(fleet.stop)
+        for name, every in plan.schedules.items():
+            fleet.fires({"often": "soak", "lifts": "lifted"}[name], name, every)
+        return Night(plan, fleet, server, head, random.Random(seed), say).play(seconds)
+
+
+class Night:
+    """The processes, and what was done to them."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        fleet: Fleet,
+        server: Server,
+        head: Head | None,
+        chance: random.Random,
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan = plan
+        self.fleet = fleet
+        self.server = server
+        self.head = head
+        self.chance = chance
+        self.say = say
+        self.killed: Counter[str] = Counter()
+        self.down: dict[str, float] = {}  # when to start a killed one again, monotonic
+        self.promised: dict[str, str] = {}
+        self.in_vain = 0  # starts that ended at once, as the store was away
+
+    def play(self, seconds: float) -> Findings:
+        """The whole night, and the verdict."""
+        ratchet = open_project(self.fleet.folder, (f"store.url={self.server.url!r}",))
+        for kind in ("scheduler", "worker"):
+            for number in range(3):
+                self.fleet.start(f"{kind}-{number}", kind)
+        if self.head is not None:
+            self.head.start()
+            until(self.head.is_up, "the head of Ray")
+        until(lambda: ratchet.service.runs(), "a first run")
+        begun = time.monotonic()
+        while (now := time.monotonic()) - begun < seconds:
+            self._ask(ratchet)
+            self._start_again(now)
+            if self._strike(now):
+                self.say(f"{now - begun:5.0f} s: {dict(self.killed)}")
+                time.sleep(self.chance.uniform(*self.plan.pause))
+            else:
+                time.sleep(0.05)
+        self._start_again(now + 3600)
+        self.say(f"killed: {dict(self.killed)}")
+        return self._verdict(ratchet)
+
+    # ------------------------------------------------------------------ inside
+
+    def _start_again(self, now: float) -> None:
+        """Those whose time has come, and those that ended by themselves."""
+        for name in set(self.fleet.ended()) - self.down.keys():  # the store was away
+            self.down[name] = now + 1.0
+            self.in_vain += 1
+        if self.head is not None and self.head.is_dead():
+            self.down.setdefault("head", now + self.chance.choice((0.0, 1.0, 8.0)))
+        for name in [name for name, at in self.down.items() if at <= now]:
+            del self.down[name]
+            if name == "head":
+                assert self.head is not None
+                self.head.start()
+            else:
+                self.fleet.again(name)
+
+    def _strike(self, now: float) -> bool:
+        """Kill one, if it is there."""
+        kinds = list(self.plan.weights)
+        kind = self.chance.choices(kinds, list(self.plan.weights.values()))[0]
+        if kind == "postgres":
+            self.server.kill()
+            time.sleep(self.chance.uniform(0, 2))
+            self.server.start()
+        elif kind in ("driver", "head"):
+            assert self.head is not None
+            strike = self.head.kill if kind == "head" else self.head.kill_driver
+            if not strike(self.chance):
+                return False
         else:
-            continue
-        killed[victim.partition("-")[0]] += 1
-        time.sleep(chance.uniform(0.2, 2.0))
-    for name in [*down, *(set(fleet.ended()) - down.keys())]:
-        fleet.again(name)
-    say(f"killed: {dict(killed)}")
-    until(lambda: _paused(ratchet), "a pause")
-    until(lambda: not _open(ratchet), "the end of every run")
-    ended = fleet.stop()
-    found = judge(ratchet.service.store, fleet.lines(), promised)
-    found.check(set(ended.values()) == {0}, f"asked to stop, they ended with {ended}")
-    found.check(not fleet.left(), f"processes are left: {fleet.left()}")
-    found.counts.update({f"{what} killed": times for what, times in killed.items()})
-    found.counts["starts while the store was away"] = in_vain
-    ratchet.close()
-    return found
+            name = f"{kind}-{self.chance.randrange(3)}"
+            if name in self.down:
+                return False
+            self.fleet.kill(name)
+            self.down[name] = now + self.chance.choice((0.0, 1.0, 5.0, 12.0))
+        self.killed[kind] += 1
+        return True
+
+    def _ask(self, ratchet: Ratchet) -> None:
+        """Fire on request, as a web hook does: once, or the same again, until an answer comes."""
+        key = f"wish-{self.chance.randrange(self.plan.wishes)}"
+        try:
+            fire = ratchet.schedules.fire("hook", key=key, by="soak")
+        except StoreError:
+            return
+        if fire.run_id is not None:
+            before = self.promised.setdefault(key, fire.run_id)
+            assert before == fire.run_id, f"{key} has two runs"
+
+    def _verdict(self, ratchet: Ratchet) -> Findings:
+        last = time.monotonic()
+        for schedule in self.plan.schedules:
+            until(lambda name=schedule: _paused(ratchet, name), f"a pause of {schedule}")  # type: ignore[misc]
+        self._wait_for_the_end(ratchet)
+        self.say(f"every run has ended {time.monotonic() - last:.0f} s after the last kill")
+        left = [] if self.head is None else self._jobs_left(self.head)
+        ended = self.fleet.stop()
+        found = judge(ratchet.service.store, self.fleet.lines(), self.promised)
+        found.check(set(ended.values()) == {0}, f"asked to stop, they ended with {ended}")
+        if self.head is not None:
+            found.check(not left, f"Ray jobs are left: {left}")
+            record, artifacts = Record(ratchet.service.store), ratchet.settings.artifacts
+            check_jobs(found, record, artifacts, self.fleet.job_lines(), self.head.struck)
+            self.head.stop()
+        found.check(not self.fleet.left(), f"processes are left: {self.fleet.left()}")
+        found.counts.update({f"{what} killed": times for what, times in self.killed.items()})
+        found.counts["starts while the store was away"] = self.in_vain
+        ratchet.close()
+        return found
+
+    def _wait_for_the_end(self, ratchet: Ratchet) -> None:
+        """Until every run has ended; for as long as some do, however busy the machine is."""
+        left, limit = _open(ratchet), time.monotonic() + PATIENCE
+        while left:
+            time.sleep(0.2)
+            self._everything_again()
+            before, left = left, _open(ratchet)
+            if len(left) < len(before):
+                limit = time.monotonic() + PATIENCE
+            if time.monotonic() > limit:
+                self.say(self.fleet.said())
+                raise AssertionError(f"for {PATIENCE:g} s no run has ended: {_stories(ratchet)}")
+
+    def _everything_again(self) -> None:
+        self._start_again(time.monotonic() + 3600)
+
+    def _jobs_left(self, head: Head) -> list[str]:
+        """Drivers that work on, or that Ray believes to, although every run has ended."""
+        working = [f"{name} (works)" for name in self.fleet.locked()]
+        until(head.is_up, "the head of Ray", self._everything_again)
+        limit = time.monotonic() + 30.0  # a driver that is done takes seconds to leave
+        while (left := [*head.drivers(), *head.live_jobs()]) and time.monotonic() < limit:
+            time.sleep(0.2)
+        return working + left
 
 
-def _ask(ratchet: Ratchet, promised: dict[str, str], chance: random.Random) -> None:
-    """Fire on request, as a web hook does: once, or the same again, until an answer comes."""
-    key = f"wish-{chance.randrange(60)}"
+def _paused(ratchet: Ratchet, schedule: str) -> bool:
     try:
-        fire = ratchet.schedules.fire("hook", key=key, by="soak")
-    except StoreError:
-        return
-    if fire.run_id is not None:
-        assert promised.setdefault(key, fire.run_id) == fire.run_id, f"{key} has two runs"
-
-
-def _paused(ratchet: Ratchet) -> bool:
-    try:
-        ratchet.schedules.pause("often", by="soak")
+        ratchet.schedules.pause(schedule, by="soak")
     except StoreError:  # of a connection from before the restart
         return False
     return True
 
 
-def _open(ratchet: Ratchet) -> bool:
-    return any(ratchet.service.runs(status=status, limit=1) for status in OPEN)
+def _open(ratchet: Ratchet) -> list[str]:
+    found = (ratchet.service.runs(status=status, limit=100_000) for status in OPEN)
+    return [run.id for runs in found for run in runs]
 
 
-def until(true: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+def _stories(ratchet: Ratchet) -> list[str]:
+    """What the store says of the runs that do not end."""
+    details = [ratchet.service.store.reads.detail(run_id) for run_id in _open(ratchet)]
+    return [
+        f"{detail.run.id} {[(task.key, task.status.value) for task in detail.tasks]} "
+        f"{[(a.id, a.status.value, a.worker) for a in detail.attempts]}"
+        for detail in details
+    ]
+
+
+def until(
+    true: Callable[[], object],
+    what: str,
+    meanwhile: Callable[[], None] = lambda: None,
+    patience: float = PATIENCE,
+) -> None:
     """Waits for a fact about real processes."""
     deadline = time.monotonic() + patience
     while not true():
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
+        meanwhile()
         time.sleep(0.05)

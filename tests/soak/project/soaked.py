@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
 import time
 from dataclasses import dataclass
 
@@ -21,13 +23,36 @@ class Done:
 
 
 def work(seconds: float) -> Done:
-    """Say that an attempt has begun, in one write that no other can break up, and take a while."""
+    """Say that an attempt has begun, and take a while."""
     attempt = current().attempt_id
-    log = os.open(os.environ["SOAK_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(log, f"{time.time():.6f} {os.getpid()} {attempt}\n".encode())
-    os.close(log)
+    write("SOAK_LOG", f"{time.time():.6f} {os.getpid()} {attempt}")
     time.sleep(seconds)
     return Done(attempt=attempt)
+
+
+def work_as_a_job(seconds: float) -> Done:
+    """Work inside of a Ray job: say which job begins and ends, and whether another is at it too.
+
+    It holds a lock of the task while it is at work; the kernel takes that from a killed one.
+    """
+    here, submission = current(), sys.argv[-1]
+    lock = os.open(f"{os.environ['SOAK_JOBS']}.{here.run_id}.{here.task}", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        write("SOAK_JOBS", f"beside {time.time():.6f} {here.attempt_id} {submission}")
+    write("SOAK_JOBS", f"begin {time.time():.6f} {here.attempt_id} {submission}")
+    done = work(seconds)
+    os.close(lock)
+    write("SOAK_JOBS", f"end {time.time():.6f} {here.attempt_id} {submission}")
+    return done
+
+
+def write(variable: str, line: str) -> None:
+    """Append a line to the file that the variable names, in one write that no other breaks up."""
+    log = os.open(os.environ[variable], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(log, f"{line}\n".encode())
+    os.close(log)
 
 
 @task(retry=PATIENT)
@@ -73,3 +98,15 @@ def steady() -> None:
     done = first()
     for _ in range(40):
         done = then(done)
+
+
+@task(retry=PATIENT, executor="ray", pool="narrow")
+def lift(before: Done) -> Done:
+    """A Ray job; nothing but its loss is a reason to begin it again."""
+    return work_as_a_job(2.0)
+
+
+@flow
+def lifted() -> None:
+    """A local task, a Ray job, a local task."""
+    then(lift(first()))

@@ -7,11 +7,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ray_jobs import ClusterRay, JobSpec, RayConfig, RayJobError, RayUnreachable, connect
 from ray_jobs.shipping import shipped
+from ray_jobs.witnesses import RayState
 
 SPEC = JobSpec(id="j1", name="n", entrypoint="m:f", payload="")
 
@@ -119,6 +121,24 @@ def test_several_project_folders_are_sent_as_one_and_the_first_wins(tmp_path: Pa
     assert not folder.exists()
     with shipped(()) as nothing:
         assert nothing is None
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "state"),
+    [
+        (1, "JOB_ENTRYPOINT_COMMAND_ERROR", RayState.FAILED),
+        (-9, "JOB_ENTRYPOINT_COMMAND_ERROR", RayState.KILLED),
+        (None, "JOB_SUPERVISOR_ACTOR_DIED", RayState.KILLED),
+        (None, "RUNTIME_ENV_SETUP_FAILURE", RayState.FAILED),
+    ],
+)
+def test_a_driver_that_was_killed_is_told_from_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None, error: str, state: RayState
+) -> None:
+    row = SimpleNamespace(status="FAILED", driver_exit_code=code, error_type=error, message=None)
+    ray = client(tmp_path, "http://head:8265")
+    monkeypatch.setattr(ray, "_http", SimpleNamespace(get_job_info=lambda job_id: row))
+    assert ray._ask_ray("j1", 0).state is state
 
 
 def test_jobs_on_a_cluster_survive_this_process(tmp_path: Path) -> None:

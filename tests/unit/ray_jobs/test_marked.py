@@ -111,6 +111,39 @@ def test_an_orphan_is_told_to_end_and_is_lost_only_once_it_is_gone(ray: Scripted
     assert ray.status("j1").state is JobState.LOST
 
 
+def test_a_driver_that_was_killed_before_its_first_beat_has_not_failed(ray: ScriptedRay) -> None:
+    ray.submit(SPEC)
+    ray.says = RayAnswer(state=RayState.KILLED, message="exit code -9")
+    status = ray.status("j1")
+    assert status.state is JobState.LOST
+    assert status.error is not None
+    assert status.error.message.endswith("Ray says: exit code -9")
+
+
+@pytest.mark.parametrize("state", [RayState.KILLED, RayState.FAILED])
+def test_a_process_that_ray_lost_sight_of_never_begins_once_its_job_counts_as_ended(
+    ray: ScriptedRay, state: RayState, tmp_path: Path
+) -> None:
+    spec = replace(SPEC, entrypoint="shutil:rmtree", payload=str(tmp_path / "kept"))
+    (tmp_path / "kept").mkdir()
+    ray.submit(spec)
+    ray.says = RayAnswer(state=state)
+    assert ray.status("j1").state.ended
+    ray.run()  # it was slow to start, and comes now
+    assert (tmp_path / "kept").exists()
+    assert ray.status("j1").state is JobState.LOST
+
+
+def test_a_job_that_counted_as_ended_is_not_unknown_to_the_next_head(ray: ScriptedRay) -> None:
+    ray.submit(SPEC)
+    ray.says = RayAnswer(state=RayState.KILLED)
+    assert ray.status("j1").state is JobState.LOST
+    ray.says = RayAnswer(state=RayState.UNKNOWN)
+    assert ray.status("j1").state is JobState.LOST
+    ray.submit(SPEC)
+    assert ray.submitted == ["j1"]
+
+
 def test_a_job_that_ray_runs_is_no_orphan(ray: ScriptedRay) -> None:
     ray.says = RayAnswer(state=RayState.LIVE)
     ray.beat(0)

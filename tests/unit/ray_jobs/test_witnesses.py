@@ -20,6 +20,7 @@ TABLE = {
     RayState.LIVE: (S.PENDING, S.RUNNING, S.RUNNING, S.RUNNING),
     RayState.SUCCEEDED: (S.FAILED, S.RUNNING, S.LOST, S.LOST),
     RayState.FAILED: (S.FAILED, S.RUNNING, S.LOST, S.LOST),
+    RayState.KILLED: (S.LOST, S.RUNNING, S.LOST, S.LOST),
     RayState.STOPPED: (S.STOPPED, S.RUNNING, S.STOPPED, S.STOPPED),
 }
 EVERY = list(product(RayState, Pulse))
@@ -48,6 +49,17 @@ def test_a_job_that_was_asked_to_stop_is_stopped_only_when_nobody_works_on_it(
     else:
         assert asked is not None
         assert asked.state is S.STOPPED
+
+
+@pytest.mark.parametrize(("ray", "pulse"), EVERY)
+def test_a_job_that_may_start_no_more_is_not_unknown_but_lost(ray: RayState, pulse: Pulse) -> None:
+    plain = combine("j", RayAnswer(state=ray), pulse)
+    barred = combine("j", RayAnswer(state=ray), pulse, barred=True)
+    if plain is None or plain.state is not S.UNKNOWN:
+        assert barred == plain
+    else:
+        assert barred is not None
+        assert barred.state is S.LOST
 
 
 def test_a_lost_job_repeats_what_ray_says_on_one_line() -> None:

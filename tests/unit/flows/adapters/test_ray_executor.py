@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from queue import SimpleQueue
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from queue import Empty, SimpleQueue
 
 import pytest
 
 from flows.adapters.ray_executor import RayExecutor, job_id, job_spec, outcome_of
 from flows.core.executors.perform import work_from_text
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
-from ray_jobs import JobError, JobState, JobStatus, RayConfig, RayUnreachable, connect
+from ray_jobs import JobError, JobSpec, JobState, JobStatus, RayConfig, RayUnreachable, connect
 
 WORK = Work(
     attempt_id="7f3.extract[3].2",
@@ -70,7 +73,7 @@ def test_a_jobs_own_failure_keeps_type_bases_hint_and_permanence() -> None:
 
 
 def test_a_cluster_that_does_not_answer_fails_the_attempt_with_a_hint(tmp_path: object) -> None:
-    config = RayConfig(mode="cluster", address="http://127.0.0.1:9")
+    config = RayConfig(mode="cluster", address="http://127.0.0.1:9", unreachable_s=0.0)
     executor = RayExecutor(lambda: connect(config, str(tmp_path), str(tmp_path)))
     delivered: SimpleQueue[Outcome] = SimpleQueue()
     executor.open(delivered.put)
@@ -84,3 +87,58 @@ def test_a_cluster_that_does_not_answer_fails_the_attempt_with_a_hint(tmp_path: 
     assert outcome.error.type == RayUnreachable.__name__
     assert not outcome.error.permanent
     assert outcome.error.hint
+
+
+class AwayRay:
+    """A cluster whose head is being started again; it takes jobs when the test says so."""
+
+    survives = True
+    config = RayConfig(mode="cluster", address="http://head:8265")
+
+    def __init__(self) -> None:
+        self.is_back = threading.Event()
+        self.submitted: list[str] = []
+
+    def submit(self, spec: JobSpec) -> None:
+        self._answer()
+        self.submitted.append(spec.id)
+
+    def status(self, job_id: str) -> JobStatus:
+        self._answer()
+        if job_id not in self.submitted:
+            return JobStatus(id=job_id, state=JobState.UNKNOWN)
+        error = JobError(type="Stopped", message="It ran.")
+        return JobStatus(id=job_id, state=JobState.STOPPED, error=error)
+
+    def wait(self, job_ids: Iterable[str], timeout: float) -> tuple[str, ...]:
+        self.is_back.wait(0.01)
+        return tuple(job for job in job_ids if job in self.submitted)
+
+    def load(self) -> None:
+        self._answer()
+
+    def has_begun(self, job_id: str) -> bool:
+        return False
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def _answer(self) -> None:
+        if not self.is_back.is_set():
+            raise RayUnreachable("No Ray answers.")
+
+
+def test_an_attempt_waits_for_a_head_that_is_started_again_and_does_not_fail() -> None:
+    ray = AwayRay()
+    executor = RayExecutor(lambda: ray)
+    delivered: SimpleQueue[Outcome] = SimpleQueue()
+    executor.open(delivered.put)
+    executor.start(replace(WORK, log=None))
+    with pytest.raises(Empty):
+        delivered.get(timeout=0.5)
+    ray.is_back.set()
+    outcome = delivered.get(timeout=30)
+    executor.close()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.STOPPED, "It ran.")
+    assert ray.submitted == [job_id(WORK.attempt_id)]
