@@ -10,7 +10,7 @@ from datetime import timedelta
 import feature_store
 import ray_jobs
 import registry
-from feature_store import CheckReport, ChecksConfig, Snapshot, Watermarks
+from feature_store import CheckReport, ChecksConfig, Snapshot, Watermark, Watermarks
 from flows.core.clock import SystemClock
 from flows.core.context import current, noticed, produced
 from flows.core.errors import Halt, Skip
@@ -62,8 +62,7 @@ def poll(features: FeaturesConfig, model: str, again: bool = False) -> Snapshot:
         exclude=seen.quarantine if seen else (),
     )
     if not snapshot.new_rows:
-        since = f"since version {seen.version}" if seen else "in it"
-        raise Skip(f"no new data in {features.view}: nothing {since} (again=true trains anyway)")
+        raise Skip(_nothing_new(features.view, seen, again))
     return snapshot
 
 
@@ -231,6 +230,14 @@ def retrain(cfg: RetrainConfig) -> None:
     verdict = evaluate(challenger, dataset, cfg.features, cfg.gate, after=settled)
     when(verdict.promote).then(promote(verdict, dataset))
     when(~verdict.promote).then(halt(verdict, dataset))
+
+
+def _nothing_new(view: str, seen: Watermark | None, again: bool) -> str:
+    """Why there is nothing to train on, and what would change that."""
+    if again and seen and seen.quarantine:
+        return f"no data in {view} outside of quarantine (ratchet features release {view})"
+    since = f"since version {seen.version}" if seen else "in it"
+    return f"no new data in {view}: nothing {since} (again=true trains anyway)"
 
 
 def _seen(

@@ -66,9 +66,9 @@ def split(
     mature = times <= as_time(now) - np.timedelta64(label_delay)
     if not mature.any():
         raise UnfitData(
-            f"none of the {len(times):,} rows has a mature label (label_delay {label_delay}, "
-            f"now {now:%Y-%m-%d %H:%M})",
-            hint="wait for labels to mature, or set features.label_delay",
+            f"none of the {len(times):,} rows is older than features.label_delay "
+            f"({_spelled(label_delay)}): no label is mature at {now:%Y-%m-%d %H:%M}",
+            hint="wait for labels to mature, or lower features.label_delay",
         )
     start = _start(np.sort(times[mature]), config, seen_until)
     train, window = mature & (times < start), mature & (times >= start)
@@ -113,6 +113,11 @@ def as_datetime(time: np.datetime64) -> datetime:
     moment = time.astype("datetime64[us]").item()
     assert isinstance(moment, datetime)
     return moment.replace(tzinfo=UTC)
+
+
+def _spelled(span: timedelta) -> str:
+    """7 days; 1:30:00."""
+    return str(span).removesuffix(", 0:00:00")
 
 
 def _start(ordered: Times, config: HoldoutConfig, seen_until: datetime | None) -> np.datetime64:

@@ -14,8 +14,9 @@ from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, 
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
+from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
 from registry.database import reading, writing
-from registry.ledger import GENESIS, LedgerBreak, chained_hash, iso, metadata
+from registry.ledger import LedgerBreak, metadata
 
 answers_table = Table(
     "approval_answer",
@@ -124,20 +125,19 @@ class AnswerStore:
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first answer that was altered, or whose predecessor is gone; None: all is well."""
-        prev_hash = GENESIS
-        for number, answer in enumerate(self.of(model), start=1):
-            why = None
-            if answer.number != number:
-                why = f"answer {number} is missing"
-            elif answer.prev_hash != prev_hash:
-                why = f"answer {number} does not follow from the one before it"
-            elif answer.hash != chained_hash(prev_hash, _content(answer, number)):
-                why = f"the content of answer {number} was changed"
-            if why is not None:
-                reason = f"in the approvals, {why}"
-                return LedgerBreak(model=model, epoch=answer.epoch, reason=reason)
-            prev_hash = answer.hash
-        return None
+        with reading(self._engine) as connection:
+            rows = connection.execute(_of(model)).all()
+        found = first_fault(rows)
+        if found is None:
+            return None
+        place, row, fault = found
+        if row.number != place:
+            why = f"answer {place} is missing"
+        elif fault is Fault.UNLINKED:
+            why = f"answer {place} does not follow from the one before it"
+        else:
+            why = f"the content of answer {place} was changed"
+        return LedgerBreak(model=model, epoch=row.epoch, reason=f"in the approvals, {why}")
 
 
 def _of(model: str) -> Any:

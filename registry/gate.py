@@ -27,7 +27,7 @@ from registry.guards import guard_rules
 from registry.methods.bootstrap import Interval
 from registry.methods.comparison import Comparison, ScoredPair, check_rows, obstacles, scored_pair
 from registry.methods.metrics import Metric, find_metric, score_of
-from registry.one_night import enough, figures, interval_of, p_value, too_few
+from registry.one_night import figures, interval_of, p_value, proof, too_few
 from registry.slice_columns import check_columns
 from registry.slices import slice_rules
 from registry.verdict import Rule, RuleResult, Verdict
@@ -228,7 +228,7 @@ def _improvement(
     p = p_value(*rows, null=null, level=level, bound=config.bound)
     passed = p <= level
     other = "" if comparison.champion is not None else f" over {comparison.constant_is}"
-    more = "" if passed else enough(*rows, config, null=null, level=level)
+    said = proof(*rows, config, null=null, level=level, p=p)
     return RuleResult(
         rule=Rule.IMPROVEMENT,
         metric=metric.name,
@@ -238,10 +238,7 @@ def _improvement(
         high=whole.high,
         bound=null,
         rows=len(comparison.y),
-        message=f"the difference{other} of {figures(whole, config.confidence)} "
-        f"{'surely exceeds' if passed else 'does not surely exceed'} "
-        f"{'the minimum effect of' if null >= 0 else 'the margin of'} {null:g} "
-        f"(p = {p:.2g}, at most {level:.2g} allowed){more}",
+        message=f"the difference{other} of {figures(whole, config.confidence)} {said}",
     )
 
 

@@ -9,11 +9,10 @@ Every entry carries sha256(previous hash + its own canonical JSON); `verify` fin
 does not fit. A settlement is no part of the chain: it can be had again from MLflow.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -34,9 +33,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Engine, Row
 from sqlalchemy.exc import IntegrityError
 
+from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
 from registry.database import reading, writing
 from registry.errors import LedgerBroken
-from registry.verdict import canonical_json
 
 metadata = MetaData()
 
@@ -77,9 +76,6 @@ settlements_table = Table(
 
 Beside = Callable[[Connection], object]
 """What is written in the transaction of an entry, besides it; what it raises undoes both."""
-
-GENESIS = "0" * 64
-"""The previous hash of a model's first entry."""
 
 
 class Action(StrEnum):
@@ -126,14 +122,20 @@ class LedgerEntry(Change):
         """The entry from a row of the two tables joined."""
         values = dict(row._mapping)
         settled = values.pop("settled_at")
-        return cls(
-            **{
-                **values,
-                "action": Action(values["action"]),
-                "at": datetime.fromisoformat(values["at"]),
-                "settled_at": None if settled is None else datetime.fromisoformat(settled),
-            }
-        )
+        try:
+            return cls(
+                **{
+                    **values,
+                    "action": Action(values["action"]),
+                    "at": datetime.fromisoformat(values["at"]),
+                    "settled_at": None if settled is None else datetime.fromisoformat(settled),
+                }
+            )
+        except ValueError as error:
+            raise LedgerBroken(
+                f"Epoch {row.epoch} of {row.model} in the ledger was changed: {error}.",
+                hint="restore the ledger's database from a backup; do not promote before",
+            ) from error
 
     def to_json(self) -> dict[str, Any]:
         """What `ratchet ledger --json` shows; the keys are stable."""
@@ -247,19 +249,20 @@ class Ledger:
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first entry that was altered, or whose predecessor is gone; None: all is well."""
-        prev_hash = GENESIS
-        for number, entry in enumerate(self.entries(model), start=1):
-            why = None
-            if entry.epoch != number:
-                why = f"epoch {number} is missing"
-            elif entry.prev_hash != prev_hash:
-                why = "it does not follow from the entry before it"
-            elif entry.hash != chained_hash(entry.prev_hash, _hashed(entry)):
-                why = "its content was changed"
-            if why is not None:
-                return LedgerBreak(model=model, epoch=entry.epoch, reason=why)
-            prev_hash = entry.hash
-        return None
+        query = select(entries_table).where(entries_table.c.model == model)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(entries_table.c.epoch)).all()
+        found = first_fault(rows)
+        if found is None:
+            return None
+        place, row, fault = found
+        if row.epoch != place:
+            why = f"epoch {place} is missing"
+        elif fault is Fault.UNLINKED:
+            why = "it does not follow from the entry before it"
+        else:
+            why = "its content was changed"
+        return LedgerBreak(model=model, epoch=row.epoch, reason=why)
 
     def check(self, model: str) -> None:
         """Raise LedgerBroken when `verify` finds something."""
@@ -301,13 +304,3 @@ def _hashed(entry: LedgerEntry) -> dict[str, Any]:
         "reason": entry.reason,
         "at": iso(entry.at),
     }
-
-
-def chained_hash(prev_hash: str, content: dict[str, Any]) -> str:
-    """The hash of an entry that follows the one with `prev_hash`."""
-    return hashlib.sha256((prev_hash + canonical_json(content)).encode()).hexdigest()
-
-
-def iso(moment: datetime) -> str:
-    """A moment as it is stored: UTC, to the microsecond."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -300,4 +300,7 @@ def _quoted(text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    """What it says first; what it says last, when the first line is a heading."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines or [type(error).__name__]
+    return said[-1 if said[0].endswith(":") else 0].rstrip(".")

@@ -112,6 +112,28 @@ def too_few(whole: Interval, clusters: AnyArray | None, level: float) -> str | N
     )
 
 
+def proof(
+    metric: Metric,
+    pair: ScoredPair,
+    clusters: AnyArray | None,
+    whole: Interval,
+    config: GateConfig,
+    *,
+    null: float,
+    level: float,
+    p: float,
+) -> str:
+    """Whether the difference is proven, for a sentence that begins with it."""
+    if p > level and whole.high is not None and whole.high < min(null, 0):
+        return "lies below 0 altogether"
+    bar = "0" if null == 0 else f"the {'minimum effect' if null > 0 else 'margin'} of {null:g}"
+    against = f"{bar} (p = {p:.2g}, at most {level:.2g} allowed)"
+    if p <= level:
+        return f"surely exceeds {against}"
+    more = enough(metric, pair, clusters, whole, config, null=null, level=level)
+    return f"does not surely exceed {against}{more}"
+
+
 def enough(
     metric: Metric,
     pair: ScoredPair,

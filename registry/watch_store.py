@@ -13,8 +13,9 @@ from sqlalchemy import Column, Index, Integer, String, Table, Text, insert, sele
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
+from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
 from registry.database import reading, writing
-from registry.ledger import GENESIS, LedgerBreak, chained_hash, iso, metadata
+from registry.ledger import LedgerBreak, metadata
 from registry.nights.docket_store import NightTaken
 from registry.watch import Watch, Watched, watch_from_json, watch_json, watched_from_json
 
@@ -111,26 +112,22 @@ class WatchStore:
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first night that was altered, or whose predecessor is gone; None: all is well."""
-        prev_hash, last = GENESIS, (0, 0)
         query = _of(model).order_by(watch_table.c.epoch, watch_table.c.night)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-        for row in rows:
-            content = dict(row._mapping)
-            before, digest = content.pop("prev_hash"), content.pop("hash")
-            expected = last[1] + 1 if row.epoch == last[0] else 1
-            why = None
-            if row.night != expected:
-                why = f"night {expected} is missing"
-            elif before != prev_hash:
-                why = f"night {row.night} does not follow from the night before it"
-            elif digest != chained_hash(before, content):
-                why = f"the content of night {row.night} was changed"
-            if why is not None:
-                reason = f"in the watch over this champion, {why}"
-                return LedgerBreak(model=model, epoch=row.epoch, reason=reason)
-            prev_hash, last = digest, (row.epoch, row.night)
-        return None
+        found = first_fault(rows)
+        if found is None:
+            return None
+        place, row, fault = found
+        expected = sum(one.epoch == row.epoch for one in rows[:place])
+        if row.night != expected:
+            why = f"night {expected} is missing"
+        elif fault is Fault.UNLINKED:
+            why = f"night {row.night} does not follow from the night before it"
+        else:
+            why = f"the content of night {row.night} was changed"
+        reason = f"in the watch over this champion, {why}"
+        return LedgerBreak(model=model, epoch=row.epoch, reason=reason)
 
     def _first(self, query: Any) -> WatchEntry | None:
         with reading(self._engine) as connection:

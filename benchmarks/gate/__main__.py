@@ -88,8 +88,10 @@ def contestants(scenario: Scenario) -> list[Rule]:
         Accounted("LORD++ nightly", Lord(start=0.025, wealth=0.025)),
         Accounted("SAFFRON nightly", Saffron()),
         Accounted("e-LOND nightly", Lond(), e_values=True),
-        Nightly(f"ours: single_night (p <= {alone:.2g})", significant(alone)),
     ]
+    if not blocks:
+        # Where there are blocks a single night is judged by them, and McNemar's test is not.
+        listed.append(Nightly(f"ours: single_night (p <= {alone:.2g})", significant(alone)))
     if blocks:
         naive = Settings(budget=Year())
         listed.append(plain)
@@ -102,10 +104,9 @@ def contestants(scenario: Scenario) -> list[Rule]:
         listed.append(Accumulating("ours: evidence, no slice rule", Settings(budget=Year())))
     elif scenario.margin:
         gate = GateConfig(margin=scenario.margin)
-        listed += [
-            NonInferior("**ours: evidence, margin 1 point**", Settings(budget=Year(), gate=gate))
-        ]
-        listed += [plain]
+        settings = Settings(budget=Year(), gate=gate)
+        listed.append(NonInferior("**ours: evidence, margin 1 point**", settings))
+        listed.append(plain)
     else:
         listed.append(plain)
     return listed

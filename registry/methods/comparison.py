@@ -114,7 +114,10 @@ def _class_obstacles(comparison: Comparison) -> Iterator[str]:
     known = comparison.champion_classes or comparison.classes
     if comparison.champion is not None and known is not None:
         for label in (label for label in present if label not in known):
-            yield f"the champion never saw the class {label} ({present[label]:,} rows)"
+            yield (
+                f"the champion never saw the class {label} ({present[label]:,} rows); drop these "
+                "rows in a feature function, or train under another name (model=...)"
+            )
 
 
 def scored_pair(comparison: Comparison, metric: Metric) -> ScoredPair:

@@ -13,8 +13,9 @@ from sqlalchemy import Column, Index, Integer, String, Table, Text, func, insert
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
+from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
 from registry.database import reading, writing
-from registry.ledger import GENESIS, LedgerBreak, chained_hash, iso, metadata
+from registry.ledger import LedgerBreak, metadata
 from registry.nights.docket import Docket, docket_from_json, docket_json
 from registry.verdict import CaseNote, Verdict, verdict_from_json, verdict_json
 
@@ -218,23 +219,19 @@ class DocketStore:
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first night that was altered, or whose predecessor is gone; None: all is well."""
-        prev_hash = GENESIS
         with reading(self._engine) as connection:
             rows = connection.execute(_of(model).order_by(docket_table.c.night)).all()
-        for number, row in enumerate(rows, start=1):
-            content = dict(row._mapping)
-            before, digest = content.pop("prev_hash"), content.pop("hash")
-            why = None
-            if row.night != number:
-                why = f"night {number} is missing"
-            elif before != prev_hash:
-                why = f"night {number} does not follow from the night before it"
-            elif digest != chained_hash(before, content):
-                why = f"the content of night {number} was changed"
-            if why is not None:
-                return LedgerBreak(model=model, epoch=row.epoch, reason=f"in the evidence, {why}")
-            prev_hash = digest
-        return None
+        found = first_fault(rows)
+        if found is None:
+            return None
+        place, row, fault = found
+        if row.night != place:
+            why = f"night {place} is missing"
+        elif fault is Fault.UNLINKED:
+            why = f"night {place} does not follow from the night before it"
+        else:
+            why = f"the content of night {place} was changed"
+        return LedgerBreak(model=model, epoch=row.epoch, reason=f"in the evidence, {why}")
 
 
 def _of(model: str) -> Any:

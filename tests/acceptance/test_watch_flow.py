@@ -71,7 +71,7 @@ def test_the_next_night_rolls_a_harmful_champion_back_once(
         forced = replace(night.verdict, decision=Decision.PROMOTE, promote=True)
         models.promote(forced, actor="test", now=datetime.now(UTC))
 
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)  # where the worker processes import from, too
     run = spend(ratchet, 3, 1100, 1700)
     assert marker.exists()
     tasks = {task.key: task for task in ratchet.service.show(run.id).tasks}

@@ -11,19 +11,22 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from registry import RegistryConfig, StaleEpoch, Verdict, connect, verdict_json
+from registry.ledger import Ledger, LedgerEntry
 from registry.registry import Registry
 from registry.verdict import Decision, verdict_from_json
 
 MODEL = "digits"
-KILLS_EACH = 2
-"""A flow is killed so often, and then left to come to its end."""
+WRITING_SECONDS = 0.06
+"""About how long it takes from a ledger's entry to its settlement."""
 IMPORTED_BEFORE = (
     "alembic.command",
     "filelock",
@@ -34,22 +37,25 @@ IMPORTED_BEFORE = (
 
 
 def race(folder: Path, config: RegistryConfig, flows: int, seed: int) -> dict[str, int]:
-    """Run so many flows at once, kill each `KILLS_EACH` times, start it again; what was counted."""
+    """Run so many flows at once, kill each of them once, start it again; what was counted.
+
+    Half of them are killed from outside at any instant, half soon after they wrote an entry.
+    """
     for module in IMPORTED_BEFORE:
         import_module(module)
     chance = random.Random(seed)
     counts: Counter[str] = Counter()
-    kills = dict.fromkeys(range(1, flows + 1), KILLS_EACH)
+    fates = {number: chance.choice(("outside", "writing")) for number in range(1, flows + 1)}
     live: dict[int, int] = {}  # pid -> flow
     due: dict[int, float] = {}  # pid -> when it is killed
-    waiting = list(kills)
+    waiting = list(fates)
     while waiting or live:
         for number in waiting:
-            pid = _fork(folder, config, number)
+            fate, luck = fates.get(number), chance.random()
+            pid = _fork(folder, config, number, luck if fate == "writing" else None)
             live[pid] = number
-            if kills[number]:
-                # From before its first statement to well within its turn.
-                due[pid] = time.monotonic() + chance.choice((0.02, 0.1, 0.5, 2.0)) * chance.random()
+            if fate == "outside":
+                due[pid] = time.monotonic() + chance.choice((0.02, 0.1, 0.5, 2.0)) * luck
         waiting = []
         for pid in [pid for pid, at in due.items() if at <= time.monotonic()]:
             del due[pid]
@@ -62,28 +68,41 @@ def race(folder: Path, config: RegistryConfig, flows: int, seed: int) -> dict[st
             due.pop(pid, None)
             if os.WIFSIGNALED(status):
                 counts["killed"] += 1
-                kills[number] -= 1
+                fates.pop(number, None)
                 waiting.append(number)
             elif status:
                 counts["failed"] += 1
         time.sleep(0.002)
-    counts["stale"] = len(list(folder.glob("*.stale")))
-    counts["promoted"] = len(list(folder.glob("*.promoted")))
+    for what in ("stale", "repeated", "promoted"):
+        counts[what] = len(list(folder.glob(f"*.{what}")))
     return dict(counts)
 
 
-def _fork(folder: Path, config: RegistryConfig, number: int) -> int:
+def _fork(folder: Path, config: RegistryConfig, number: int, luck: float | None) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
+        if luck is not None:
+            _die_while_writing(luck * WRITING_SECONDS)
         with connect(config) as registry:
             _flow(folder, registry, number)
         code = 0
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def _die_while_writing(seconds: float) -> None:
+    append = Ledger.append
+
+    def doomed(self: Ledger, *arguments: Any) -> LedgerEntry:
+        entry = append(self, *arguments)
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return entry
+
+    Ledger.append = doomed  # type: ignore[method-assign,assignment]
 
 
 def _flow(folder: Path, registry: Registry, number: int) -> None:
@@ -93,6 +112,8 @@ def _flow(folder: Path, registry: Registry, number: int) -> None:
         name = f"flow-{number}-run-{run}"
         if not (folder / f"{name}.stale").exists():
             verdict = _judged(folder, registry, number, name)
+            if any(entry.run_id == name for entry in registry.entries(MODEL)):
+                _note(folder / f"{name}.repeated", "")  # killed after its entry was made
             try:
                 entry = registry.promote(verdict, actor=name, now=datetime.now(UTC))
             except StaleEpoch:
@@ -144,4 +165,4 @@ def _verdict(number: int, run: str, epoch: int, champion: str | None) -> Verdict
 if __name__ == "__main__":
     place, settings, many, number = sys.argv[1:]
     found = race(Path(place), RegistryConfig(**json.loads(settings)), int(many), int(number))
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found))

@@ -11,9 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
+from registry.chain import GENESIS
 from registry.database import open_database
 from registry.errors import LedgerBroken, RegistryError, RegistryUnreachable
-from registry.ledger import GENESIS, Action, Change, EpochTaken, Ledger
+from registry.ledger import Action, Change, EpochTaken, Ledger
 
 NOW = datetime(2026, 5, 1, 3, 0, tzinfo=UTC)
 

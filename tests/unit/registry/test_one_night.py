@@ -114,11 +114,21 @@ def test_not_proven_says_how_many_rows_would_have_been_enough() -> None:
 
 
 def test_a_challenger_that_is_no_better_is_told_what_the_useful_effect_would_need() -> None:
-    pair = Comparison(y=Y, challenger=labels(0.88, 4000, 5), champion=labels(0.9, 4000, 6))
+    pair = Comparison(y=Y, challenger=labels(0.902, 4000, 5), champion=labels(0.9, 4000, 6))
+    verdict = judge(pair)
+    assert verdict.difference <= 0 < verdict.high
     assert re.search(
         r"about [\d,]+ rows like these would have been enough to prove one of 0.01",
-        judge(pair).rules[0].message,
+        verdict.rules[0].message,
     )
+
+
+def test_of_one_that_is_surely_worse_no_more_is_said_than_that() -> None:
+    pair = Comparison(y=Y, challenger=labels(0.88, 4000, 5), champion=labels(0.9, 4000, 6))
+    verdict = judge(pair)
+    assert verdict.reason.startswith("Version 2 is worse than champion version 1: accuracy 0.8798")
+    assert verdict.reason.endswith(") lies below 0 altogether.")
+    assert "enough" not in verdict.reason
 
 
 def test_models_that_hardly_disagree_are_told_how_many_disagreements_it_takes() -> None:

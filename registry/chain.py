@@ -1,0 +1,54 @@
+"""A hash chain over the rows of a model: each carries sha256(hash before it + its own content).
+
+Changing, removing or inserting a row breaks the chain from there on. Rows that are cut off its end
+leave no trace in it: something elsewhere has to remember the newest hash.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from registry.verdict import canonical_json
+
+GENESIS = "0" * 64
+"""The previous hash of a model's first row."""
+
+
+def chained_hash(prev_hash: str, content: dict[str, Any]) -> str:
+    """The hash of a row that follows the one with `prev_hash`."""
+    return hashlib.sha256((prev_hash + canonical_json(content)).encode()).hexdigest()
+
+
+class Fault(StrEnum):
+    """How a row does not fit into its chain."""
+
+    UNLINKED = "unlinked"
+    """It does not follow from the row before it: one is missing, or was put in between."""
+    CHANGED = "changed"
+    """Its content is not what was hashed."""
+
+
+def first_fault(rows: Iterable[Row[Any]]) -> tuple[int, Row[Any], Fault] | None:
+    """The first of `rows`, in the chain's order, that does not fit: its place from 1, and how.
+
+    Looks at the rows as they are stored: what was altered need not be readable any more.
+    """
+    last = GENESIS
+    for place, row in enumerate(rows, start=1):
+        content = dict(row._mapping)
+        before, digest = content.pop("prev_hash"), content.pop("hash")
+        if before != last:
+            return place, row, Fault.UNLINKED
+        if digest != chained_hash(before, content):
+            return place, row, Fault.CHANGED
+        last = digest
+    return None
+
+
+def iso(moment: datetime) -> str:
+    """A moment as it is stored: UTC, to the microsecond."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
