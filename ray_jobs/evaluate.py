@@ -25,21 +25,21 @@ from ray_jobs.artifacts import ArtifactStore
 from ray_jobs.dataset import (
     PARTS,
     ROW_ID,
-    Dataset,
     DatasetPart,
     read,
     read_manifest,
     read_parts,
 )
 from ray_jobs.definition import FeatureDefinition
-from ray_jobs.extract import Extraction
+from ray_jobs.extraction import Extraction
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.parquet_files import times_us
+from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.split import as_time, group_codes, without_groups_of
-from ray_jobs.train import TRAIN_UNTIL_TAG, Challenger, RunInfo
 from ray_jobs.trainers.config import Task
 from ray_jobs.trainers.scoring import DEFAULT_METRIC, predictions
 from ray_jobs.trainers.trainer import Labels, labels_of
+from ray_jobs.training import TRAIN_UNTIL_TAG
 from ray_jobs.training_errors import FeatureError, UnfitData
 from registry import (
     ChampionUnloadable,
