@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ray_jobs.cluster import ClusterRay
     from ray_jobs.connection import connect
     from ray_jobs.embedded import EmbeddedRay
-    from ray_jobs.evaluate import evaluate
+    from ray_jobs.evaluation import evaluate
     from ray_jobs.extraction import extract
     from ray_jobs.training import train
 
@@ -99,7 +99,7 @@ _LATE = {
     "ClusterRay": "ray_jobs.cluster",
     "connect": "ray_jobs.connection",
     "EmbeddedRay": "ray_jobs.embedded",
-    "evaluate": "ray_jobs.evaluate",
+    "evaluate": "ray_jobs.evaluation",
     "extract": "ray_jobs.extraction",
     "train": "ray_jobs.training",
 }
