@@ -1,8 +1,14 @@
-"""What data there is: views, versions, watermarks, snapshots, point-in-time joins and checks."""
+"""What data there is: views, versions, watermarks, snapshots, point-in-time joins and checks.
+
+Names that need Arrow or DuckDB are imported when they are first asked for: most starts need
+neither, and would wait for them longer than for all the rest.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from feature_store.checks.config import ChecksConfig, ExtraColumns, Range, Scope
 from feature_store.checks.report import CheckReport, CheckResult
-from feature_store.checks.run import run_checks
 from feature_store.config import FeatureStoreConfig
 from feature_store.errors import (
     AppendConflict,
@@ -21,11 +27,14 @@ from feature_store.errors import (
     VersionGone,
     ViewExists,
 )
-from feature_store.joins import point_in_time_join
 from feature_store.snapshot import Part, Snapshot, Version
-from feature_store.store import FeatureStore, connect
 from feature_store.views import FeatureView
 from feature_store.watermarks import Watermark, Watermarks
+
+if TYPE_CHECKING:
+    from feature_store.checks.run import run_checks
+    from feature_store.joins import point_in_time_join
+    from feature_store.store import FeatureStore, connect
 
 __all__ = [
     "AppendConflict",
@@ -61,3 +70,18 @@ __all__ = [
     "point_in_time_join",
     "run_checks",
 ]
+
+_LATE = {
+    "run_checks": "feature_store.checks.run",
+    "point_in_time_join": "feature_store.joins",
+    "FeatureStore": "feature_store.store",
+    "connect": "feature_store.store",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return value

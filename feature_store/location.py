@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
-import pyarrow.fs as pafs
-
 from feature_store.errors import DamagedFile, InvalidConfig, StoreUnavailable
 
 _PARALLEL_READS = 16
@@ -47,6 +44,9 @@ def filesystem(uri: str) -> tuple[Any, str]:
 
 def filesystem_of(uris: Sequence[str]) -> tuple[Any, list[str]]:
     """Open the one pyarrow file system of some locations, and their paths there."""
+    import pyarrow as pa
+    import pyarrow.fs as pafs
+
     if is_local(uris[0]):
         return pafs.LocalFileSystem(), list(uris)
     split = [urlsplit(uri) for uri in uris]
@@ -72,11 +72,11 @@ def missing(uris: Sequence[str]) -> list[str]:
         return []
     if is_local(uris[0]):
         return [uri for uri in uris if not os.path.exists(uri)]  # noqa: PTH110 (ten times faster)
+    from pyarrow.fs import FileType
+
     files, paths = filesystem_of(uris)
     found = files.get_file_info(paths)
-    return [
-        uri for uri, info in zip(uris, found, strict=True) if info.type == pafs.FileType.NotFound
-    ]
+    return [uri for uri, info in zip(uris, found, strict=True) if info.type == FileType.NotFound]
 
 
 class Documents:
@@ -144,9 +144,11 @@ class Documents:
             if is_local(self.root):
                 found = [entry.name for entry in Path(self.root, folder).iterdir()]
             else:
+                from pyarrow.fs import FileSelector
+
                 files, base = self._place
                 place = "/".join(part for part in (base, folder) if part)
-                selector = pafs.FileSelector(place, allow_not_found=True)
+                selector = FileSelector(place, allow_not_found=True)
                 found = [info.base_name for info in files.get_file_info(selector)]
         except (FileNotFoundError, NotADirectoryError):
             return ()

@@ -19,7 +19,6 @@ from flows.core.retry import Backoff, Retry
 from flows.settings import Settings
 from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, UnfitData
 from registry import GateConfig, LedgerEntry, OnHarm, StaleEpoch, Verdict, Watched, Watching
-from registry.approvals import next_step
 from registry.gate_config import check_mode
 
 FLAKY = Retry(attempts=3, delay=2, backoff=Backoff.EXPONENTIAL, cap=60, jitter=0.5)
@@ -213,7 +212,7 @@ def halt(verdict: Verdict, dataset: Dataset) -> None:
             verdict.mlflow_run_id, "halted", now=SystemClock().now(), reason=verdict.reason
         )
     _seen(settings, dataset, verdict.model)
-    raise Halt(verdict.reason, hint=next_step(verdict))
+    raise Halt(verdict.reason, hint=verdict.next_step)
 
 
 @flow(config="retrain")

@@ -1,13 +1,15 @@
-"""What runs on the cluster: the client of Ray, and the jobs."""
+"""What runs on the cluster: the client of Ray, and the jobs.
 
-from ray_jobs.artifacts import ArtifactStore
+Names that need Arrow or NumPy are imported when they are first asked for: a start that runs no
+job itself does not wait for them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ray_jobs.client import RayClient, RayConfig
-from ray_jobs.cluster import ClusterRay
-from ray_jobs.connection import connect
 from ray_jobs.dashboard import ClusterLoad, Dashboard
-from ray_jobs.dataset import Dataset
 from ray_jobs.dotted import resolve
-from ray_jobs.embedded import EmbeddedRay
 from ray_jobs.errors import (
     ArtifactError,
     BadEntrypoint,
@@ -16,12 +18,10 @@ from ray_jobs.errors import (
     RayJobError,
     RayUnreachable,
 )
-from ray_jobs.evaluate import evaluate
-from ray_jobs.extract import extract
 from ray_jobs.features import Engine, FeaturesConfig, HoldoutConfig, JoinConfig
+from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.resources import ClusterResources, NodeResources, ensure_feasible
 from ray_jobs.spec import JobError, JobSpec, JobState, JobStatus, LogChunk
-from ray_jobs.train import Challenger, RunInfo, train
 from ray_jobs.trainers.config import (
     Interval,
     SearchConfig,
@@ -37,7 +37,16 @@ from ray_jobs.training_errors import (
     UnknownName,
     WorkerLost,
 )
-from ray_jobs.watch import watch
+
+if TYPE_CHECKING:
+    from ray_jobs.artifacts import ArtifactStore
+    from ray_jobs.cluster import ClusterRay
+    from ray_jobs.connection import connect
+    from ray_jobs.embedded import EmbeddedRay
+    from ray_jobs.evaluation import evaluate
+    from ray_jobs.extraction import extract
+    from ray_jobs.training import train
+    from ray_jobs.watching import watch
 
 __all__ = [
     "ArtifactError",
@@ -86,3 +95,22 @@ __all__ = [
     "train",
     "watch",
 ]
+
+_LATE = {
+    "ArtifactStore": "ray_jobs.artifacts",
+    "ClusterRay": "ray_jobs.cluster",
+    "connect": "ray_jobs.connection",
+    "EmbeddedRay": "ray_jobs.embedded",
+    "evaluate": "ray_jobs.evaluation",
+    "extract": "ray_jobs.extraction",
+    "train": "ray_jobs.training",
+    "watch": "ray_jobs.watching",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return value

@@ -10,18 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ray_jobs.dataset import ROW_ID, Dataset, read
+from ray_jobs.dataset import ROW_ID, read
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.last_value import last_values, rows_before
 from ray_jobs.parquet_files import times_us
+from ray_jobs.references import Challenger, Dataset
 from ray_jobs.split import as_time, group_codes
 from ray_jobs.tasks import result, submit
-from ray_jobs.train import Challenger, run_fit
 from ray_jobs.trainers.config import Task as TrainerTask
 from ray_jobs.trainers.config import TrainerConfig, TrainerKind
 from ray_jobs.trainers.make import make
 from ray_jobs.trainers.scoring import predictions, usable
 from ray_jobs.trainers.trainer import Fit, Labels, TrainingSet, labels_of
+from ray_jobs.training import run_fit
 from ray_jobs.training_errors import TrainingFailed, UnknownName
 from registry import Baseline, GateConfig, GateError, LoadedModel
 from registry.methods.metrics import Metric, find_metric, quantile_of

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ray_jobs.dataset import Dataset, read
+from ray_jobs.dataset import read
+from ray_jobs.references import Dataset
 from ray_jobs.split import group_codes
 from registry.nights.docket import Case
 

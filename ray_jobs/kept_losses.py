@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_jobs.artifacts import ArtifactStore
-from ray_jobs.dataset import ROW_ID, Dataset
-from ray_jobs.train import Challenger
+from ray_jobs.dataset import ROW_ID
+from ray_jobs.references import Challenger, Dataset
 from ray_jobs.trainers.config import Task
 from ray_jobs.trainers.scoring import DEFAULT_METRIC
 from ray_jobs.trainers.trainer import Labels

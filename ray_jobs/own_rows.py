@@ -16,10 +16,11 @@ import pyarrow as pa
 from feature_store import FeatureStore, FeatureStoreConfig
 from feature_store import connect as connect_store
 from ray_jobs import definition as definitions
-from ray_jobs.dataset import PARTS, ROW_ID, Dataset, DatasetPart, read_manifest, read_parts
+from ray_jobs.dataset import PARTS, ROW_ID, DatasetPart, read_manifest, read_parts
 from ray_jobs.definition import FeatureDefinition
-from ray_jobs.extract import Extraction
+from ray_jobs.extraction import Extraction
 from ray_jobs.parquet_files import times_us
+from ray_jobs.references import Dataset
 from ray_jobs.split import as_time
 from ray_jobs.trainers.scoring import predictions
 from ray_jobs.training_errors import FeatureError, UnfitData

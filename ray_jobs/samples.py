@@ -21,13 +21,13 @@ import pyarrow.compute as pc
 from feature_store import FeatureStoreConfig
 from ray_jobs.baseline import Baselines, Rival
 from ray_jobs.costs import ROWS, Bills, Served
-from ray_jobs.dataset import Dataset, read, read_manifest
+from ray_jobs.dataset import read, read_manifest
 from ray_jobs.dependent import clusters_of, independent
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.own_rows import own_predictions, own_rows
 from ray_jobs.parquet_files import times_us
+from ray_jobs.references import Challenger, Dataset
 from ray_jobs.split import as_time
-from ray_jobs.train import Challenger
 from ray_jobs.trainers.scoring import predictions
 from ray_jobs.trainers.trainer import labels_of
 from ray_jobs.training_errors import FeatureError, UnfitData

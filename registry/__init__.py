@@ -1,10 +1,12 @@
-"""Which model is live, and why: tracking, gate, promotion and ledger."""
+"""Which model is live, and why: tracking, gate, promotion and ledger.
 
-from registry.answers import Answer, AnswerKind
-from registry.approvals import ApprovalRequest
-from registry.card.card import Card
-from registry.card.page import card_html
-from registry.champion import ChampionStatus
+Names that need NumPy, Arrow or SQLAlchemy are imported when they are first asked for: a config, a
+verdict or an error needs none of them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from registry.config import RegistryConfig
 from registry.errors import (
     AlreadyAnswered,
@@ -26,20 +28,27 @@ from registry.errors import (
     UnsupportedModel,
 )
 from registry.fitted import FittedModel, Flavor
-from registry.gate import decide
-from registry.gate_config import Baseline, GateConfig, GateMode, OnHarm
-from registry.ledger import Action, LedgerBreak, LedgerEntry
-from registry.loaded import LoadedModel
-from registry.methods.bootstrap import Interval
-from registry.methods.comparison import Comparison
-from registry.methods.metrics import METRICS, row_losses, score
-from registry.models import ModelVersion
-from registry.nights.docket_store import NightEntry
-from registry.registry import Registry, connect
-from registry.report import figures
-from registry.tracking import TrackedRun
 from registry.verdict import CaseNote, CaseState, Decision, Rule, RuleResult, Verdict, verdict_json
-from registry.watch import Watched, Watching, WatchState
+
+if TYPE_CHECKING:
+    from registry.answers import Answer, AnswerKind
+    from registry.approvals import ApprovalRequest
+    from registry.card.card import Card
+    from registry.card.page import card_html
+    from registry.champion import ChampionStatus
+    from registry.gate import decide
+    from registry.gate_config import Baseline, GateConfig, GateMode, OnHarm
+    from registry.ledger import Action, LedgerBreak, LedgerEntry
+    from registry.loaded import LoadedModel
+    from registry.methods.bootstrap import Interval
+    from registry.methods.comparison import Comparison
+    from registry.methods.metrics import METRICS, row_losses, score
+    from registry.models import ModelVersion
+    from registry.nights.docket_store import NightEntry
+    from registry.registry import Registry, connect
+    from registry.report import figures
+    from registry.tracking import TrackedRun
+    from registry.watch import Watched, Watching, WatchState
 
 __all__ = [
     "METRICS",
@@ -99,3 +108,43 @@ __all__ = [
     "score",
     "verdict_json",
 ]
+
+_LATE = {
+    "Answer": "registry.answers",
+    "AnswerKind": "registry.answers",
+    "ApprovalRequest": "registry.approvals",
+    "Card": "registry.card.card",
+    "card_html": "registry.card.page",
+    "ChampionStatus": "registry.champion",
+    "decide": "registry.gate",
+    "Baseline": "registry.gate_config",
+    "GateConfig": "registry.gate_config",
+    "GateMode": "registry.gate_config",
+    "OnHarm": "registry.gate_config",
+    "Action": "registry.ledger",
+    "LedgerBreak": "registry.ledger",
+    "LedgerEntry": "registry.ledger",
+    "LoadedModel": "registry.loaded",
+    "Interval": "registry.methods.bootstrap",
+    "Comparison": "registry.methods.comparison",
+    "METRICS": "registry.methods.metrics",
+    "row_losses": "registry.methods.metrics",
+    "score": "registry.methods.metrics",
+    "ModelVersion": "registry.models",
+    "NightEntry": "registry.nights.docket_store",
+    "Registry": "registry.registry",
+    "connect": "registry.registry",
+    "figures": "registry.report",
+    "TrackedRun": "registry.tracking",
+    "WatchState": "registry.watch",
+    "Watched": "registry.watch",
+    "Watching": "registry.watch",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return value

@@ -75,14 +75,7 @@ def awaiting(verdict: Verdict, approval: ApprovalConfig, now: datetime) -> Verdi
 def waiting_words(verdict: Verdict) -> str:
     """Until when a verdict waits, and what to type."""
     until = "" if verdict.expires_at is None else f" until {moment(verdict.expires_at)}"
-    return f"It waits for approval{until}: {next_step(verdict)}"
-
-
-def next_step(verdict: Verdict) -> str | None:
-    """What a person types who agrees; None: it waits for nobody."""
-    if verdict.decision is not Decision.AWAIT:
-        return None
-    return f"ratchet approve {verdict.model} {verdict.challenger} --reason TEXT"
+    return f"It waits for approval{until}: {verdict.next_step}"
 
 
 def moment(at: datetime) -> str:

@@ -160,6 +160,13 @@ class Verdict:
     expires_at: datetime | None = None
     """Until when it may be approved, where a person has to."""
 
+    @property
+    def next_step(self) -> str | None:
+        """What a person types who agrees; None: it waits for nobody."""
+        if self.decision is not Decision.AWAIT:
+            return None
+        return f"ratchet approve {self.model} {self.challenger} --reason TEXT"
+
     def _repr_html_(self) -> str:
         return verdict_html(self)
 

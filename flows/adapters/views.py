@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import feature_store
-from feature_store import FeatureStore, FeatureStoreConfig, FeatureStoreError, Version
+from feature_store import FeatureStoreConfig, FeatureStoreError, Version
 from feature_store.location import is_local, resolve
 from flows.core.errors import ConfigError, DataUnavailable, NotFound
 from flows.core.schedule import DataState, Late
@@ -80,12 +80,12 @@ class ViewSource:
         """Call `changed(view)`, from a thread, soon after each commit to one of `views`."""
         return ViewWatch(self._config, tuple(views), changed, self._poll)
 
-    def _connect(self) -> FeatureStore:
+    def _connect(self) -> feature_store.FeatureStore:
         return feature_store.connect(self._config)
 
     def _rows_on_time(
         self,
-        store: FeatureStore,
+        store: feature_store.FeatureStore,
         view: str,
         since: int | None,
         versions: Sequence[Version],

@@ -16,7 +16,6 @@ from flows.cli.wording import ago, ahead, console, print_json, table
 from flows.core.errors import Refused
 from flows.housekeeping import approve as approved
 from registry import ApprovalRequest
-from registry.approvals import next_step
 
 Version = Annotated[
     str | None,
@@ -105,5 +104,5 @@ def _say_requests(found: Sequence[ApprovalRequest], now: datetime) -> None:
             Text(request.proof),
         )
     say.print(lines)
-    step = next_step(found[0].verdict) or ""
+    step = found[0].verdict.next_step or ""
     say.print(Text(f"next: {step}, or {step.replace('approve', 'reject', 1)}", "dim"))

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from flows.cli.wording import ahead, console
 from registry import Registry
-from registry.approvals import moment, next_step
+from registry.approvals import moment
 
 
 def say_waiting(registry: Registry, model: str, now: datetime) -> None:
@@ -17,4 +17,4 @@ def say_waiting(registry: Registry, model: str, now: datetime) -> None:
     for request in registry.waiting(model, now=now):
         until = f"until {moment(request.expires_at)}, {ahead(request.expires_at, now)}"
         say.print(Text(f"version {request.version} waits for approval ({until})", "yellow"))
-        say.print(Text(f"next: {next_step(request.verdict)}", "dim"))
+        say.print(Text(f"next: {request.verdict.next_step}", "dim"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("flows", "feature_store", "ray_jobs", "registry")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 HEAVY = ("ray", "mlflow", "sklearn", "pandas", "torch", "xgboost", "polars", "duckdb", "deltalake")
+SLOW = ("numpy", "pyarrow", "scipy", "fastapi", "hydra", "pydantic")
+"""What a process imports once it needs it; its start does not wait for them."""
 
 
 def test_imports_go_downward_only():
@@ -25,13 +29,34 @@ def test_imports_go_downward_only():
     assert found.returncode == 0, found.stdout[-3000:]
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "flows.retrain", "flows.bootstrap"])
-def test_importing_a_package_imports_nothing_heavy(package):
-    script = f"import sys, {package}; print([name for name in {HEAVY!r} if name in sys.modules])"
+def imported_with(module, names):
+    script = f"import sys, {module}; print([name for name in {names!r} if name in sys.modules])"
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == "[]"
+    return found.stdout.strip()
+
+
+def test_importing_the_training_loop_imports_nothing_heavy():
+    assert imported_with("flows.retrain", (*HEAVY, "pyarrow")) == "[]"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_importing_a_package_waits_for_no_library_but_the_small_ones(package):
+    assert imported_with(package, (*HEAVY, *SLOW, "sqlalchemy")) == "[]"
+
+
+@pytest.mark.parametrize("command", ["up", "worker", "scheduler"])
+def test_what_is_always_on_starts_without_what_it_needs_later(command):
+    assert imported_with(f"flows.cli.{command}", (*HEAVY, *SLOW)) == "[]"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_hides_a_public_name_of_its_package(package):
+    public = importlib.import_module(package)
+    modules = {module.name for module in pkgutil.iter_modules(public.__path__)}
+    assert not modules & set(public.__all__)
+    assert all(hasattr(public, name) for name in public.__all__)
 
 
 def test_the_public_names_of_flows_are_these():

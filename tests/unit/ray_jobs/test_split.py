@@ -59,7 +59,7 @@ def test_rows_whose_labels_are_not_mature_are_on_neither_side() -> None:
 
 
 def test_no_mature_row_is_unfit_and_says_the_delay() -> None:
-    with pytest.raises(UnfitData, match="none of the 2 rows is older than .*label_delay") as caught:
+    with pytest.raises(UnfitData, match=r"2 rows is older than .*label_delay") as caught:
         split(days(0, 1), HoldoutConfig(), now=START, label_delay=timedelta(days=1))
     assert caught.value.permanent
     assert caught.value.hint

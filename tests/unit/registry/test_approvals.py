@@ -7,7 +7,7 @@ import pytest
 
 from flows.core import values
 from registry.answers import Answer, AnswerKind
-from registry.approvals import ApprovalRequest, Standing, awaiting, next_step, standing
+from registry.approvals import ApprovalRequest, Standing, awaiting, standing
 from registry.errors import GateError
 from registry.gate_config import ApprovalConfig, GateConfig, check_config
 from registry.verdict import (
@@ -38,8 +38,8 @@ def test_a_verdict_that_would_promote_waits_with_an_expiry_and_says_what_to_type
         "Version 7 is proven better than champion version 4. It waits for approval until "
         "2026-11-25 03:10 UTC: ratchet approve digits 7 --reason TEXT"
     )
-    assert next_step(WAITS) == "ratchet approve digits 7 --reason TEXT"
-    assert next_step(BETTER) is None
+    assert WAITS.next_step == "ratchet approve digits 7 --reason TEXT"
+    assert BETTER.next_step is None
 
 
 def test_what_is_held_or_needs_nobody_is_left_as_it_is() -> None:

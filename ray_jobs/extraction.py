@@ -20,17 +20,11 @@ import pyarrow as pa
 
 from feature_store import FeatureStore, FeatureStoreConfig, Part, Snapshot, connect
 from ray_jobs.artifacts import ArtifactStore
-from ray_jobs.dataset import (
-    PARTS,
-    Dataset,
-    DatasetPart,
-    Source,
-    content_digest,
-    write_manifest,
-)
+from ray_jobs.dataset import PARTS, DatasetPart, content_digest, write_manifest
 from ray_jobs.definition import FeatureDefinition, JoinDefinition, define
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.parquet_files import open_file, row_groups, time_range
+from ray_jobs.references import Dataset, Source
 from ray_jobs.shard import Shard, run_shard
 from ray_jobs.tasks import Submitted, cluster_cpus, run_all, submit
 from ray_jobs.training_errors import FeatureError, UnfitData

@@ -12,11 +12,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from feature_store import FeatureStoreConfig
-from ray_jobs.dataset import Dataset
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.kept_losses import keep_losses
+from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.samples import Samples
-from ray_jobs.train import TRAIN_UNTIL_TAG, Challenger, RunInfo
+from ray_jobs.training import TRAIN_UNTIL_TAG
 from registry import (
     GateConfig,
     LoadedModel,

@@ -7,19 +7,20 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from ray_jobs import definition as definitions
-from ray_jobs.dataset import Dataset, read, read_manifest
+from ray_jobs.dataset import read, read_manifest
 from ray_jobs.distributed import Checkpoints, fit_together
 from ray_jobs.dotted import resolve
 from ray_jobs.errors import NotEnoughResources
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.parquet_files import times_us
+from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.resources import ELASTIC, ensure_feasible
 from ray_jobs.search import SearchResult, search
 from ray_jobs.split import Split, group_codes, split
@@ -32,85 +33,6 @@ from ray_jobs.training_errors import UnfitData
 from registry import Registry, RegistryConfig, connect
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunInfo:
-    """The run that a job works for, as it is recorded beside the model."""
-
-    run_id: str
-    """The run's id."""
-
-    flow: str
-    """The flow's name."""
-
-    config_yaml: str = ""
-    """The run's resolved config."""
-
-    config_digest: str = ""
-    """Its digest."""
-
-    link: str | None = None
-    """Where a person finds the run (console URL)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Challenger:
-    """A registered candidate: which rows made it, which rows may judge it, and how it did."""
-
-    model: str
-    """Registered model name."""
-
-    version: str
-    """Version in the registry."""
-
-    mlflow_run_id: str
-    """MLflow run with its parameters, metrics and files."""
-
-    model_uri: str
-    """MLflow model URI."""
-
-    train_rows: int
-    """Rows it was trained on."""
-
-    train_from: datetime
-    """Oldest event time trained on."""
-
-    train_until: datetime
-    """Newest event time trained on, included."""
-
-    holdout_from: datetime
-    """Oldest event time held out."""
-
-    holdout_until: datetime
-    """Newest event time held out, included."""
-
-    holdout_rows: int
-    """Rows held out."""
-
-    definition: str
-    """Digest of its feature definition."""
-
-    metrics: dict[str, float]
-    """Metrics of the fit (on training rows and of the search), by name."""
-
-    device: str
-    """"cpu" or "cuda"."""
-
-    notes: tuple[str, ...] = ()
-    """What a reader should know, such as "no GPU in the cluster: trained on CPU"."""
-
-    params: dict[str, str]
-    """Parameters of the fit, after the search."""
-
-    task: str
-    """"classification" or "regression"."""
-
-    seconds: float
-    """Seconds spent fitting."""
-
-    seed: int
-    """Seed of the fit."""
 
 
 DEFINITION_TAG = "ratchet.definition"

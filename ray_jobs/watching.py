@@ -14,14 +14,15 @@ from datetime import datetime
 import pyarrow as pa
 
 from feature_store import FeatureStoreConfig
-from ray_jobs.dataset import Dataset, read, read_manifest
+from ray_jobs.dataset import read, read_manifest
 from ray_jobs.dependent import clusters_of, independent
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.own_rows import own_predictions, own_rows
 from ray_jobs.parquet_files import times_us
+from ray_jobs.references import Dataset, RunInfo
 from ray_jobs.split import as_time
-from ray_jobs.train import TRAIN_UNTIL_TAG, RunInfo
 from ray_jobs.trainers.trainer import labels_of
+from ray_jobs.training import TRAIN_UNTIL_TAG
 from ray_jobs.training_errors import FeatureError, UnfitData
 from registry import (
     Comparison,
