@@ -26,7 +26,7 @@ soak: compiled          ## 10,000 simulated nights, and real kills: about forty 
 bench: compiled         ## every figure that the README states, measured here and now
 	$(BIN)/python -m benchmarks
 
-bench-gate: compiled    ## simulated years of the gate and of other rules: the tables of docs/gate.md
+bench-gate: compiled    ## simulated years of the gate and of other rules: the tables of docs/gate-figures.md
 	$(BIN)/python -m benchmarks.gate $(ARGS)
 
 fmt: $(READY)           ## format, and fix what can be fixed
