@@ -9,7 +9,7 @@ demo: compiled          ## the main job: five nights of a training loop, on real
 	$(BIN)/ratchet demo
 
 test: compiled          ## every test that needs nothing but this machine
-	$(BIN)/pytest -m "not alone"
+	$(BIN)/pytest -m "not alone" --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/pytest -m alone
 
 check: $(READY)         ## style, types, import contracts, and the project's own flows
