@@ -1,15 +1,48 @@
-"""A real PostgreSQL for the tests that hold on every database."""
+"""A real PostgreSQL for the tests that hold on every database; and which tests share a process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from benchmarks import postgres
+
+TOGETHER = {
+    # Ray keeps a token for as long as the process lives: these have them in the order they need.
+    "tests/contract/ray_jobs": "ray",
+    "tests/crash/test_ray_exactly_once.py": "ray",
+    "tests/integration/ray_jobs": "ray",
+    # One run of the demo is enough for both.
+    "tests/acceptance/test_demo.py": "demo",
+    "tests/acceptance/test_docs.py": "demo",
+}
+"""Files and folders whose tests stay in one process, in their order; others do so file by file."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """File by file, but for what must not be torn apart."""
+    from xdist.scheduler import LoadFileScheduling  # where tests run in several processes
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return next((name for start, name in TOGETHER.items() if file.startswith(start)), file)
+
+    return Together(config, log)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_terminal() -> Iterator[None]:
+    """As wide as text is where nobody looks on: pytest-xdist tells its processes a width."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLUMNS", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
