@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.adapters.ray_room import RayCounter
+from flows.core.errors import NotStorable
 from flows.core.executors.perform import describe, outcome_from_text, work_to_text
 from flows.core.executors.protocol import Deliver, Outcome, OutcomeKind, Work
 from flows.core.records import ErrorInfo
@@ -318,7 +319,18 @@ def outcome_of(attempt_id: str, status: JobStatus) -> Outcome:
 def _ending(attempt_id: str, status: JobStatus) -> Outcome:
     error = status.error or JobError(type="JobLost", message="The job left no result.")
     if status.state is JobState.SUCCEEDED:
-        return outcome_from_text(status.result or "")
+        try:
+            return outcome_from_text(status.result or "")
+        except NotStorable as unreadable:
+            return _failed(
+                attempt_id,
+                ErrorInfo(
+                    type="NotStorable",
+                    message=f"The job's result cannot be read: {unreadable}",
+                    hint="install the same version of Ratchet on the workers and in the cluster",
+                    permanent=True,
+                ),
+            )
     if status.state is JobState.FAILED:
         return _failed(
             attempt_id,

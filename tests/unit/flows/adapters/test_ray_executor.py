@@ -62,6 +62,15 @@ def test_a_job_that_is_gone_gives_its_reason(state: JobState, kind: OutcomeKind)
     assert (outcome.attempt_id, outcome.kind, outcome.reason) == ("a1", kind, "It died.")
 
 
+def test_a_result_of_another_version_fails_the_attempt_and_says_so() -> None:
+    newer = JobStatus(id="j", state=JobState.SUCCEEDED, result='{"attempt_id": "a1", "mood": 3}')
+    outcome = outcome_of("a1", newer)
+    assert (outcome.attempt_id, outcome.kind) == ("a1", OutcomeKind.FAILED)
+    assert outcome.error is not None
+    assert "cannot be read" in outcome.error.message
+    assert "same version of Ratchet" in (outcome.error.hint or "")
+
+
 def test_a_jobs_own_failure_keeps_type_bases_hint_and_permanence() -> None:
     error = JobError(
         type="NotEnoughResources", message="no GPU", kinds=("x.Y",), hint="less", permanent=True
