@@ -8,9 +8,14 @@ from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from benchmarks import postgres
+
+# How long an example takes says what else the machine does, not what is right.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 TOGETHER = {
     # Ray keeps a token for as long as the process lives: these have them in the order they need.

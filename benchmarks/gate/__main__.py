@@ -1,4 +1,4 @@
-"""The year of nights, simulated: every rule in every scenario, as the tables of docs/gate-figures.md.
+"""The year of nights, simulated: every rule in every scenario, for docs/gate-figures.md.
 
 python -m benchmarks.gate [--quick] [--repeats 400] [--seed 4] [--only TEXT]
 """

@@ -1,7 +1,7 @@
 """One night's test of a mean gain whose rows are bounded: exact, whatever their distribution.
 
 A t-test trusts that the rows at hand show how bad a row can be; a model that fails badly on one row
-in five hundred passes it far too often (the table in `docs/gate-figures.md`). Bets trust the bound only.
+in five hundred passes it far too often (`docs/gate-figures.md`). Bets trust the bound only.
 A gambler stakes on one row after the other, as much as is best for this level by the variance of
 the rows before (the predictable plug-in of Waudby-Smith & Ramdas, Estimating means of bounded
 random variables by betting, JRSS B 86 (2024), section 3.2); if the challenger is no better, the

@@ -1,7 +1,7 @@
 """Student's t for means of skewed values: one-sided errors that hold far out in the tail.
 
 A mean of values that seldom lose much is skewed, and so is its t: at levels of 1e-4 the plain test
-errs many times too often (the table in `docs/gate-figures.md`). Hall's transformation, a monotone cubic
+errs many times too often (`docs/gate-figures.md`). Hall's transformation, a monotone cubic
 of the studentized mean, takes the skewness out, so that errors shrink with 1/n and not with
 1/sqrt(n) (Hall, On the removal of skewness by transformation, JRSS B 54 (1992)).
 """

@@ -217,7 +217,8 @@ def test_a_ray_job_is_adopted_after_a_kill_and_never_submitted_twice(up: Up) -> 
     assert up.signal(signal.SIGKILL) == -signal.SIGKILL
     up.start("--no-mlflow")
     assert "found running" in up.log
-    assert up.record("ray") == head
+    same = ("pid", "started", "address")
+    assert [up.record("ray")[key] for key in same] == [head[key] for key in same]
     for run, go in zip(runs, (first, second), strict=True):
         up.until(lambda go=go: Path(f"{go}.begun").exists(), "the job has begun")  # type: ignore[misc]
         go.write_text("go on")

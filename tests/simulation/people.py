@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.core.alert import champion_changed
 from flows.core.errors import RatchetError, StoreError
-from flows.core.records import RunStatus
+from flows.core.records import Asset, RunStatus
 from flows.core.schedule import Schedule
 from flows.core.schedule_service import ScheduleService
 from flows.core.service import Service
@@ -82,6 +82,7 @@ class Person(Process):
             "declare": lambda key: self._plan.sync(self._schedules),
             "declare less": lambda key: self._plan.sync(self._schedules[:-1]),
             "post": self._post,
+            "approve": self._approve,
             "revive": lambda key: self.store.outbox.revive(self.clock.now()),  # type: ignore[union-attr]
             "append": lambda key: self._data.append(20),
             "cut off": self._cut_off,
@@ -118,6 +119,11 @@ class Person(Process):
         self._data.away = True
         self._data.append(1)
 
+    def _approve(self, key: str) -> None:
+        assert self.store is not None
+        asset = Asset(name="model:approved", version=key)
+        self.store.assets.update(asset, cause=f"wish-{key}", now=self.clock.now())
+
     def _post(self, key: str) -> None:
         assert self.store is not None
         now = self.clock.now()
@@ -138,6 +144,7 @@ SCRIPT = (
         "fire",
         "resume",
         "post",
+        "approve",
     ),
     *("declare less", "declare", "start", "retry", "retry", "revive", "cancel", "retry"),
 )

@@ -70,6 +70,10 @@ class Fleet:
             name for name, process in self._processes.items() if process.poll() not in (None, -9)
         ]
 
+    def ready(self) -> bool:
+        """Whether each of them has come so far that it ends in order when it is told to."""
+        return all(_catches_sigterm(process.pid) for process in self._processes.values())
+
     def stop(self, patience: float = 40.0) -> dict[str, int]:
         """SIGTERM all of them; how each ended."""
         for process in self._processes.values():
@@ -131,3 +135,9 @@ class Fleet:
         """When which attempt began, as the tasks themselves have written."""
         rows = (line.split() for line in self.log.read_text().splitlines())
         return [(float(at), attempt) for at, _, attempt in rows]
+
+
+def _catches_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))

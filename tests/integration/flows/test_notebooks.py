@@ -52,8 +52,8 @@ def printed(cell: Any) -> str:
 
 
 def statuses(cell: Any) -> list[str]:
-    """The runs' statuses in the pictures that the cell shows."""
-    return re.findall(r'class="r-pill"[^>]*>(\w+)<', shown(cell))
+    """The runs' statuses, and their verdicts, in the pictures that the cell shows."""
+    return re.findall(r"""class=["'][rc]-pill[^>]*>\W*(\w+)<""", shown(cell))
 
 
 @pytest.mark.slow

@@ -112,6 +112,7 @@ def test_a_search_refits_the_winner_and_logs_every_trial(workshop: Any, dataset:
 def test_gpus_that_do_not_exist_are_refused_unless_cpu_will_do(
     workshop: Any, dataset: Dataset
 ) -> None:
+    pytest.importorskip("torch", reason="an optional trainer")
     asks = {"kind": TORCH.kind, "estimator": TORCH.estimator, "params": TORCH.params}
     with pytest.raises(NotEnoughResources, match="4 GPUs"):
         workshop.train(dataset, TrainerConfig(**asks, num_gpus=4), FEATURES, model="gpu")
@@ -124,6 +125,7 @@ def test_gpus_that_do_not_exist_are_refused_unless_cpu_will_do(
 def test_workers_that_can_never_run_side_by_side_are_refused(
     workshop: Any, dataset: Dataset
 ) -> None:
+    pytest.importorskip("torch", reason="an optional trainer")
     crowd = TrainerConfig(
         kind=TORCH.kind, estimator=TORCH.estimator, params=TORCH.params, workers=3
     )
