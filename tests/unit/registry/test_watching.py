@@ -118,9 +118,8 @@ def test_a_loss_without_a_bound_is_tested_each_night_at_a_share_of_alpha() -> No
     def few(rng: np.random.Generator, night: int, harm: float) -> Sample:
         return values(rng, night, harm, rows=100)
 
-    found = [nights_to_harm(rng, config, 0.0, few) > 0 for _ in range(100)]
-    # Three standard errors above the level; 1,000 repeats with another seed found 0.031.
-    assert np.mean(found) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    found = [nights_to_harm(rng, config, 0.0, few) > 0 for _ in range(600)]
+    assert np.mean(found) <= 0.05
     found = [nights_to_harm(rng, config, 0.3, values) > 0 for _ in range(20)]
     assert np.mean(found) > 0.9
 
