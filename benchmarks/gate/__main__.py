@@ -35,7 +35,7 @@ FULL = 400
 
 
 def scenarios() -> list[Scenario]:
-    """The issue's years; better ones come about six times a year, at random nights."""
+    """Years; better challengers come about six times a year, at random nights."""
     rare = 1 / 60
     return [
         Scenario(name="all equal"),

@@ -21,7 +21,7 @@ WEIGHTS = np.array([SLICE_SHARE, 1 - SLICE_SHARE])
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One rule in one scenario; a column of the issue's table each."""
+    """One rule in one scenario; a column of its table each."""
 
     scenario: str
     rule: str
