@@ -173,10 +173,18 @@ def comparable(comparison: Comparison, config: GateConfig) -> ScoredPair | str:
 
 
 def examined(
-    comparison: Comparison, config: GateConfig, others: tuple[RuleResult, ...] = ()
+    comparison: Comparison,
+    config: GateConfig,
+    others: tuple[RuleResult, ...] = (),
+    pair: ScoredPair | str | None = None,
 ) -> Examined | str:
-    """Every figure but the proof, or why these rows cannot be judged."""
-    metric, pair = check_config(config), comparable(comparison, config)
+    """Every figure but the proof, or why these rows cannot be judged.
+
+    `pair`: what `comparable` has made of them, where it was asked before.
+    """
+    metric = check_config(config)
+    if pair is None:
+        pair = comparable(comparison, config)
     if isinstance(pair, str):
         return pair
     case = _Case(comparison=comparison, config=config, metric=metric, pair=pair)

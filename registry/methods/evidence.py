@@ -31,6 +31,11 @@ Floats = npt.NDArray[np.float64]
 
 # A stake stays below the whole capital, so that no single row can ruin the gambler.
 MAX_STAKE = 0.95
+# Where the first rows have no more different gains than this, all rows of one gain are one sum.
+SOME, FEW = 1_000, 64
+# One logarithm of the product of so many rows; no product of theirs can leave a float's range.
+TOGETHER = 16
+PIECE = 4096 * TOGETHER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +109,7 @@ def after_rows(evidence: Evidence, gains: Floats, *, null: float = 0.0) -> Evide
     """
     if len(gains) and float(np.abs(gains).max()) > 1.0:
         raise ValueError("A gain lies outside [-1, 1].")
-    values, counts = _distinct(gains - null)
-    return _grown(evidence, _growth(evidence.bets, values, null) @ counts, len(gains))
+    return _grown(evidence, _growth_of_rows(evidence.bets, gains - null, null), len(gains))
 
 
 def after_units(
@@ -148,16 +152,31 @@ def log_mixture(bets: Bets, log_wealth: Floats) -> Floats:
     return total
 
 
-def _distinct(values: Floats) -> tuple[Floats, Floats]:
-    distinct, counts = np.unique(values, return_counts=True)
-    return distinct, counts.astype(np.float64)
+def _growth_of_rows(bets: Bets, values: Floats, null: float) -> Floats:
+    """The sum over rows of log(1 + fraction * value), (fractions,)."""
+    if len(np.unique(values[:SOME])) <= FEW:
+        distinct, counts = np.unique(values, return_counts=True)
+        few: Floats = _growth(bets, distinct, null) @ counts.astype(np.float64)
+        return few
+    whole = len(values) - len(values) % TOGETHER
+    growth: Floats = _growth(bets, values[whole:], null).sum(axis=1)
+    for start in range(0, whole, PIECE):
+        piece = values[start : min(start + PIECE, whole)].reshape(TOGETHER, -1)
+        for number, stake in enumerate(_stakes(bets, null)):
+            growth[number] += np.log(np.prod(1.0 + stake * piece, axis=0)).sum()
+    return growth
 
 
 def _growth(bets: Bets, values: Floats, null: float) -> Floats:
-    """log(1 + fraction * value), (fractions, values); stakes leave room for the worst row."""
-    stakes = np.minimum(np.asarray(bets.fractions), MAX_STAKE / (1.0 + max(null, 0.0)))
-    growth: Floats = np.log1p(stakes[:, None] * values[None, :])
+    """log(1 + fraction * value), (fractions, values)."""
+    growth: Floats = np.log1p(_stakes(bets, null)[:, None] * values[None, :])
     return growth
+
+
+def _stakes(bets: Bets, null: float) -> Floats:
+    """The fractions, with room for the worst row."""
+    room = MAX_STAKE / (1.0 + max(null, 0.0))
+    return np.minimum(np.asarray(bets.fractions, dtype=np.float64), room)
 
 
 def _grown(evidence: Evidence, growth: Floats, rows: int) -> Evidence:

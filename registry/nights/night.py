@@ -26,7 +26,7 @@ from registry.nights.betting import (
     with_capital,
 )
 from registry.nights.docket import Case, Docket
-from registry.nights.harmless import after_rows_of, guard_results, slice_results, with_plan
+from registry.nights.harmless import Pairs, after_rows_of, guard_results, slice_results, with_plan
 from registry.nights.wear import looked_at, newest, with_look
 from registry.verdict import CaseNote, CaseState, Verdict
 
@@ -144,7 +144,7 @@ def judged(
         after, notes[case.challenger] = _one(case, sample, pair, docket, config)
         cases.append(after)
     after_all = replace(docket, cases=tuple(cases))
-    verdict = _together(after_all, samples, notes, gone, tonight, config)
+    verdict = _together(after_all, samples, pairs, notes, gone, tonight, config)
     looks = _looks_of(docket, samples.get(verdict.challenger))
     verdict = replace(verdict, budget_left=docket.year.wealth, looks=looks)
     used = {v: s for v, s in samples.items() if v in notes and notes[v].fresh}
@@ -256,6 +256,7 @@ def _one(
 def _together(
     docket: Docket,
     samples: Mapping[str, Sample | str],
+    pairs: Pairs,
     notes: Mapping[str, CaseNote],
     gone: list[CaseNote],
     tonight: Tonight,
@@ -269,7 +270,7 @@ def _together(
     # One that is proven, but held by a floor or a slice, is what there is to say otherwise.
     subject, found = None, None
     for case in (case for case in proven if notes[case.challenger].fresh):
-        figures = _figures(case, samples[case.challenger], docket, config)
+        figures = _figures(case, samples[case.challenger], pairs, docket, config)
         if subject is None or _keeps_rules(figures):
             subject, found = case, figures
         if _keeps_rules(figures):
@@ -278,7 +279,7 @@ def _together(
         subject = next(case for case in docket.cases if case.challenger == tonight.challenger)
     note = notes[subject.challenger]
     if found is None:
-        found = note.note or _figures(subject, samples[subject.challenger], docket, config)
+        found = note.note or _figures(subject, samples[subject.challenger], pairs, docket, config)
     every = (*(notes[case.challenger] for case in docket.cases), *gone)
     draft = tonight.draft(config, challenger=subject.challenger, rows=note.fresh)
     verdict = accumulated(draft, note, every, found, tonight.challenger)
@@ -286,12 +287,12 @@ def _together(
 
 
 def _figures(
-    case: Case, sample: Sample | str, docket: Docket, config: GateConfig
+    case: Case, sample: Sample | str, pairs: Pairs, docket: Docket, config: GateConfig
 ) -> Examined | str:
     """What the verdict shows; blocks are too few for an interval of one night."""
     if isinstance(sample, str):
         return sample
-    found = examined(sample.comparison, config, sample.others)
+    found = examined(sample.comparison, config, sample.others, pairs[case.challenger])
     if isinstance(found, str):
         return found
     found = replace(

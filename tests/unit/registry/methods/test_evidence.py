@@ -16,6 +16,7 @@ from registry.methods.blocks import (
     residual,
 )
 from registry.methods.evidence import (
+    MAX_STAKE,
     Bets,
     after_rows,
     after_units,
@@ -209,3 +210,15 @@ def test_a_finished_comparison_lends_its_spread() -> None:
     lent = residual(evidence)
     assert lent.freedom == 2
     assert lent.squares == pytest.approx(2 * np.var([0.01, 0.02, 0.06], ddof=1))
+
+
+@pytest.mark.parametrize("null", [-0.01, 0.0, 0.2])
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 1_000, 200_003])
+def test_many_different_gains_add_up_as_one_by_one(rows: int, null: float) -> None:
+    gains = np.random.default_rng(rows).uniform(-1, 1, rows)
+    gains[0] = -1.0
+    bets = bets_anywhere()
+    stakes = np.minimum(bets.fractions, MAX_STAKE / (1 + max(null, 0.0)))
+    found = after_rows(opened(bets), gains, null=null).log_wealth
+    for stake, wealth in zip(stakes, found, strict=True):
+        assert wealth == pytest.approx(math.fsum(np.log1p(stake * (gains - null))), rel=1e-9)
