@@ -11,6 +11,7 @@ from flows.core.records import Run
 from flows.core.schedule import Fire, FireOutcome, Interval, Missed, Schedule, ScheduleStatus
 from tests.simulation.findings import Findings, Record
 from tests.simulation.planner import Data
+from tests.simulation.world import START
 
 
 def check_fires(found: Findings, record: Record, schedules: Sequence[Schedule], data: Data) -> None:
@@ -122,8 +123,8 @@ def check_data(found: Findings, record: Record, data: Data) -> None:
 
 
 def check_assets(found: Findings, record: Record) -> None:
-    """Every model that was made has its fire."""
+    """Every model that was made has its fire, but what a slow clock dates before the schedule."""
     keys = {fire.key for fire in record.store.schedules.fires("after", 100_000)}
     for event in record.events:
-        if event.kind == "asset.updated":
+        if event.kind == "asset.updated" and event.at >= START:
             found.check(f"event:{event.id}" in keys, f"asset event {event.id} fired nothing")
