@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, 
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
-from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
+from registry.chain import GENESIS, chained_hash, first_misfit, iso
 from registry.database import reading, writing
 from registry.ledger import LedgerBreak, metadata
 
@@ -127,16 +127,10 @@ class AnswerStore:
         """The first answer that was altered, or whose predecessor is gone; None: all is well."""
         with reading(self._engine) as connection:
             rows = connection.execute(_of(model)).all()
-        found = first_fault(rows)
+        found = first_misfit(rows, "answer", "number")
         if found is None:
             return None
-        place, row, fault = found
-        if row.number != place:
-            why = f"answer {place} is missing"
-        elif fault is Fault.UNLINKED:
-            why = f"answer {place} does not follow from the one before it"
-        else:
-            why = f"the content of answer {place} was changed"
+        row, why = found
         return LedgerBreak(model=model, epoch=row.epoch, reason=f"in the approvals, {why}")
 
 

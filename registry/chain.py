@@ -5,7 +5,7 @@ leave no trace in it: something elsewhere has to remember the newest hash.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -47,6 +47,22 @@ def first_fault(rows: Iterable[Row[Any]]) -> tuple[int, Row[Any], Fault] | None:
             return place, row, Fault.CHANGED
         last = digest
     return None
+
+
+def first_misfit(rows: Sequence[Row[Any]], name: str, column: str) -> tuple[Row[Any], str] | None:
+    """The first row that does not fit, and why in words.
+
+    Rows are called `name`, and numbered from 1 in `column`.
+    """
+    found = first_fault(rows)
+    if found is None:
+        return None
+    place, row, fault = found
+    if getattr(row, column) != place:
+        return row, f"{name} {place} is missing"
+    if fault is Fault.UNLINKED:
+        return row, f"{name} {place} does not follow from the {name} before it"
+    return row, f"the content of {name} {place} was changed"
 
 
 def iso(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Column, Index, Integer, String, Table, Text, func, insert
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
-from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
+from registry.chain import GENESIS, chained_hash, first_misfit, iso
 from registry.database import reading, writing
 from registry.ledger import LedgerBreak, metadata
 from registry.nights.docket import Docket, docket_from_json, docket_json
@@ -221,16 +221,10 @@ class DocketStore:
         """The first night that was altered, or whose predecessor is gone; None: all is well."""
         with reading(self._engine) as connection:
             rows = connection.execute(_of(model).order_by(docket_table.c.night)).all()
-        found = first_fault(rows)
+        found = first_misfit(rows, "night", "night")
         if found is None:
             return None
-        place, row, fault = found
-        if row.night != place:
-            why = f"night {place} is missing"
-        elif fault is Fault.UNLINKED:
-            why = f"night {place} does not follow from the night before it"
-        else:
-            why = f"the content of night {place} was changed"
+        row, why = found
         return LedgerBreak(model=model, epoch=row.epoch, reason=f"in the evidence, {why}")
 
 
