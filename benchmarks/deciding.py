@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,40 +14,90 @@ from benchmarks.measure import Setting, seconds, side_by_side
 from benchmarks.report import Aim, Figure, Kind
 from registry import Comparison, GateConfig
 from registry.gate import decide
+from registry.nights.betting import Sample
+from registry.nights.docket import Docket
+from registry.nights.night import Tonight, judged, opened
 
 ROWS = 1_000_000
 METRICS = ("accuracy", "log_loss", "brier", "roc_auc", "f1")
+# Those that no row alone can tell are compared in one night, or by blocks.
+ROW_WISE = METRICS[:3]
+KEPT = 5
 AIM = Aim(kind=Kind.AT_MOST, bound=2.0)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def figures(setting: Setting) -> Iterator[Figure]:
     """Seconds of one decision, for each metric that the models are compared in."""
     rows = ROWS // setting.of(1, 10)
     comparison = _models(rows)
-
-    def decided(metric: str) -> None:
-        others = tuple(name for name in METRICS if name != metric)
-        config = GateConfig(
-            metric=metric,
-            guards=dict.fromkeys(others, 0.01),
-            floors={"accuracy": 0.5},
-            slices=("region", "device"),
-        )
-        verdict = decide(comparison, config, model="m", challenger="2", champion="1", level=1.1e-4)
-        assert sum(rule.slice is not None for rule in verdict.rules) == 20
-
-    samples = side_by_side(
-        {name: lambda name=name: seconds(lambda: decided(name)) for name in METRICS},  # type: ignore[misc]
-        repeats=setting.of(5, 3),
-        warm_up=1,
-    )
+    sample = Sample(comparison=comparison, times=_times(rows))
+    subjects: dict[str, Callable[[], float]] = {}
     for name in METRICS:
+        decided = partial(_by_one_night, comparison, name)
+        subjects[f"one night, {name}"] = partial(seconds, decided)
+    for name in ROW_WISE:
+        decided = partial(_by_evidence, sample, name, kept=0)
+        subjects[f"evidence, {name}"] = partial(seconds, decided)
+    beside = f"evidence, accuracy, {KEPT} kept challengers beside it"
+    subjects[beside] = partial(seconds, partial(_by_evidence, sample, "accuracy", kept=KEPT))
+    samples = side_by_side(subjects, repeats=setting.of(5, 3), warm_up=1)
+    for name, own in samples.items():
         yield Figure(
             name=f"gate: {name}, 4 guards, 20 slices, {rows:,} rows",
             unit="s",
-            own=samples[name],
-            aim=AIM,
+            own=own,
+            aim=None if name == beside else AIM,
         )
+
+
+def _by_one_night(comparison: Comparison, metric: str) -> None:
+    config = _config(metric)
+    verdict = decide(comparison, config, model="m", challenger="2", champion="1", level=1.1e-4)
+    assert sum(rule.slice is not None for rule in verdict.rules) == 20
+
+
+def _by_evidence(sample: Sample, metric: str, *, kept: int) -> None:
+    """A night of which tonight's challenger, and each of those kept, get all the rows."""
+    config, docket = _config(metric), Docket(epoch=1)
+    for version in range(2, 3 + kept):
+        tonight = _tonight(str(version))
+        docket, _ = opened(docket, tonight, config)
+    samples = {case.challenger: sample for case in docket.cases}
+    assert len(samples) == 1 + kept
+    _, verdict = judged(docket, [], samples, tonight, config)
+    assert sum(rule.slice is not None for rule in verdict.rules) == 20
+
+
+def _config(metric: str) -> GateConfig:
+    return GateConfig(
+        metric=metric,
+        bound=10.0 if metric == "log_loss" else None,
+        guards={name: 0.01 for name in METRICS if name != metric},
+        floors={"accuracy": 0.5},
+        slices=("region", "device"),
+    )
+
+
+def _tonight(version: str) -> Tonight:
+    return Tonight(
+        model="m",
+        challenger=version,
+        trained_until=NOON,
+        champion="1",
+        champion_trained_until=NOON,
+        epoch=1,
+        run_id="",
+        mlflow_run_id="",
+        now=NOON,
+    )
+
+
+def _times(rows: int) -> npt.NDArray[np.datetime64]:
+    """A row a millisecond, after all training."""
+    return np.datetime64(NOON.replace(tzinfo=None), "us") + np.arange(1, rows + 1) * np.timedelta64(
+        1000, "us"
+    )
 
 
 def _models(rows: int) -> Comparison:
