@@ -66,11 +66,20 @@ def poll(features: FeaturesConfig, model: str, again: bool = False) -> Snapshot:
 
 
 @task(retry=FLAKY, timeout=timedelta(hours=1))
-def check(snapshot: Snapshot, checks: ChecksConfig, model: str) -> CheckReport:
+def check(
+    snapshot: Snapshot, checks: ChecksConfig, features: FeaturesConfig, model: str
+) -> CheckReport:
     """Whether the new data is fit to train on; halts the run, and quarantines it, if not."""
     settings = Settings.of(current().config)
     store = feature_store.connect(settings.feature_store)
-    report = feature_store.run_checks(store, snapshot, checks, now=SystemClock().now())
+    report = feature_store.run_checks(
+        store,
+        snapshot,
+        checks,
+        now=SystemClock().now(),
+        label=features.label,
+        label_delay=features.label_delay,
+    )
     if not report.passed:
         seen = Watermarks(settings.feature_store).get(snapshot.view, model)
         undecided = range(seen.version + 1 if seen else 1, snapshot.version + 1)
@@ -121,8 +130,16 @@ def watch(
 
 @task(retry=FLAKY, timeout=timedelta(hours=1), run_if="none_failed")
 def settle(gate: GateConfig, known: Watching | None, seen: Watched | None) -> Settled:
-    """Roll a champion back that is proven harmful, or tell people of it."""
+    """Roll a champion back that is proven harmful, or tell people of it, or of a watch's end."""
     found = seen or (known.watched if known else None)
+    if found is not None and found.broken_off:
+        noticed(
+            f"version {found.version} of {found.model} is not watched any more",
+            reason=found.reason,
+            then=f"ratchet champion {found.model}",
+            key=f"{found.model}:{found.epoch}",
+            kind="champion_unwatched",
+        )
     if found is None or not found.harm:
         said = found.reason if found else known.reason if known else ""
         return Settled(watched=found is not None, live=None, reason=said)
@@ -189,11 +206,19 @@ def evaluate(
 
 @task(retry=FLAKY, timeout=timedelta(hours=1))
 def promote(verdict: Verdict, dataset: Dataset) -> LedgerEntry:
-    """Make the challenger champion, if the champion still is the one it was compared with."""
-    settings = Settings.of(current().config)
+    """Make the challenger champion, if the champion still is the one it was compared with.
+
+    If not, the run ends halted: nothing has failed, and the challenger has to be compared anew.
+    """
+    settings, flow_name = Settings.of(current().config), current().flow
     now = SystemClock().now()
     with registry.connect(settings.registry) as models:
-        entry = models.promote(verdict, actor=f"flow {current().flow}", now=now)
+        try:
+            entry = models.promote(verdict, actor=f"flow {flow_name}", now=now)
+        except StaleEpoch as meanwhile:
+            reason = f"The champion changed meanwhile. {meanwhile}"
+            models.tracking.end_run(verdict.mlflow_run_id, "halted", now=now, reason=reason)
+            raise Halt(reason, hint=f"ratchet run {flow_name} again=true") from meanwhile
         models.tracking.end_run(verdict.mlflow_run_id, "succeeded", now=now)
     produced(f"model:{verdict.model}", entry.version, at=dataset.watermark)
     _seen(settings, dataset, verdict.model)
@@ -219,7 +244,7 @@ def halt(verdict: Verdict, dataset: Dataset) -> None:
 def retrain(cfg: RetrainConfig) -> None:
     """Train on new data, and promote the model only when it is proven better."""
     snapshot = poll(cfg.features, cfg.model, cfg.again)
-    report = check(snapshot, cfg.checks, cfg.model)
+    report = check(snapshot, cfg.checks, cfg.features, cfg.model)
     dataset = extract(snapshot, cfg.features, after=report)
     known = watching(cfg.model, cfg.gate, after=dataset)
     seen = watch(dataset, cfg.features, cfg.gate, cfg.model)

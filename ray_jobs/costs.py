@@ -1,8 +1,9 @@
 """What a challenger costs to serve, measured beside the champion on the rows that judge both.
 
-Only what the config bounds is measured. Latency is the time of one core: the clock counts what the
-processor does for the process, and predictions get one thread, so that a busy machine does not
-decide. A slow model is timed on fewer rows and in fewer rounds: timing ends after a few seconds.
+Only what the config bounds is measured, and only of a challenger that would be promoted otherwise.
+Latency is the time of one core: the clock counts what the processor does for the process, and
+predictions get one thread, so that a busy machine does not decide. A slow model is timed on fewer
+rows and in fewer rounds: timing ends after a few seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 from ray_jobs.memory import NotMeasured, added_mb
 from ray_jobs.trainers.scoring import predictions
 from registry import LoadedModel, Registry, RegistryError, RuleResult
-from registry.costs import MEGABYTE, Costs, cost_rules, measures, times
+from registry.costs import MEGABYTE, Costs, cost_rules, times
 from registry.gate_config import CostConfig
 
 Clock = Callable[[], float]
@@ -51,10 +52,8 @@ class Bills:
     rules: dict[str, tuple[RuleResult, ...]] = field(default_factory=dict)
 
     def of(self, challenger: Served, champion: Served | None) -> tuple[RuleResult, ...]:
-        """The challenger held against each bound; nothing without bounds."""
+        """The challenger held against each bound."""
         version = challenger.model.version
-        if not measures(self.config):
-            return ()
         if version not in self.rules:
             self.rules[version] = self._measured(challenger, champion)
         return self.rules[version]

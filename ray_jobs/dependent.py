@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -9,11 +10,23 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ray_jobs.dataset import read
+from ray_jobs.features import FeaturesConfig
 from ray_jobs.references import Dataset
 from ray_jobs.split import group_codes
+from registry.gate_config import GateConfig
 from registry.nights.docket import Case
 
 Mask = npt.NDArray[np.bool_]
+
+
+def grouped(gate: GateConfig, features: FeaturesConfig) -> GateConfig:
+    """The gate as it judges these features: rows of a group count together.
+
+    Unless it says by itself how rows depend on each other, by a cluster or by blocks of time.
+    """
+    if features.group is None or gate.cluster is not None or gate.block is not None:
+        return gate
+    return replace(gate, cluster=features.group)
 
 
 def independent(
@@ -32,6 +45,8 @@ def independent(
     keep = np.ones(rows.num_rows, dtype=np.bool_)
     if group is not None:
         keep &= _unused(rows, group, dataset, None, bound)
+    if cluster == group:
+        return keep
     if cluster in rows.column_names and case.judged_until is not None:
         assert cluster is not None
         since = case.after or case.trained_until

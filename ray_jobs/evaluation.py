@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from feature_store import FeatureStoreConfig
+from ray_jobs.dependent import grouped
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.kept_losses import keep_losses
 from ray_jobs.references import Challenger, Dataset, RunInfo
@@ -52,17 +53,22 @@ def evaluate(
     The verdict's challenger is tonight's, or an older one that is proven now. A repeated run gets
     its verdict again, and no row counts twice. Each row's losses are kept as Parquet beside the
     dataset. Raises ChampionUnloadable rather than judge without the champion, UnfitData,
-    FeatureError, GateError and the errors of registry and feature store.
+    LedgerBroken rather than judge by a docket that was cut off, FeatureError, GateError and the
+    errors of registry and feature store.
     """
     modules = tuple(allowed_modules)
+    gate = grouped(gate, features)
     check_mode(gate)
     with connect(registry) as registered:
+        registered.check(challenger.model)
         scorer: Samples | None = None
         tonight: Tonight | None = None
         for _ in range(TRIES):
             status = registered.champion(challenger.model)
             if scorer is None or tonight is None or tonight.epoch != status.epoch:
                 champion = registered.load_champion(challenger.model, modules=modules)
+                if (None if champion is None else champion.version) != status.version:
+                    continue  # It changed between the two.
                 scorer = Samples(
                     challenger=challenger,
                     model=registered.load(challenger.model, challenger.version, modules=modules),
@@ -74,8 +80,7 @@ def evaluate(
                     modules=modules,
                 )
                 tonight = _tonight(challenger, champion, status.epoch, run, now)
-                rejected = registered.rejected(challenger.model)
-                tonight = replace(tonight, rejected=rejected)
+                tonight = replace(tonight, rejected=registered.rejected(challenger.model))
             verdict = _judge(registered, scorer, tonight)
             if verdict is not None:
                 return verdict
@@ -106,13 +111,16 @@ def _judge(registered: Registry, scorer: Samples, tonight: Tonight) -> Verdict |
     """The verdict, kept and recorded; None when another run judged meanwhile."""
     model, version, gate = tonight.model, tonight.challenger, scorer.gate
     nights, docket, made = registered.before_night(model, tonight.run_id, version)
+    if docket.epoch > tonight.epoch and registered.champion(model).epoch != tonight.epoch:
+        return None  # The champion has changed since it was loaded, and a night knows the new one.
     docket, gone = opened(docket, tonight, gate)
     samples = scorer.of(docket, tonight, registered)
+    if made is not None:
+        _record(registered, scorer, samples, made.verdict, tonight)
+        return made.verdict
     docket, verdict = judged(docket, gone, samples, tonight, gate)
     verdict = awaiting(verdict, gate.approval, tonight.now)
-    if made is not None:
-        verdict = made.verdict
-    elif not registered.keep_night(
+    if not registered.keep_night(
         docket,
         verdict,
         challenger=version,

@@ -82,7 +82,8 @@ class FeaturesConfig:
     """How long after the event the label is final; younger rows are left out of training."""
 
     group: str | None = None
-    """Column whose groups (a customer, a device) never straddle the split."""
+    """Column whose groups (a customer, a device) never straddle the split; the gate counts each as
+    one observation, unless `gate.cluster` or `gate.block` say otherwise."""
 
     slices: tuple[str, ...] = ()
     """Columns kept beside the rows for the gate's slices."""

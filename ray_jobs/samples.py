@@ -1,9 +1,9 @@
 """Which rows judge which challenger tonight, and what the models say of them.
 
 The rows are the dataset's, newer than everything that the comparison rests on already
-(`registry.nights.night.fresh_after`), without those that depend on rows before: a group or a
-cluster that has judged, or was trained on, does not judge again. The champion is scored once on
-all of them.
+(`registry.nights.night.fresh_after`), without those that depend on rows before: a group that has
+judged, or was trained on, does not judge again, nor does a cluster that has judged this comparison.
+The champion is scored once on all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store import FeatureStoreConfig
+from feature_store import FeatureStoreConfig, FeatureStoreError
 from ray_jobs.baseline import Baselines, Rival
 from ray_jobs.costs import ROWS, Bills, Served
 from ray_jobs.dataset import read, read_manifest
@@ -38,16 +39,24 @@ from registry import (
     LoadedModel,
     ModelUnloadable,
     Registry,
+    RegistryUnreachable,
     RuleResult,
     UnknownModel,
     UnsupportedModel,
 )
-from registry.nights.betting import Sample, blocks_of
+from registry.costs import measures
+from registry.methods.comparison import Unusable
+from registry.nights.betting import Sample, blocks_of, complete_until
 from registry.nights.docket import Case, Docket
 from registry.nights.night import Tonight, fresh_after
 from registry.slice_columns import columns_of
 
 Mask = npt.NDArray[np.bool_]
+
+# What no later night mends: files that are gone or altered, a model that no row can be put to.
+UNLOADABLE = (ModelUnloadable, UnknownModel, UnsupportedModel)
+# What a later night may mend; until it expires.
+NOT_TONIGHT = (RegistryUnreachable, FeatureStoreError, FeatureError, UnfitData)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +95,10 @@ class Samples:
     """What a first model must beat, made when it is first needed."""
 
     def of(self, docket: Docket, tonight: Tonight, registered: Registry) -> dict[str, Sample | str]:
-        """Each open comparison's rows, or why it has none."""
+        """Each open comparison's rows, or why it has none: tonight, or (Unusable) for good.
+
+        Only tonight's challenger raises: an older one that cannot be scored stops nobody.
+        """
         bounds = {
             case.challenger: fresh_after(case, docket, tonight, self.gate) for case in docket.cases
         }
@@ -103,20 +115,21 @@ class Samples:
             try:
                 model = registered.load(self.challenger.model, version, modules=self.modules)
                 found[version] = self._sample(model, case, bounds[version])
-            except (
-                ModelUnloadable,
-                UnknownModel,
-                UnsupportedModel,
-                FeatureError,
-                UnfitData,
-            ) as error:
-                found[version] = f"it cannot be scored: {error}"
+            except UNLOADABLE as error:
+                found[version] = Unusable(f"it cannot be scored: {error}".rstrip("."))
+            except NOT_TONIGHT as error:
+                found[version] = f"it cannot be scored tonight: {error}".rstrip(".")
         return found
 
     def rows_of(self, version: str) -> pa.Table:
         """The rows of a version's sample."""
         assert self.pool is not None
         return self.pool.rows.take(pa.array(self.places[version]))
+
+    def _until(self) -> datetime:
+        """The newest row that may judge: where there are blocks, of a complete one."""
+        newest, block = self.challenger.holdout_until, self.gate.block
+        return newest if block is None else min(newest, complete_until(newest, block))
 
     def _read(self, since: datetime) -> None:
         if self.pool is not None and self.pool.since <= since:
@@ -126,7 +139,7 @@ class Samples:
         sliced = columns_of(gate.slices)
         beside = [*features.slices, *sliced, *(c for c in (features.group, gate.cluster) if c)]
         columns = [*dataset.columns, dataset.label, *(c for c in beside if c in parts[0].schema)]
-        rows = read(dataset, columns, since=since, until=self.challenger.holdout_until)
+        rows = read(dataset, columns, since=since, until=self._until())
         rows = rows.filter(pa.array(times_us(rows[dataset.event_time]) > as_time(since)))
         known, few, unmatched = None, None, 0
         if self.champion is not None and rows.num_rows:
@@ -152,6 +165,11 @@ class Samples:
         if case.challenger == self.challenger.version:
             keep &= pool.times >= as_time(self.challenger.holdout_from)
         if not keep.any():
+            if self._until() < self.challenger.holdout_until > bound:
+                return (
+                    f"no block of time (gate.block={self.gate.block}) is complete since "
+                    f"{bound:%Y-%m-%d %H:%M}: newer rows wait for the rest of their block"
+                )
             return f"no row is newer than {bound:%Y-%m-%d %H:%M}, up to which rows are spent"
         keep &= independent(
             pool.rows,
@@ -184,13 +202,21 @@ class Samples:
             slices={name: _plain(rows[name]) for name in _slices(self.gate, rows)},
             clusters=self._clusters(rows, times),
         )
-        return Sample(comparison=comparison, times=times, others=self._costs(model, theirs))
+        few = theirs.take(np.arange(min(theirs.num_rows, ROWS)))  # a slice would keep every row
+        costs = partial(self._costs, case.challenger, few)
+        return Sample(comparison=comparison, times=times, costs=costs)
 
-    def _costs(self, model: LoadedModel, rows: pa.Table) -> tuple[RuleResult, ...]:
+    def _costs(self, version: str, rows: pa.Table) -> tuple[RuleResult, ...]:
+        """What the version costs; an older one is loaded again, for few are ever asked."""
         assert self.pool is not None
         assert self.bills is not None
-        few = self.pool.champion_rows
-        beside = None
+        if not measures(self.gate.cost):
+            return ()
+        model = self.model
+        if version != self.challenger.version:
+            name = self.challenger.model
+            model = self.bills.registered.load(name, version, modules=self.modules)
+        few, beside = self.pool.champion_rows, None
         if self.champion is not None and few is not None:
             beside = Served(model=self.champion, rows=few)
         return self.bills.of(Served(model=model, rows=rows), beside)

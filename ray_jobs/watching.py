@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from feature_store import FeatureStoreConfig
+from feature_store import FeatureStoreConfig, FeatureStoreError
 from ray_jobs.dataset import read, read_manifest
-from ray_jobs.dependent import clusters_of, independent
+from ray_jobs.dependent import clusters_of, grouped, independent
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.own_rows import own_predictions, own_rows
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Dataset, RunInfo
-from ray_jobs.split import as_time
+from ray_jobs.split import as_datetime, as_time
 from ray_jobs.trainers.trainer import labels_of
 from ray_jobs.training import TRAIN_UNTIL_TAG
 from ray_jobs.training_errors import FeatureError, UnfitData
@@ -36,16 +36,19 @@ from registry import (
     UnsupportedModel,
     connect,
 )
-from registry.nights.betting import Sample
+from registry.methods.comparison import Unusable
+from registry.nights.betting import Sample, complete_until
 from registry.nights.wear import newest
-from registry.watch import Subject, Watch, Watched
-from registry.watching import fresh_after, watched
+from registry.watch import Subject, Watch, Watched, WatchState
+from registry.watching import broken_off, fresh_after, watched
 
 # So often another run may look while this one does.
 TRIES = 20
-# Whatever keeps a model from being scored; the gate, which cannot do without the champion, says so
-# again and fails the run, a missing predecessor fails nothing.
-UNSCORABLE = (ModelUnloadable, UnknownModel, UnsupportedModel, FeatureError, UnfitData)
+# A model that is gone for good; the gate, which cannot do without the champion, fails the run for
+# it, a missing predecessor ends its watch.
+UNLOADABLE = (ModelUnloadable, UnknownModel, UnsupportedModel)
+# Whatever keeps a model from being scored on tonight's rows.
+UNSCORABLE = (*UNLOADABLE, FeatureError, UnfitData)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +79,16 @@ def watch(
     """How the new champion does beside its predecessor; None when nothing is to be watched.
 
     A repeated run gets what it found again, and no row counts twice. A model that cannot be scored
-    is named in the reason, and nothing is judged. Raises GateError, and the errors of registry and
-    feature store.
+    is named in the reason, and nothing is judged; without its predecessor the watch ends. Raises
+    GateError, and the errors of registry and feature store.
     """
     with connect(registry) as registered:
+        registered.check(model)
         scene = _Scene(
             registered=registered,
             dataset=dataset,
             features=features,
-            gate=gate,
+            gate=grouped(gate, features),
             feature_store=feature_store,
             modules=tuple(allowed_modules),
             now=now,
@@ -96,8 +100,11 @@ def watch(
             subject = registered.watches.subject(model)
             if subject is None or gate.watch.nights == 0:
                 return None
-            after, found = _tonight(scene, subject)
-            if not found.fresh or registered.watches.keep(
+            ended = registered.watches.latest(model)
+            if ended is not None and ended.state is not WatchState.WATCHING:
+                return ended
+            before, after, found = _tonight(scene, subject)
+            if after.entries == before.entries or registered.watches.keep(
                 after, found, run_id=run.run_id, dataset=dataset.digest, now=now
             ):
                 return found
@@ -107,24 +114,37 @@ def watch(
     )
 
 
-def _tonight(scene: _Scene, subject: Subject) -> tuple[Watch, Watched]:
-    """The watch after tonight's rows."""
-    watches = scene.registered.watches
+def _tonight(scene: _Scene, subject: Subject) -> tuple[Watch, Watch, Watched]:
+    """The watch before and after tonight's rows."""
+    watches, gate = scene.registered.watches, scene.gate
     try:
-        champion, predecessor = (
-            scene.registered.load(subject.model, version, modules=scene.modules)
-            for version in (subject.version, subject.previous)
-        )
-    except UNSCORABLE as error:
-        before = watches.before_night(subject, None, scene.gate, scene.now)
-        return watched(before, str(error).rstrip("."), scene.gate)
-    trained = newest(*map(_trained_until, (champion, predecessor)))
-    before = watches.before_night(subject, trained, scene.gate, scene.now)
+        champion = _loaded(scene, subject, subject.version)
+    except UNLOADABLE as error:
+        before = watches.before_night(subject, None, gate, scene.now)
+        return before, *watched(before, _said(error), gate)
+    trained = _trained_until(champion)
+    try:
+        predecessor = _loaded(scene, subject, subject.previous)
+    except UNLOADABLE as error:
+        before = watches.before_night(subject, trained, gate, scene.now)
+        return before, *broken_off(before, _said(error), gate)
+    trained = newest(trained, _trained_until(predecessor))
+    before = watches.before_night(subject, trained, gate, scene.now)
     try:
         sample = _sample(scene, before, champion, predecessor)
-    except UNSCORABLE as error:
-        sample = str(error).rstrip(".")
-    return watched(before, sample, scene.gate)
+    except (*UNSCORABLE, FeatureStoreError) as error:
+        if not error.permanent:
+            raise
+        sample = Unusable(_said(error))
+    return before, *watched(before, sample, gate, dataset=scene.dataset.digest)
+
+
+def _loaded(scene: _Scene, subject: Subject, version: str) -> LoadedModel:
+    return scene.registered.load(subject.model, version, modules=scene.modules)
+
+
+def _said(error: Exception) -> str:
+    return str(error).rstrip(".")
 
 
 def _sample(
@@ -135,11 +155,15 @@ def _sample(
     rows = _fresh_rows(scene, bound)
     if not rows.num_rows:
         return f"no row with a mature label is newer than {bound:%Y-%m-%d %H:%M}"
+    if gate.block is not None:
+        rows = _of_complete_blocks(rows, dataset, gate.block)
+    if not rows.num_rows:
+        return f"no block of time is complete since {bound:%Y-%m-%d %H:%M}: newer rows wait for it"
     group, cluster = scene.features.group, gate.cluster
     keep = independent(rows, before.bets, bound, dataset, group=group, cluster=cluster)
     rows = rows.filter(pa.array(keep))
     if not rows.num_rows:
-        return "every new row depends on rows that were used before (same group or cluster)"
+        return Unusable("every new row depends on rows that were used before (group or cluster)")
     theirs, matched = own_rows(champion, rows, dataset, scene.feature_store)
     rows = rows.filter(pa.array(matched))
     known = own_predictions(champion, theirs)
@@ -166,6 +190,12 @@ def _fresh_rows(scene: _Scene, bound: datetime) -> pa.Table:
     until = scene.now - scene.features.label_delay
     rows = read(dataset, columns, since=bound, until=until)
     return rows.filter(pa.array(times_us(rows[dataset.event_time]) > as_time(bound)))
+
+
+def _of_complete_blocks(rows: pa.Table, dataset: Dataset, block: timedelta) -> pa.Table:
+    times = times_us(rows[dataset.event_time])
+    until = complete_until(as_datetime(times.max()), block)
+    return rows.filter(pa.array(times <= as_time(until)))
 
 
 def _trained_until(model: LoadedModel) -> datetime | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from registry.answers import Answer, AnswerKind
     from registry.approvals import ApprovalRequest
     from registry.card.card import Card
+    from registry.card.model_evidence import ModelEvidence
     from registry.card.page import card_html
     from registry.champion import ChampionStatus
     from registry.gate import decide
@@ -78,6 +79,7 @@ __all__ = [
     "LedgerEntry",
     "LoadedModel",
     "MissingFeature",
+    "ModelEvidence",
     "ModelUnloadable",
     "ModelVersion",
     "NightEntry",
@@ -114,6 +116,7 @@ _LATE = {
     "AnswerKind": "registry.answers",
     "ApprovalRequest": "registry.approvals",
     "Card": "registry.card.card",
+    "ModelEvidence": "registry.card.model_evidence",
     "card_html": "registry.card.page",
     "ChampionStatus": "registry.champion",
     "decide": "registry.gate",

@@ -7,12 +7,14 @@ by the epoch that the challenger was compared at; a rejected version is never pr
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from registry.answers import Answer, AnswerKind, AnswerStore, AnswerTaken, Reply
+from registry.card.words import moment
 from registry.errors import AlreadyAnswered, ApprovalExpired, NothingWaits, PromotionRefused
 from registry.gate_config import ApprovalConfig
+from registry.history import ANSWERS, History
 from registry.ledger import Ledger, LedgerBreak, LedgerEntry
 from registry.locks import exclusive
 from registry.models import Models
@@ -44,7 +46,7 @@ class ApprovalRequest:
     @property
     def proof(self) -> str:
         """Why it is proposed: the verdict's reason, without what it waits for."""
-        return self.verdict.reason.removesuffix(f" {waiting_words(self.verdict)}")
+        return self.verdict.proof
 
 
 class Standing(StrEnum):
@@ -69,18 +71,7 @@ def awaiting(verdict: Verdict, approval: ApprovalConfig, now: datetime) -> Verdi
     asking = replace(
         verdict, decision=Decision.AWAIT, promote=False, expires_at=now + approval.expires_after
     )
-    return replace(asking, reason=f"{verdict.reason} {waiting_words(asking)}")
-
-
-def waiting_words(verdict: Verdict) -> str:
-    """Until when a verdict waits, and what to type."""
-    until = "" if verdict.expires_at is None else f" until {moment(verdict.expires_at)}"
-    return f"It waits for approval{until}: {verdict.next_step}"
-
-
-def moment(at: datetime) -> str:
-    """A time for people: 2026-11-25 03:10 UTC."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return replace(asking, reason=f"{verdict.reason} {asking.waits}")
 
 
 def standing(
@@ -96,10 +87,8 @@ def standing(
     `later`: the verdicts of the nights after it; `answers`: all about its model; `epoch`: the
     champion's now.
     """
-    for answer in answers:
-        same = (answer.epoch, answer.version) == (request.epoch, request.version)
-        if same or (answer.version == request.version and answer.answer is AnswerKind.REJECT):
-            return Standing.ANSWERED
+    if _answer_among(answers, request) is not None:
+        return Standing.ANSWERED
     if epoch != request.epoch:
         return Standing.OUTDATED
     if any(_withdraws(verdict, request) for verdict in later):
@@ -113,6 +102,7 @@ class Approvals:
     def __init__(
         self,
         ledger: Ledger,
+        history: History,
         dockets: DocketStore,
         answers: AnswerStore,
         promotions: Promotions,
@@ -120,6 +110,7 @@ class Approvals:
         lock_url: str,
     ) -> None:
         self._ledger = ledger
+        self._history = history
         self._dockets = dockets
         self._answers = answers
         self._promotions = promotions
@@ -156,8 +147,10 @@ class Approvals:
         """Make a waiting version champion; None: the only one that waits.
 
         Repeated by the same person, it converges to the same entry. Raises NothingWaits,
-        ApprovalExpired, AlreadyAnswered, StaleEpoch, and what a promotion raises.
+        ApprovalExpired, AlreadyAnswered, StaleEpoch, LedgerBroken where nights or answers were cut
+        off, and what a promotion raises.
         """
+        self._history.check(model)
         request = self._asked(model, version, now)
         reply = _reply(request, AnswerKind.APPROVE, actor, reason, now)
         given = self._given(request, now)
@@ -175,6 +168,7 @@ class Approvals:
             answer = self._answer_to(request)
             assert answer is not None
             raise _answered(answer) from None
+        self._history.remember(model, ANSWERS)
         answer = self._answer_to(request)
         assert answer is not None
         if answer.actor != reply.actor or entry.epoch != self._epoch(model):
@@ -193,9 +187,8 @@ class Approvals:
         reply = _reply(request, AnswerKind.REJECT, actor, reason, now)
         # The lock of promotions: nobody approves meanwhile.
         with exclusive(self._lock_url, f"champion-{model}"):
-            given = self._given(request, now)
-            if given is None:
-                return request, self._answers.append(reply)
+            given = self._given(request, now) or self._answers.append(reply)
+            self._history.remember(model, ANSWERS)
         if given.answer is not AnswerKind.REJECT or given.actor != reply.actor:
             raise _answered(given)
         return request, given
@@ -240,11 +233,11 @@ class Approvals:
         raise NothingWaits(f"Version {version} of {model} {why}.", hint="ratchet approve")
 
     def _only(self, model: str, now: datetime) -> ApprovalRequest:
-        """The only request that waits, or whose approval a crash has left unfinished."""
+        """The only request that waits, or the champion's, whose approval a crash may have cut."""
         waiting, head = self.waiting(model, now=now), self._ledger.head(model)
         if len(waiting) == 1:
             return waiting[0]
-        if not waiting and head is not None and head.settled_at is None and _waited(head):
+        if not waiting and head is not None and _waited(head):
             return self._asked(model, head.version, now)
         if not waiting:
             raise NothingWaits(f"Nothing of {model} waits for approval.", hint="ratchet approve")
@@ -255,13 +248,7 @@ class Approvals:
         )
 
     def _answer_to(self, request: ApprovalRequest) -> Answer | None:
-        """The answer to this request, or the rejection of its version at any time."""
-        for answer in self._answers.of(request.model):
-            if answer.version == request.version and (
-                answer.epoch == request.epoch or answer.answer is AnswerKind.REJECT
-            ):
-                return answer
-        return None
+        return _answer_among(self._answers.of(request.model), request)
 
     def _given(self, request: ApprovalRequest, now: datetime) -> Answer | None:
         """The answer to a request; None: it waits. Raises why it does not."""
@@ -293,6 +280,17 @@ class Approvals:
                 hint="run the flow again: what is still proven is proposed again",
             )
         return None
+
+
+def _answer_among(answers: Iterable[Answer], request: ApprovalRequest) -> Answer | None:
+    """The answer to a request, or the rejection of its version at any time."""
+    for answer in answers:
+        same_champion = answer.epoch == request.epoch
+        if answer.version == request.version and (
+            same_champion or answer.answer is AnswerKind.REJECT
+        ):
+            return answer
+    return None
 
 
 def _requests(judged: Iterable[Judgement]) -> tuple[ApprovalRequest, ...]:

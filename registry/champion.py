@@ -6,10 +6,9 @@ from typing import Any
 
 from registry.errors import OutsiderChange, RegistryUnreachable
 from registry.ledger import LedgerEntry
-from registry.mlflow_seam import MlflowSeam, missing, translated
+from registry.mlflow_seam import MlflowSeam, translated
 
 ALIAS = "champion"
-WITNESS_TAG = "ratchet.ledger"
 NO_VERSION = "none"
 """What `ChampionStatus.outsider` says when somebody removed the alias."""
 
@@ -39,14 +38,14 @@ class ChampionStatus:
 
 
 class Alias:
-    """MLflow's side of the champion: one alias, and a tag that remembers the ledger's head."""
+    """MLflow's side of the champion: one alias."""
 
     def __init__(self, seam: MlflowSeam) -> None:
         self._seam = seam
 
     def read(self, model: str) -> str | None:
         """The version that the alias names; None when there is no alias, or no model."""
-        found = self._registered(model)
+        found = self._seam.registered(model)
         version = None if found is None else found.aliases.get(ALIAS)
         return None if version is None else str(version)
 
@@ -60,34 +59,6 @@ class Alias:
                 f"MLflow took the alias of {entry.model} to version {entry.version} "
                 f"but shows {seen or 'none'}."
             )
-
-    def remember(self, entry: LedgerEntry) -> None:
-        """Keep the ledger's head in MLflow, so that a ledger cut short is noticed."""
-        with translated("MLflow"):
-            self._seam.client.set_registered_model_tag(
-                entry.model, WITNESS_TAG, f"{entry.epoch}:{entry.hash}"
-            )
-
-    def remembered(self, model: str) -> tuple[int, str] | None:
-        """The epoch and the hash that MLflow remembers; None: nothing yet."""
-        found = self._registered(model)
-        kept = None if found is None else found.tags.get(WITNESS_TAG)
-        if kept is None:
-            return None
-        epoch, _, digest = kept.partition(":")
-        return int(epoch), digest
-
-    def _registered(self, model: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        client = self._seam.client
-        try:
-            with translated("MLflow"):
-                return client.get_registered_model(model)
-        except MlflowException as error:
-            if missing(error):
-                return None
-            raise
 
 
 def status_of(model: str, head: LedgerEntry | None, alias: str | None) -> ChampionStatus:

@@ -5,12 +5,16 @@ of rows one right after the other. The median of the rounds decides; its interva
 explains.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from registry.gate_config import CostConfig
 from registry.verdict import Rule, RuleResult
+
+Measure = Callable[[], tuple[RuleResult, ...]]
+"""Measures what a challenger costs, for seconds: asked only when every other rule holds."""
 
 MEGABYTE = 1_000_000
 CONFIDENCE = 0.95
@@ -37,6 +41,28 @@ class Costs:
 def measures(config: CostConfig) -> bool:
     """Whether any bound is set."""
     return any(bound is not None for bound in vars(config).values())
+
+
+def free() -> tuple[RuleResult, ...]:
+    """A measure where nobody asks what a challenger costs."""
+    return ()
+
+
+def not_measured(config: CostConfig) -> tuple[RuleResult, ...]:
+    """What stands for each bound when a challenger is held anyway."""
+    return tuple(
+        RuleResult(
+            rule=Rule.COST,
+            metric=name,
+            passed=True,
+            judged=False,
+            bound=bound,
+            rows=0,
+            message="not measured, because it is held anyway",
+        )
+        for name, bound in vars(config).items()
+        if bound is not None
+    )
 
 
 def times(config: CostConfig) -> bool:

@@ -45,17 +45,22 @@ class Draft:
             }
             miss = misses.get(failed[0].rule, "it is held")
             reason = f"{about}, and {miss}: {failed[0].message}."
-        elif rules:
-            kept = "; ".join(rule.message for rule in rules)
-            reason = (
-                f"{about}: there is no champion to compare with, and it keeps its rules ({kept})."
-            )
         else:
-            reason = (
-                f"{about}, with no champion to compare and no floor to keep: "
-                f"its {self.metric} is {score:.4g} on {self.rows:,} rows."
-            )
+            reason = f"{about}{self._first_claim(score, rules, baseline)}."
         return replace(self._verdict(not failed, reason, rules), challenger_score=score)
+
+    def _first_claim(self, score: float, rules: Sequence[RuleResult], baseline: str) -> str:
+        """What a first model has shown: the proof, then every other rule that was judged."""
+        scores = f"{self.metric} {score:.4g} on {self.rows:,} rows"
+        proofs = [rule.message for rule in rules if rule.rule is Rule.IMPROVEMENT]
+        kept = "; ".join(r.message for r in rules if r.rule is not Rule.IMPROVEMENT and r.judged)
+        if not proofs:
+            alone = ", with no champion and no baseline to be compared with"
+            if not kept:
+                return f"{alone}, and no floor to keep: {scores}"
+            return f"{alone}: {scores}. It keeps its rules: {kept}"
+        said = f", and proven better than {baseline}: {scores}; {proofs[0]}"
+        return f"{said}. It keeps every other rule: {kept}" if kept else said
 
     def compared(
         self, score: float, baseline: float, whole: Interval, rules: tuple[RuleResult, ...]
@@ -100,6 +105,8 @@ class Draft:
         return "".join(f"; {rule.message}" for rule in shown)
 
     def _verdict(self, promote: bool, reason: str, rules: tuple[RuleResult, ...]) -> Verdict:
+        seen = [rule for rule in rules if rule.rule is Rule.EVIDENCE and not rule.judged]
+        reason += "".join(f" {rule.message}." for rule in seen)
         return Verdict(
             model=self.model,
             challenger=self.challenger,

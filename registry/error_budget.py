@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 PLANNED_PART = 0.95
 # The reserve pays full shares until fewer than so many are left in it.
 LOW_PURSE = 10
+# Beyond the plan a challenger takes half of what is left at most, so that something always is.
+LEAST_SHARES = 2
 # A first model takes so much of what is left in the reserve.
 FIRST_PART = 0.25
 
@@ -29,7 +31,7 @@ class Year:
     """
 
     number: int = 0
-    """The calendar year, in UTC; with a new one the account starts anew."""
+    """The calendar year, in UTC; with a later one the account starts anew."""
     alpha: float = 0.05
     """Expected false promotions of the year, at most."""
     planned: int = 365
@@ -58,23 +60,27 @@ class Year:
         """What the next new challenger takes."""
         if self.opened < self.planned:
             return min(self.planned_share * PLANNED_PART, self._left)
-        return self._left / self.planned
-
-    @property
-    def _left(self) -> float:
-        return max(self.alpha * (1.0 - self.reserve) - self.spent, 0.0)
+        return self._left / max(self.planned, LEAST_SHARES)
 
     @property
     def share_again(self) -> float:
         """What the next comparison takes that is opened again."""
-        left = max(self.alpha * self.reserve - self.spent_again, 0.0)
-        return min(self.planned_share * PLANNED_PART, left / LOW_PURSE)
+        return min(self.planned_share * PLANNED_PART, self._left_again / LOW_PURSE)
 
     @property
     def share_first(self) -> float:
         """What the next first model takes: a part of the reserve, or an ordinary share."""
-        left = max(self.alpha * self.reserve - self.spent_again, 0.0)
-        return max(left * FIRST_PART, self.share_again)
+        return max(self._left_again * FIRST_PART, self.share_again)
+
+    @property
+    def _left(self) -> float:
+        """What is left for new challengers; all of it may be gone to others by another plan."""
+        return min(max(self.alpha * (1.0 - self.reserve) - self.spent, 0.0), self.wealth)
+
+    @property
+    def _left_again(self) -> float:
+        """What is left of the reserve."""
+        return min(max(self.alpha * self.reserve - self.spent_again, 0.0), self.wealth)
 
     @property
     def wealth(self) -> float:
@@ -84,13 +90,15 @@ class Year:
     def at(self, number: int, *, alpha: float, planned: int, reserve: float) -> "Year":
         """The account of calendar year `number`, with what the configuration asks for now.
 
-        What was spent this year stays spent, also when the configuration changes.
+        What was spent this year stays spent, also when the configuration changes. A clock that is
+        behind opens no older account: of two around midnight, the later one counts.
         """
         terms = Year(number=number, alpha=alpha, planned=planned, reserve=reserve)
-        if number != self.number:
+        if number > self.number:
             return terms
         return replace(
             terms,
+            number=self.number,
             opened=self.opened,
             spent=self.spent,
             reopened=self.reopened,

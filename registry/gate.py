@@ -2,12 +2,13 @@
 
 A challenger is promoted only when every rule holds:
 
-- evidence: enough rows, usable predictions, at least two classes, none unknown to the champion;
+- evidence: enough rows, usable predictions, at least two classes, none unknown to the champion
+  (where the gate does not say that such rows count as its errors);
 - improvement: it is proven better than the champion by more than `min_effect`, by a test of this
   night alone (here), or by evidence that accumulates over nights (`registry.nights.night`);
 - floors: the challenger's own score keeps each absolute bound;
 - guards, slices: it is proven no worse in other metrics, and on parts of the rows, by more than
-  a margin; flips and costs stay within bounds.
+  a margin; flips and costs stay within bounds. Costs are measured last, when all else holds.
 
 A first model has no champion to be compared with: it must keep the floors and be proven better
 than a model that always says the same. What cannot be judged is a verdict to hold; what makes no
@@ -19,14 +20,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from registry.costs import Measure, free, not_measured
 from registry.draft import Draft
 from registry.errors import GateError
 from registry.flips import flips_rule
-from registry.gate_config import GateConfig, check_config, null_of
+from registry.gate_config import GateConfig, NewClasses, check_config, null_of
 from registry.guards import guard_rules
 from registry.methods.bootstrap import Interval
-from registry.methods.comparison import Comparison, ScoredPair, check_rows, obstacles, scored_pair
+from registry.methods.comparison import (
+    Comparison,
+    ScoredPair,
+    check_rows,
+    infinite,
+    obstacles,
+    scored_pair,
+    unseen_words,
+)
 from registry.methods.metrics import Metric, find_metric, score_of
+from registry.methods.predictions import Task
 from registry.one_night import figures, interval_of, p_value, proof, too_few
 from registry.slice_columns import check_columns
 from registry.slices import slice_rules
@@ -47,14 +58,20 @@ class Examined:
     """The difference over all rows."""
     floors: tuple[RuleResult, ...]
     others: tuple[RuleResult, ...] = ()
-    """Rules on other things than its score: flips, costs."""
+    """Rules on other things than its score: classes that a model never saw, flips."""
     guards: tuple[RuleResult, ...] = ()
     slices: tuple[RuleResult, ...] = ()
+    costs: tuple[RuleResult, ...] = ()
 
     @property
     def rules(self) -> tuple[RuleResult, ...]:
         """Every rule but the improvement."""
-        return (*self.floors, *self.others, *self.guards, *self.slices)
+        return (*self.floors, *self.others, *self.guards, *self.slices, *self.costs)
+
+    def priced(self, config: GateConfig, measure: Measure, *, proven: bool) -> "Examined":
+        """With its costs, which are measured only when it is proven and every other rule holds."""
+        asked = proven and all(rule.passed for rule in self.rules)
+        return replace(self, costs=measure() if asked else not_measured(config.cost))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,13 +95,13 @@ def decide(
     run_id: str = "",
     mlflow_run_id: str = "",
     level: float | None = None,
-    others: tuple[RuleResult, ...] = (),
+    costs: Measure = free,
 ) -> Verdict:
     """The verdict on version `challenger` of `model`, by this night alone.
 
     `level`: an equal challenger passes with a probability of at most this; none: what the
-    intervals miss on one side. `others`: rules that were looked at
-    already (costs). Raises GateError for what makes no sense.
+    intervals miss on one side. `costs`: measures them, if all else holds.
+    Raises GateError for what makes no sense.
     """
     metric = check_config(config)
     if (champion is None) != (comparison.champion is None):
@@ -103,8 +120,8 @@ def decide(
     )
     allowed = (1 - config.confidence) / 2 if level is None else level
     if champion is None:
-        return first_verdict(comparison, config, draft, allowed, others)
-    return single_night(comparison, config, draft, allowed, others)
+        return first_verdict(comparison, config, draft, allowed, costs)
+    return single_night(comparison, config, draft, allowed, costs)
 
 
 def first_verdict(
@@ -112,25 +129,27 @@ def first_verdict(
     config: GateConfig,
     draft: Draft,
     level: float,
-    others: tuple[RuleResult, ...] = (),
+    costs: Measure = free,
 ) -> Verdict:
     """The verdict on a first model: its floors, and the constant baseline where there is one."""
-    found = examined(comparison, config, others)
+    found = examined(comparison, config)
     if isinstance(found, str):
         return draft.undecidable(found)
-    if found.whole is None:
-        return draft.first(found.score, found.rules)
-    obstacle = too_few(found.whole, comparison.clusters, level)
+    whole = found.whole
+    if whole is None:
+        return draft.first(found.score, found.priced(config, costs, proven=True).rules)
+    obstacle = too_few(whole, comparison.clusters, level)
     if obstacle is not None:
         return draft.undecidable(obstacle)
     improvement = _improvement(found, comparison, config, level)
+    found = found.priced(config, costs, proven=improvement.passed)
     verdict = draft.first(found.score, (improvement, *found.rules), comparison.constant_is)
     return replace(
         verdict,
         baseline=found.baseline,
-        difference=found.whole.difference,
-        low=found.whole.low,
-        high=found.whole.high,
+        difference=whole.difference,
+        low=whole.low,
+        high=whole.high,
     )
 
 
@@ -139,14 +158,14 @@ def single_night(
     config: GateConfig,
     draft: Draft,
     level: float,
-    others: tuple[RuleResult, ...] = (),
+    costs: Measure = free,
     looks: int = 0,
 ) -> Verdict:
     """The verdict on a challenger by a test of this night alone.
 
     `looks`: earlier decisions that looked at some of these rows, for which `level` is paid already.
     """
-    found = examined(comparison, config, others)
+    found = examined(comparison, config)
     if isinstance(found, str):
         return draft.undecidable(found)
     whole, baseline = found.whole, found.baseline
@@ -160,8 +179,9 @@ def single_night(
         guards=guard_rules(comparison, found.pair, config, looks=looks),
         slices=slice_rules(comparison, found.pair, found.metric, config, looks=looks),
     )
-    rules = (_improvement(found, comparison, config, level), *found.rules)
-    return draft.compared(found.score, baseline, whole, rules)
+    improvement = _improvement(found, comparison, config, level)
+    found = found.priced(config, costs, proven=improvement.passed)
+    return draft.compared(found.score, baseline, whole, (improvement, *found.rules))
 
 
 def comparable(comparison: Comparison, config: GateConfig) -> ScoredPair | str:
@@ -169,16 +189,20 @@ def comparable(comparison: Comparison, config: GateConfig) -> ScoredPair | str:
     metric = check_config(config)
     _check_comparison(comparison, config)
     obstacle = next(_obstacles(comparison, config, metric), None)
-    return scored_pair(comparison, metric) if obstacle is None else obstacle
+    if obstacle is not None:
+        return obstacle
+    pair = scored_pair(comparison, metric)
+    # Where there is a bound, a larger loss counts as that.
+    bounded = config.bound is not None and config.block is None
+    names = (*(() if bounded else (config.metric,)), *sorted(config.guards))
+    found = (infinite(pair, find_metric(name)) for name in names)
+    return next((why for why in found if why is not None), pair)
 
 
 def examined(
-    comparison: Comparison,
-    config: GateConfig,
-    others: tuple[RuleResult, ...] = (),
-    pair: ScoredPair | str | None = None,
+    comparison: Comparison, config: GateConfig, pair: ScoredPair | str | None = None
 ) -> Examined | str:
-    """Every figure but the proof, or why these rows cannot be judged.
+    """Every figure but the proof and the costs, or why these rows cannot be judged.
 
     `pair`: what `comparable` has made of them, where it was asked before.
     """
@@ -192,7 +216,7 @@ def examined(
     if not np.isfinite(score):
         return f"{metric.name} is not defined on these rows"
     other = case.pair.champion
-    flips = tuple(rule for rule in (_flips(case),) if rule is not None)
+    flips = _flips(case)
     return Examined(
         metric=metric,
         pair=case.pair,
@@ -202,8 +226,39 @@ def examined(
         if other is None
         else interval_of(metric, other, case.pair.challenger, comparison.clusters, config),
         floors=tuple(_floors(case)),
-        others=(*flips, *others),
+        others=(*_grouping(case), *_unseen(case), *(() if flips is None else (flips,))),
     )
+
+
+def _grouping(case: _Case) -> Iterator[RuleResult]:
+    """How many observations the rows are, where those of a cluster count together: reported."""
+    clusters, name = case.comparison.clusters, case.config.cluster
+    if clusters is None or name is None:
+        return
+    rows, groups = len(clusters), len(np.unique(clusters))
+    yield RuleResult(
+        rule=Rule.EVIDENCE,
+        metric=case.metric.name,
+        passed=True,
+        judged=False,
+        rows=rows,
+        message=f"The {rows:,} rows are of {groups:,} groups ({name}), each one observation",
+    )
+
+
+def _unseen(case: _Case) -> Iterator[RuleResult]:
+    """The rows that a model could only get wrong: reported, and decides nothing by itself."""
+    if case.metric.task is not Task.CLASSIFICATION:
+        return
+    for rows, words in unseen_words(case.comparison):
+        yield RuleResult(
+            rule=Rule.EVIDENCE,
+            metric=case.metric.name,
+            passed=True,
+            judged=False,
+            rows=rows,
+            message=words,
+        )
 
 
 def _flips(case: _Case) -> RuleResult | None:
@@ -222,7 +277,8 @@ def _obstacles(comparison: Comparison, config: GateConfig, metric: Metric) -> It
     rows = len(comparison.y)
     if 0 < rows < config.min_rows:
         yield f"the holdout has {rows:,} rows and the gate asks for {config.min_rows:,}"
-    yield from obstacles(comparison, metric.task)
+    judge = NewClasses(config.new_classes) is NewClasses.JUDGE
+    yield from obstacles(comparison, metric.task, judge_new_classes=judge)
 
 
 def _improvement(
@@ -233,7 +289,7 @@ def _improvement(
     assert found.pair.champion is not None
     null = null_of(config)
     rows = (metric, found.pair, comparison.clusters, whole)
-    p = p_value(*rows, null=null, level=level, bound=config.bound)
+    p = p_value(*rows, config, null=null, level=level)
     passed = p <= level
     other = "" if comparison.champion is not None else f" over {comparison.constant_is}"
     said = proof(*rows, config, null=null, level=level, p=p)

@@ -12,6 +12,13 @@ from registry.slice_columns import check_slices
 
 # What a loss of a row can be at most, where its formula bounds it.
 BOUNDS = {"accuracy": 1.0, "brier": 2.0}
+# Where it does not: what to say instead.
+BOUND_TO_SAY = {
+    "log_loss": "gate.bound=7 (nats: a true class that was given 1 in 1,000 or less)",
+    "mae": "gate.bound to the largest error that should still count, in the label's unit",
+    "mse": "gate.bound to the largest squared error that should still count",
+    "mape": "gate.bound=2 (200 % off)",
+}
 
 
 class GateMode(StrEnum):
@@ -34,6 +41,15 @@ class Baseline(StrEnum):
     """The model that `simple` names, trained on the same rows."""
     NONE = "none"
     """Nothing: its floors alone decide."""
+
+
+class NewClasses(StrEnum):
+    """What becomes of rows of a class that the champion never saw."""
+
+    HOLD = "hold"
+    """Nothing is decided on a night that has such rows."""
+    JUDGE = "judge"
+    """They count: the champion, who gives their class a probability of 0, is wrong on them."""
 
 
 class OnHarm(StrEnum):
@@ -122,7 +138,7 @@ class GateConfig:
     slices: tuple[str, ...] = ()
     """Columns whose every value is a slice that must not get worse; `price/4`: four quantile bins
     of a number; `region*device`: a cross."""
-    slice_max_drop: float = 0.05
+    slice_max_drop: float = 0.02
     """How much worse the challenger may be on a slice, in the metric's unit."""
     slice_alpha: float = 0.05
     """Probability, at most, that a challenger passes which is worse than that on a slice."""
@@ -130,8 +146,11 @@ class GateConfig:
     """A slice with fewer rows is not judged, and the verdict says so."""
     min_rows: int = 100
     """With fewer rows nothing is decided."""
+    new_classes: NewClasses = NewClasses.HOLD
+    """What becomes of rows of a class that the champion never saw."""
     cluster: str | None = None
-    """Column of the unit whose rows depend on each other (customer, day); none: rows do not."""
+    """Column of the unit whose rows depend on each other (customer, day); none: `features.group`,
+    and without that no row depends on another."""
 
     mode: GateMode = GateMode.EVIDENCE
     """How a challenger is proven to be better."""
@@ -152,7 +171,7 @@ class GateConfig:
     useful_effect: float = 0.005
     """Evidence: a challenger that is hardly better by this is given up."""
     bound: float | None = None
-    """Evidence: a row's loss counts as at most this; none: 1 for accuracy, 2 for Brier."""
+    """A row's loss counts as at most this; none: 1 for accuracy, 2 for Brier."""
     block: timedelta | None = None
     """Rows of one such span of time depend on each other: a block is one observation."""
 
@@ -192,6 +211,8 @@ def check_config(config: GateConfig) -> Metric:
         )
     if config.block is not None and config.block <= timedelta(0):
         raise GateError(f"The gate's block is {config.block}; it must be longer than nothing.")
+    if config.bound is not None and not config.bound > 0:
+        raise GateError(f"The gate's bound is {config.bound:g}; it must be positive.")
     if config.cluster is not None and config.block is not None:
         raise GateError(
             "The gate has both a cluster and a block: rows depend on each other in one way.",
@@ -283,10 +304,11 @@ def bound_of(config: GateConfig) -> float:
     """What a row's loss counts as at most; GateError when nobody has said."""
     bound = config.bound or BOUNDS.get(config.metric)
     if bound is None:
+        say = BOUND_TO_SAY.get(config.metric, BOUND_TO_SAY["mae"])
         raise GateError(
-            f"Evidence is bet on rows, and a row's {config.metric} has no bound.",
-            hint="set gate.bound (a larger loss counts as that), or gate.block, or "
-            "gate=single_night",
+            f"Nothing is proven of losses that may be of any size, and a row's {config.metric} has "
+            "no bound.",
+            hint=f"set {say}: a larger loss counts as that; or set gate.block",
         )
     return bound
 
@@ -296,6 +318,8 @@ def check_mode(config: GateConfig) -> Metric:
     metric = check_config(config)
     if config.mode is GateMode.EVIDENCE:
         _check_evidence(config, metric)
+    if metric.row_wise and config.block is None:
+        _check_bound(config)
     return metric
 
 
@@ -305,18 +329,17 @@ def _check_evidence(config: GateConfig, metric: Metric) -> None:
             f"The gate's useful_effect is {config.useful_effect:g} and its effect "
             f"{config.effect:g}: the first must be positive and at most the second."
         )
-    if config.bound is not None and not config.bound > 0:
-        raise GateError(f"The gate's bound is {config.bound:g}; it must be positive.")
-    if config.block is not None:
-        return
-    if not metric.row_wise:
+    if config.block is None and not metric.row_wise:
         raise GateError(
             f"{metric.name} is a metric of the whole set: no row alone is evidence.",
             hint="set gate.block (a span such as P1D is then one observation), or "
             "gate=single_night, or compare a row-wise metric",
         )
+
+
+def _check_bound(config: GateConfig) -> None:
     bound = bound_of(config)
-    if not config.effect + config.min_effect < bound:
+    if not config.effect + config.min_effect < bound and config.mode is GateMode.EVIDENCE:
         raise GateError(f"The gate's effect is {config.effect:g}, beyond what a row can gain.")
     for name, allowed in (("margin", config.margin), ("slice_max_drop", config.slice_max_drop)):
         if not allowed < bound and (name == "margin" or config.slices):

@@ -63,6 +63,19 @@ class MlflowSeam:
                 client.search_registered_models(max_results=1)
         return client
 
+    def registered(self, model: str) -> Any:
+        """The registered model with its aliases and tags; None when there is no such model."""
+        from mlflow.exceptions import MlflowException
+
+        client = self.client
+        try:
+            with translated("MLflow"):
+                return client.get_registered_model(model)
+        except MlflowException as error:
+            if missing(error):
+                return None
+            raise
+
     def artifact_location(self, experiment: str) -> str | None:
         """Where a new experiment keeps its files; None: where the server says.
 

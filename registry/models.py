@@ -6,6 +6,7 @@ itself opens or joins the thread's active run; these calls name every id, so tha
 threads beside each other do not meet.
 """
 
+import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -120,7 +121,11 @@ class Models:
             return from_files(registered, files, (*self._seam.config.trusted_modules, *modules))
 
     def download(self, name: str, version: str, folder: Path) -> Path:
-        """Copy the version's files into `folder` and check them against their digest."""
+        """Copy the version's files into `folder` and check them against their digest.
+
+        Raises ModelUnloadable for files that are gone or altered, RegistryUnreachable where the
+        storage does not say so: it may answer later.
+        """
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
@@ -135,8 +140,13 @@ class Models:
                 )
             )
         except (MlflowException, OSError) as error:
+            said = f"The files of version {version} of {name} cannot be read: {_first_line(error)}"
+            if not _gone(error):
+                raise RegistryUnreachable(
+                    said, hint="check the storage of MLflow's artifacts, and who may read it"
+                ) from error
             raise ModelUnloadable(
-                f"The files of version {version} of {name} cannot be read: {_first_line(error)}",
+                said,
                 hint=f"ratchet rollback {name}, to a version whose files are there",
             ) from error
         expected = registered.tags.get(DIGEST_TAG)
@@ -297,6 +307,14 @@ def _inside(name: str) -> str:
 
 def _quoted(text: str) -> str:
     return text.replace("'", "''")
+
+
+def _gone(error: Exception) -> bool:
+    """Whether the storage says that there is no such file; what else it says may be an outage."""
+    if isinstance(error, FileNotFoundError) or missing(error):
+        return True
+    # MLflow keeps of a storage's own errors only the text.
+    return re.search(r"\b404\b|NoSuchKey|No such artifact", str(error)) is not None
 
 
 def _first_line(error: Exception) -> str:

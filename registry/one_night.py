@@ -7,16 +7,18 @@ import numpy as np
 
 from registry.gate_config import BOUNDS, GateConfig
 from registry.methods.bootstrap import Interval, Resampling, paired_difference
-from registry.methods.bounded import bet
+from registry.methods.bounded import bet, clusters_enough
+from registry.methods.codes import numbered
 from registry.methods.comparison import ScoredPair, row_gains
 from registry.methods.metrics import Metric
 from registry.methods.paired import mcnemar, studentized, tango
 from registry.methods.power import fewest_units, rounded, rows_enough
-from registry.methods.predictions import AnyArray, Scored, Task
+from registry.methods.predictions import AnyArray, Floats, Scored, Task
+from registry.methods.skewed import spread_of
 from registry.verdict import Rule, RuleResult
 
-# Below this level only exact tests are right where a loss may be seldom and large; above it they
-# cost more rows than they are worth.
+# Below this level the score test of 0/1 losses is not relied on; above it an exact test costs more
+# rows than it is worth.
 FAR_TAIL = 0.005
 
 
@@ -28,9 +30,10 @@ class Method(StrEnum):
     TANGO = "tango"
     """The same against a difference other than 0."""
     BETS = "bets"
-    """Exact for losses with a bound, far out in the tail."""
+    """Exact for losses with a bound: bets on rows, or on clusters."""
     STUDENT = "student"
-    """Student's t, corrected for skewness: everything else."""
+    """Student's t, corrected for skewness: blocks of time, metrics of the whole set, guards whose
+    loss has no bound."""
 
 
 def interval_of(
@@ -52,18 +55,17 @@ def p_value(
     pair: ScoredPair,
     clusters: AnyArray | None,
     whole: Interval,
+    config: GateConfig,
     *,
     null: float,
     level: float,
-    bound: float | None = None,
 ) -> float:
     """One-sided, against "the challenger is better by at most `null`" (negative: worse by more).
 
     By the test that suits metric and rows (`registry.methods.paired`). `whole`: the interval of the
-    same rows; `level`: what p will be held against; `bound`: what a row's loss is at most, where
-    the gate says so.
+    same rows; `level`: what p will be held against.
     """
-    method = method_of(metric, pair, clusters, null=null, level=level, bound=bound)
+    method = method_of(metric, pair, clusters, config, null=null, level=level)
     if method in (Method.MCNEMAR, Method.TANGO):
         gains = row_gains(pair, metric)
         wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
@@ -71,9 +73,11 @@ def p_value(
             return mcnemar(wins, losses)
         return tango(wins, losses, len(gains), null)
     if method is Method.BETS:
-        most = loss_bound(metric, pair, bound)
+        most = loss_bound(metric, pair, config)
         assert most is not None
-        return bet(row_gains(pair, metric, most) / most, level=level, null=null / most)
+        gains, null = row_gains(pair, metric, most) / most, null / most
+        p = bet(gains, level=level, null=null, clusters=clusters)
+        return p if clusters is None else max(p, _of_clusters(gains, clusters, null))
     if whole.low is None:
         return 1.0  # undefined in too many resamples
     return studentized(
@@ -85,19 +89,32 @@ def method_of(
     metric: Metric,
     pair: ScoredPair,
     clusters: AnyArray | None,
+    config: GateConfig,
     *,
     null: float,
     level: float,
-    bound: float | None,
 ) -> Method:
     """The test that suits metric and rows."""
-    if not metric.row_wise or clusters is not None:
+    # Blocks are few and large, so no bets on them prove anything: their means count as normal.
+    if not metric.row_wise or (clusters is not None and config.block is not None):
         return Method.STUDENT
-    if metric.name == "accuracy" and null == 0:
-        return Method.MCNEMAR
-    if level < FAR_TAIL and loss_bound(metric, pair, bound) is not None:
-        return Method.BETS
-    return Method.TANGO if metric.name == "accuracy" else Method.STUDENT
+    if clusters is None and metric.name == "accuracy":
+        if null == 0:
+            return Method.MCNEMAR
+        if level >= FAR_TAIL:
+            return Method.TANGO
+    return Method.STUDENT if loss_bound(metric, pair, config) is None else Method.BETS
+
+
+def _of_clusters(gains: Floats, clusters: AnyArray, null: float) -> float:
+    """Student's p-value of the mean over rows.
+
+    Bets weigh small clusters more; where sizes tell something about the gains, both must agree.
+    """
+    spread = spread_of(gains, numbered(clusters)[1])
+    return studentized(
+        float(gains.mean()), spread.error, spread.units, skewness=spread.skewness, null=null
+    )
 
 
 def too_few(whole: Interval, clusters: AnyArray | None, level: float) -> str | None:
@@ -145,8 +162,8 @@ def enough(
     level: float,
 ) -> str:
     """How many rows would have proven it: "about 9,400 rows like these would have been enough"."""
-    method = method_of(metric, pair, clusters, null=null, level=level, bound=config.bound)
-    rows, said = len(pair.challenger), ""
+    method = method_of(metric, pair, clusters, config, null=null, level=level)
+    said = ""
     if method is Method.MCNEMAR:
         disagree = int((row_gains(pair, metric) != 0).sum())
         if disagree < fewest_units(level):
@@ -154,30 +171,50 @@ def enough(
                 f"; the models disagree on {disagree:,} rows, and at this level at least "
                 f"{fewest_units(level):,} are needed, all won"
             )
-    bets = method is Method.BETS
-    needed = rows_enough(whole.difference - null, whole.error, rows, level, exact_by_bets=bets)
-    if needed is not None:
-        needed = rounded(max(needed, rows + 1))
-        return (
-            f"{said}; about {needed:,} rows like these would have been enough to prove a "
-            "difference of this size"
-        )
-    if metric.task is not Task.CLASSIFICATION:
-        return said
-    needed = rows_enough(config.effect - null, whole.error, rows, level, exact_by_bets=bets)
-    if needed is None:
-        return said
-    return (
-        f"{said}; about {rounded(needed):,} rows like these would have been enough to prove one "
-        f"of {config.effect:g}"
-    )
+    goals = [(whole.difference, "a difference of this size")]
+    if metric.task is Task.CLASSIFICATION:
+        goals.append((config.effect, f"one of {config.effect:g}"))
+    for goal, words in goals:
+        if method is Method.BETS and clusters is not None:
+            what, here = "clusters", len(np.unique(clusters))
+            needed = _clusters_needed(metric, pair, clusters, config, goal, null=null, level=level)
+        else:
+            what, here = "rows", len(pair.challenger)
+            bets = method is Method.BETS
+            needed = rows_enough(goal - null, whole.error, here, level, exact_by_bets=bets)
+        if needed is not None:
+            # What was seen is more at least than there was, since there was not enough.
+            least = here + 1 if goal == whole.difference else 0
+            return (
+                f"{said}; about {rounded(max(needed, least)):,} {what} like these would have been "
+                f"enough to prove {words}"
+            )
+    return said
 
 
-def loss_bound(metric: Metric, pair: ScoredPair, said: float | None) -> float | None:
-    """What a row's loss counts as at most: as the gate says, or by the metric's formula."""
-    if said is None and metric.name == "brier" and len(pair.challenger.classes) == 2:
+def _clusters_needed(
+    metric: Metric,
+    pair: ScoredPair,
+    clusters: AnyArray,
+    config: GateConfig,
+    wanted: float,
+    *,
+    null: float,
+    level: float,
+) -> int | None:
+    most = loss_bound(metric, pair, config)
+    assert most is not None
+    gains = row_gains(pair, metric, most) / most
+    return clusters_enough(gains, clusters, wanted=wanted / most, level=level, null=null / most)
+
+
+def loss_bound(metric: Metric, pair: ScoredPair, config: GateConfig) -> float | None:
+    """What a row's loss counts as at most: as the gate says of its metric, or by the formula."""
+    if metric.name == config.metric and config.bound is not None:
+        return config.bound
+    if metric.name == "brier" and len(pair.challenger.classes) == 2:
         return 1.0
-    return said or BOUNDS.get(metric.name)
+    return BOUNDS.get(metric.name)
 
 
 def no_worse(
@@ -208,7 +245,7 @@ def no_worse(
             rows=len(pair.champion),
             message=f"{what} is not defined on these rows",
         )
-    p = p_value(metric, pair, clusters, whole, null=-allowed, level=level)
+    p = p_value(metric, pair, clusters, whole, config, null=-allowed, level=level)
     passed = p <= level
     return RuleResult(
         rule=rule,

@@ -15,7 +15,8 @@ from datetime import datetime
 
 from registry.champion import Alias, ChampionStatus, refuse_outsider, status_of
 from registry.errors import PromotionRefused, StaleEpoch
-from registry.ledger import Action, Beside, Change, EpochTaken, Ledger, LedgerBreak, LedgerEntry
+from registry.history import CHAINS, LEDGER, History
+from registry.ledger import Action, Beside, Change, EpochTaken, Ledger, LedgerEntry
 from registry.locks import exclusive
 from registry.models import Models
 from registry.verdict import Decision, Verdict, verdict_json
@@ -24,8 +25,11 @@ from registry.verdict import Decision, Verdict, verdict_json
 class Promotions:
     """Changes the champion of a model; every method may be repeated after a crash."""
 
-    def __init__(self, ledger: Ledger, alias: Alias, models: Models, lock_url: str) -> None:
+    def __init__(
+        self, ledger: Ledger, history: History, alias: Alias, models: Models, lock_url: str
+    ) -> None:
         self._ledger = ledger
+        self._history = history
         self._alias = alias
         self._models = models
         self._lock_url = lock_url
@@ -135,10 +139,15 @@ class Promotions:
             return self._change(change, head.epoch, now)
 
     def adopt(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
-        """Acknowledge an outsider's champion: it gets an entry and is the champion from now on."""
+        """Acknowledge what is there: it gets an entry, and is the champion from now on.
+
+        An outsider's champion, or a history without the end that MLflow remembers. Comparisons
+        that were open begin anew.
+        """
         with exclusive(self._lock_url, f"champion-{model}"):
             status, alias = self.champion(model), self._alias.read(model)
-            if status.outsider is None or alias is None:
+            whole = status.outsider is None and self._history.lost(model) is None
+            if whole or alias is None:
                 raise PromotionRefused(
                     f"There is nothing to adopt: the alias of {model} "
                     + ("names no version." if alias is None else "is the ledger's."),
@@ -173,19 +182,6 @@ class Promotions:
                     status = self.champion(model)
                 found.append(status)
         return tuple(found)
-
-    def verify(self, model: str) -> LedgerBreak | None:
-        """The first entry that does not fit, or that MLflow remembers and the ledger lacks."""
-        broken = self._ledger.verify(model)
-        kept = self._alias.remembered(model)
-        if broken is not None or kept is None:
-            return broken
-        epoch, digest = kept
-        entries = self._ledger.entries(model)
-        if epoch > len(entries) or entries[epoch - 1].hash != digest:
-            reason = f"MLflow remembers epoch {epoch} with another content, or it was cut off"
-            return LedgerBreak(model=model, epoch=epoch, reason=reason)
-        return None
 
     def _of_run(
         self,
@@ -227,7 +223,7 @@ class Promotions:
         refuse_outsider(status_of(entry.model, entry, alias))
         if alias != entry.version:
             self._alias.move(entry)
-        self._alias.remember(entry)
+        self._history.remember(entry.model, LEDGER)
         self._ledger.settle(entry, now)
         return LedgerEntry(**{**vars(entry), "settled_at": now})
 
@@ -253,7 +249,9 @@ class Promotions:
             reason=reason,
             at=now,
         )
-        return self._change(change, status.epoch, now)
+        entry = self._change(change, status.epoch, now)
+        self._history.remember(status.model, *CHAINS)
+        return entry
 
 
 def stale(verdict: Verdict, head: LedgerEntry | None) -> StaleEpoch:

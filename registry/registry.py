@@ -15,6 +15,7 @@ from registry.answers import Answer, AnswerKind, AnswerStore
 from registry.approvals import ApprovalRequest, Approvals
 from registry.card.card import Card
 from registry.card.cards import Cards
+from registry.card.model_evidence import ModelEvidence
 from registry.champion import Alias, ChampionStatus
 from registry.config import RegistryConfig
 from registry.database import open_database
@@ -27,6 +28,7 @@ from registry.errors import (
 )
 from registry.export import export_champion
 from registry.fitted import FittedModel
+from registry.history import DOCKET, WATCH, History
 from registry.ledger import Ledger, LedgerBreak, LedgerEntry
 from registry.loaded import LoadedModel
 from registry.methods.comparison import Comparison
@@ -51,7 +53,7 @@ class Registry:
 
     def __init__(self, config: RegistryConfig) -> None:
         self.config = config
-        seam = MlflowSeam(config)
+        seam = self._seam = MlflowSeam(config)
         self.tracking = Tracking(seam)
         """Runs in MLflow: `open_run`, `log_metrics`, `log_params`, ..., `end_run`."""
         self.models = Models(seam)
@@ -211,10 +213,29 @@ class Registry:
     def verify(self, model: str) -> LedgerBreak | None:
         """The first entry that was altered or removed; None: the history fits together."""
         return (
-            self._promotions.verify(model)
+            self._ledger.verify(model)
             or self._dockets.verify(model)
             or self._approvals.verify(model)
             or self.watches.verify(model)
+            or self._history.lost(model)
+            or self._history.unproven(model)
+        )
+
+    def check(self, model: str) -> None:
+        """Raise LedgerBroken when the history lacks what MLflow remembers of its ends."""
+        self._history.check(model)
+
+    def evidence(self, model: str, *, now: datetime) -> ModelEvidence:
+        """Which challengers are compared, how far they are, and what waits; shows itself."""
+        night = self._dockets.head(model)
+        return ModelEvidence(
+            model=model,
+            night=night,
+            history=()
+            if night is None
+            else self._dockets.past_nights(model, night.epoch, until=night.night),
+            waiting=self.waiting(model, now=now),
+            watched=self.watches.latest(model),
         )
 
     def docket(self, model: str) -> NightEntry | None:
@@ -250,6 +271,7 @@ class Registry:
             )
         except NightTaken:
             return False
+        self._history.remember(verdict.model, DOCKET)
         return True
 
     def export(self, model: str) -> str | None:
@@ -282,16 +304,9 @@ class Registry:
         with self._opening:
             if "_engine" in vars(self):
                 self._engine.dispose()
-                for name in (
-                    "_engine",
-                    "_ledger",
-                    "_promotions",
-                    "_dockets",
-                    "_cards",
-                    "_approvals",
-                    "watches",
-                ):
-                    vars(self).pop(name, None)
+                for name, kind in vars(Registry).items():
+                    if isinstance(kind, cached_property):
+                        vars(self).pop(name, None)
 
     def __enter__(self) -> "Registry":
         return self
@@ -311,11 +326,20 @@ class Registry:
     @cached_property
     def watches(self) -> Watches:
         """The watch over new champions: `watching`, `latest`, `before_night`, `keep`."""
-        return Watches(self._ledger, self._dockets, WatchStore(self._engine))
+        return Watches(
+            self._ledger,
+            self._dockets,
+            WatchStore(self._engine),
+            kept=lambda model: self._history.remember(model, WATCH),
+        )
 
     @cached_property
     def _dockets(self) -> DocketStore:
         return DocketStore(self._engine)
+
+    @cached_property
+    def _history(self) -> History:
+        return History(self._engine, self._seam, self._ledger, self._dockets)
 
     @cached_property
     def _cards(self) -> Cards:
@@ -323,12 +347,15 @@ class Registry:
 
     @cached_property
     def _promotions(self) -> Promotions:
-        return Promotions(self._ledger, self._alias, self.models, self.config.ledger_url)
+        return Promotions(
+            self._ledger, self._history, self._alias, self.models, self.config.ledger_url
+        )
 
     @cached_property
     def _approvals(self) -> Approvals:
         return Approvals(
             self._ledger,
+            self._history,
             self._dockets,
             AnswerStore(self._engine),
             self._promotions,

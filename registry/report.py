@@ -9,7 +9,7 @@ import numpy as np
 from registry.card.calibration import Reliability
 from registry.card.card import Card
 from registry.card.evidence_chart import Track, bar_of, height, spread, tracks
-from registry.card.rules_table import DIFFERENCES
+from registry.card.rules_table import is_difference
 from registry.card.words import evidence
 from registry.methods.comparison import Comparison, scored_pair
 from registry.methods.metrics import find_metric
@@ -33,7 +33,7 @@ def figures(
     must be the verdict's.
     """
     drawn = {}
-    measured = [rule for rule in verdict.rules if rule.low is not None and _is_difference(rule)]
+    measured = [rule for rule in verdict.rules if rule.low is not None and is_difference(rule)]
     if measured:
         drawn["differences"] = _forest(verdict, measured)
     if card is not None:
@@ -51,10 +51,6 @@ def figures(
     else:
         drawn["residuals"] = _residuals(models)
     return drawn
-
-
-def _is_difference(rule: RuleResult) -> bool:
-    return rule.rule.value in DIFFERENCES
 
 
 def _of_card(card: Card) -> dict[str, Any]:

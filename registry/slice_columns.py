@@ -1,14 +1,16 @@
-"""Which rows are a slice: columns, quantile bins and crosses, cut once and kept. Pure.
+"""Which rows are a slice: columns, quantile bins and crosses, planned anew every night. Pure.
 
 `region` makes a slice of each value, `price/4` of each quarter of a number, `region*device` of each
-pair of values. Values that are too rare to be judged alone are one slice together, "other values".
-Which are, and where a number is cut, follows from the first rows that are seen (`planned`) and
-stays as it is (`parts`), so that the same slice is judged every night.
+pair of values. A value of which enough rows come on one night is a slice of its own from then on,
+until too few have come on so many nights in a row; the values that are too rare are one slice
+together, "other values" (`planned`). A number is cut by the first rows that are enough to fill its
+bins, and stays cut there, so that the same slice is judged every night (`parts`).
 """
 
+import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -41,16 +43,21 @@ class SliceColumn:
     spec: str
     """As the config names it."""
     cuts: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Column to where its numbers are cut, ascending; a bin includes its lower end."""
-    own: tuple[str, ...] = ()
-    """Values that are judged alone."""
-    pooled: bool = False
-    """Whether the other values are many enough to be judged together."""
+    """Column to where its numbers are cut, ascending; a bin includes its lower end. Empty: no night
+    has had enough of them yet."""
+    aged: bool = False
+    """They were cut under an earlier champion, and are anew by the first rows that are enough."""
+    own: dict[str, int] = field(default_factory=dict)
+    """Value that is judged alone, to nights in a row with too few rows of it."""
+    gone: dict[str, int] = field(default_factory=dict)
+    """The same of a value that is not any more: there were too many such nights."""
+    others: int | None = None
+    """The same of the other values together; none: they are too few to be judged."""
 
     @property
     def names(self) -> list[str]:
         """The slices that are judged."""
-        every = (*self.own, OTHERS) if self.pooled else self.own
+        every = sorted(self.own) if self.others is None else [*sorted(self.own), OTHERS]
         return [f"{self.spec}={value}" for value in every]
 
 
@@ -59,11 +66,23 @@ class SlicePlan:
     """The slices of a gate, cut."""
 
     columns: tuple[SliceColumn, ...] = ()
+    least: int = 1
+    """Rows of one night that make a slice, by its last night."""
 
     @property
     def specs(self) -> tuple[str, ...]:
         """What the config asked for."""
         return tuple(column.spec for column in self.columns)
+
+    @property
+    def names(self) -> list[str]:
+        """The slices that are judged."""
+        return [name for column in self.columns for name in column.names]
+
+    def anew(self) -> "SlicePlan":
+        """For a new champion: the same slices are judged, until numbers can be cut anew."""
+        columns = (replace(one, gone={}, aged=bool(one.cuts)) for one in self.columns)
+        return replace(self, columns=tuple(columns))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +94,8 @@ class Part:
     """Row numbers."""
     judged: bool
     """False: too rare, also together with the other rare values of its column."""
+    thin: int = 0
+    """Nights in a row with too few rows, of a value that was judged alone before."""
 
 
 def factors_of(spec: str, known: Mapping[str, AnyArray] | None = None) -> tuple[Factor, ...]:
@@ -115,26 +136,53 @@ def check_columns(specs: Sequence[str], columns: Mapping[str, AnyArray]) -> None
                 raise GateError(f"There is no slice column {factor.column!r}; {near}")
 
 
-def planned(specs: Sequence[str], columns: Mapping[str, AnyArray], least: float) -> SlicePlan:
-    """How these rows are cut; a slice of fewer than `least` rows is not judged alone."""
-    return SlicePlan(columns=tuple(_planned(spec, columns, least) for spec in specs))
+def planned(
+    specs: Sequence[str],
+    samples: Sequence[Mapping[str, AnyArray]],
+    least: float,
+    *,
+    known: SlicePlan | None = None,
+    patience: int = 1,
+    nights: int = 1,
+) -> SlicePlan:
+    """The plan by these rows and the one before.
+
+    `samples`: the columns of each comparison, that of the most rows first; `least`: a value with so
+    many rows in one of them is judged alone, and is not any more after `patience` nights in a row
+    without; `nights`: 0 when no row is newer than those of the plan before.
+    """
+    before = {} if known is None else {column.spec: column for column in known.columns}
+    rows = math.ceil(least)
+    columns = [_planned(spec, before.get(spec), samples, rows, patience, nights) for spec in specs]
+    return SlicePlan(columns=tuple(columns), least=rows)
 
 
 def parts(plan: SlicePlan, columns: Mapping[str, AnyArray]) -> list[Part]:
-    """Every slice that has rows tonight, judged or not."""
-    found: list[Part] = []
-    for column in plan.columns:
-        values, codes = _values(column.spec, columns, column.cuts)
-        place = {value: number for number, value in enumerate(column.own)}
-        own = np.array([place.get(value, len(place)) for value in values], dtype=np.int64)
-        names = [f"{column.spec}={value}" for value in (*column.own, OTHERS)]
-        for number, rows in _rows_of(own[codes], len(names)):
-            judged = number < len(place) or column.pooled
-            name = names[number]
-            if not judged and len(alone := np.unique(codes[rows])) == 1:
-                name = f"{column.spec}={values[alone[0]]}"
-            found.append(Part(name=name, rows=rows, judged=judged))
-    return found
+    """Every slice that has rows tonight, judged or not, and those that are not any more."""
+    return [part for column in plan.columns for part in _parts(column, columns)]
+
+
+def _parts(column: SliceColumn, columns: Mapping[str, AnyArray]) -> Iterator[Part]:
+    values, codes = _values(column.spec, columns, column.cuts)
+    own = {value: number for number, value in enumerate(sorted(column.own))}
+    place = np.array([own.get(value, len(own)) for value in values], dtype=np.int64)
+    pieces = dict(_rows_of(place[codes], len(own) + 1))
+    for value, number in own.items():
+        if number in pieces:
+            yield Part(name=f"{column.spec}={value}", rows=pieces[number], judged=True)
+    others = pieces.get(len(own), np.zeros(0, dtype=np.int64))
+    here = {value: number for number, value in enumerate(values)}
+    for value, thin in sorted(column.gone.items()):
+        rows = others[codes[others] == here.get(value, -1)]
+        yield Part(name=f"{column.spec}={value}", rows=rows, judged=False, thin=thin)
+    judged = column.others is not None
+    if not judged:
+        said = [here[value] for value in column.gone if value in here]
+        others = others[~np.isin(codes[others], said)]
+    if len(others):
+        alone = np.unique(codes[others])
+        name = OTHERS if judged or len(alone) > 1 else values[alone[0]]
+        yield Part(name=f"{column.spec}={name}", rows=others, judged=judged)
 
 
 def _factor(text: str, known: Mapping[str, AnyArray] | None) -> Factor:
@@ -144,22 +192,64 @@ def _factor(text: str, known: Mapping[str, AnyArray] | None) -> Factor:
     return Factor(column=binned["column"].strip(), bins=int(binned["bins"]))
 
 
-def _planned(spec: str, columns: Mapping[str, AnyArray], least: float) -> SliceColumn:
-    cuts = {
-        factor.column: _cuts(_numbers(columns[factor.column], factor.column), factor.bins)
-        for factor in factors_of(spec, columns)
-        if factor.bins
+def _planned(
+    spec: str,
+    before: SliceColumn | None,
+    samples: Sequence[Mapping[str, AnyArray]],
+    least: int,
+    patience: int,
+    nights: int,
+) -> SliceColumn:
+    column = SliceColumn(spec=spec) if before is None else before
+    most = samples[0]
+    binned = {factor.column: factor.bins for factor in factors_of(spec, most) if factor.bins}
+    fresh = {
+        name: _cuts(_numbers(most[name], name), bins, least)
+        for name, bins in binned.items()
+        if column.aged or not column.cuts.get(name)
     }
-    values, codes = _values(spec, columns, cuts)
-    if len(values) > MAX_SLICES:
+    cuts = {name: fresh.get(name) or column.cuts.get(name, ()) for name in binned}
+    aged = column.aged and not any(fresh.values())
+    if cuts != column.cuts:
+        column = SliceColumn(spec=spec, cuts=cuts)
+    counts = [_counts(spec, columns, cuts) for columns in samples]
+    enough = {value for found in counts for value, rows in found.items() if rows >= least}
+    thin = {
+        value: before + nights
+        for value, before in (column.gone | column.own).items()
+        if value not in enough
+    }
+    kept = {value: so_far for value, so_far in thin.items() if value in column.own}
+    kept = {value: so_far for value, so_far in kept.items() if so_far < patience}
+    own = dict.fromkeys(sorted(enough), 0) | kept
+    seen = len(counts[0]) if before is None else len(own)
+    if seen > MAX_SLICES:
         raise GateError(
-            f"The slice column {spec!r} has {len(values):,} values; at most {MAX_SLICES}.",
+            f"The slice column {spec!r} has {seen:,} values; at most {MAX_SLICES}.",
             hint=f"slice by a category, or put numbers into bins: {spec}/4",
         )
-    counts = np.bincount(codes, minlength=len(values))
-    own = tuple(sorted(value for value, n in zip(values, counts, strict=True) if n >= least))
-    rest = int(sum(n for value, n in zip(values, counts, strict=True) if value not in own))
-    return SliceColumn(spec=spec, cuts=cuts, own=own, pooled=rest > 0 and rest >= least)
+    rest = max(sum(n for value, n in found.items() if value not in own) for found in counts)
+    others = 0 if rest >= least else None
+    # What is left when values leave the others to be judged alone may be nothing at all.
+    if others is None and column.others is not None and column.own.keys() >= enough:
+        others = column.others + nights
+    return SliceColumn(
+        spec=spec,
+        cuts=cuts,
+        aged=aged,
+        own=own,
+        gone={v: so_far for v, so_far in thin.items() if v not in own and so_far < 2 * patience},
+        others=None if others is not None and others >= patience else others,
+    )
+
+
+def _counts(
+    spec: str, columns: Mapping[str, AnyArray], cuts: Mapping[str, tuple[float, ...]]
+) -> dict[str, int]:
+    """The rows of each value."""
+    values, codes = _values(spec, columns, cuts)
+    counts = np.bincount(codes, minlength=len(values)).tolist()
+    return dict(zip(values, counts, strict=True))
 
 
 def _values(
@@ -206,9 +296,10 @@ def _numbers(column: AnyArray, name: str) -> Floats:
         ) from None
 
 
-def _cuts(numbers: Floats, bins: int) -> tuple[float, ...]:
+def _cuts(numbers: Floats, bins: int, least: int) -> tuple[float, ...]:
+    """Where the bins begin; nothing yet when so few numbers could not fill them."""
     usable = numbers[np.isfinite(numbers)]
-    if not len(usable):
+    if len(usable) < bins * least:
         return ()
     inner = np.linspace(0.0, 1.0, bins + 1)[1:-1]
     cuts = np.unique(np.quantile(usable, inner, method="higher"))

@@ -12,12 +12,10 @@ judged together, or, when they are too few even so, are reported and decide noth
 
 import math
 
-import numpy as np
-
 from registry.gate_config import GateConfig
 from registry.methods.comparison import Comparison, ScoredPair
 from registry.methods.metrics import Metric
-from registry.methods.predictions import AnyArray, Floats
+from registry.methods.predictions import AnyArray
 from registry.one_night import no_worse
 from registry.slice_columns import Part, parts, planned
 from registry.verdict import Rule, RuleResult
@@ -44,7 +42,7 @@ def slice_rules(
     if not config.slices or pair.champion is None or comparison.champion is None:
         return ()
     level = config.slice_alpha / (1 + looks)
-    plan = planned(config.slices, comparison.slices, config.slice_min_rows)
+    plan = planned(config.slices, [comparison.slices], config.slice_min_rows)
     few = f"fewer than {config.slice_min_rows:,} rows"
     return tuple(
         _tonight(part, comparison, pair, metric, config, level)
@@ -52,16 +50,6 @@ def slice_rules(
         else unjudged(part, metric, few)
         for part in parts(plan, comparison.slices)
     )
-
-
-def square_of_gains(gains: Floats, clusters: AnyArray | None) -> float:
-    """Mean square of a gain; of units of dependent rows, for each of their rows."""
-    if not len(gains):
-        return 0.0
-    if clusters is None:
-        return float(np.einsum("i,i->", gains, gains)) / len(gains)
-    sums = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel(), weights=gains)
-    return float(np.einsum("i,i->", sums, sums)) / len(gains)
 
 
 def unjudged(part: Part, metric: Metric, why: str) -> RuleResult:
@@ -73,7 +61,7 @@ def unjudged(part: Part, metric: Metric, why: str) -> RuleResult:
         passed=True,
         judged=False,
         rows=len(part.rows),
-        message=f"{part.name} is not judged: {why}",
+        message=f"{part.name} is not judged{' alone' if part.thin else ''}: {why}",
     )
 
 

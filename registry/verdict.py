@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from registry.card.verdict_html import verdict_html
+from registry.card.words import moment
 
 
 class Decision(StrEnum):
@@ -74,7 +75,7 @@ class CaseState(StrEnum):
     PROVEN = "proven"
     """Proven better; promoted unless another rule or another challenger came before it."""
     GIVEN_UP = "given_up"
-    """Hardly better by the useful effect any more."""
+    """Hardly better by the useful effect any more, harmful, or not to be judged on any night."""
     EXPIRED = "expired"
     """Not proven within the nights that it is given."""
     CROWDED_OUT = "crowded_out"
@@ -166,6 +167,19 @@ class Verdict:
         if self.decision is not Decision.AWAIT:
             return None
         return f"ratchet approve {self.model} {self.challenger} --reason TEXT"
+
+    @property
+    def waits(self) -> str:
+        """Until when it waits for a person, and what to type; empty: it waits for nobody."""
+        if self.next_step is None:
+            return ""
+        until = "" if self.expires_at is None else f" until {moment(self.expires_at)}"
+        return f"It waits for approval{until}: {self.next_step}"
+
+    @property
+    def proof(self) -> str:
+        """The reason, without what it waits for."""
+        return self.reason.removesuffix(f" {self.waits}") if self.waits else self.reason
 
     def _repr_html_(self) -> str:
         return verdict_html(self)

@@ -22,6 +22,8 @@ class WatchState(StrEnum):
     """The new champion is proven worse than its predecessor; nothing is looked at any more."""
     OVER = "over"
     """Its nights are over, and no harm was proven."""
+    UNWATCHED = "unwatched"
+    """It ended before its time: nobody can say any more whether the champion does harm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,15 @@ class Watch:
     sums: Sums | None = None
     """In place of bets, where a row's loss has no bound."""
     state: WatchState = WatchState.WATCHING
+    blanks: int = 0
+    """Nights whose rows could not judge it, though there were enough."""
+    blank_on: str = ""
+    """Digest of the dataset of the last of them: judged in vain again, it is the same night."""
+
+    @property
+    def entries(self) -> int:
+        """Nights that are kept: those that judged it, and those that could not."""
+        return self.bets.nights + self.blanks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +114,11 @@ class Watched:
     level: float | None = None
     """What it must be at most."""
 
+    @property
+    def broken_off(self) -> bool:
+        """Whether it ended before its time."""
+        return self.state is WatchState.UNWATCHED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Watching:
@@ -113,7 +129,7 @@ class Watching:
     reason: str
     """Why, or why not, in one sentence."""
     watched: Watched | None = None
-    """A harm that was proven before, and that this champion still lives with."""
+    """What people have to hear of a watch that has ended: proven harm, or that it broke off."""
 
 
 def watch_json(value: Watch | Watched) -> str:

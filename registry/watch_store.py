@@ -91,7 +91,7 @@ class WatchStore:
             head = connection.execute(_newest_first(subject.model).limit(1)).first()
             same = head is not None and head.epoch == subject.epoch
             night = head.night + 1 if head is not None and same else 1
-            if watch.bets.nights != night or (head is not None and head.epoch > subject.epoch):
+            if watch.entries != night or (head is not None and head.epoch > subject.epoch):
                 raise NightTaken
             prev_hash = GENESIS if head is None else head.hash
             content = {

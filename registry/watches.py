@@ -1,5 +1,6 @@
 """What a registry knows of the watch over its new champions."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from registry.gate_config import GateConfig
@@ -14,10 +15,18 @@ from registry.watching import opened, resumed, watching
 class Watches:
     """Which champion is to be watched, how its watch stands, and every night of it."""
 
-    def __init__(self, ledger: Ledger, dockets: DocketStore, store: WatchStore) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        dockets: DocketStore,
+        store: WatchStore,
+        kept: Callable[[str], object],
+    ) -> None:
+        """`kept`: told of a model that has one more night."""
         self._ledger = ledger
         self._dockets = dockets
         self._store = store
+        self._kept = kept
 
     def subject(self, model: str) -> Subject | None:
         """The champion, if a promotion by the gate put it in place of another one."""
@@ -64,6 +73,7 @@ class Watches:
             self._store.append(watch, found, run_id=run_id, dataset=dataset, now=now)
         except NightTaken:
             return False
+        self._kept(watch.subject.model)
         return True
 
     def verify(self, model: str) -> LedgerBreak | None:

@@ -2,7 +2,9 @@
 
 The comparison is the gate's own, with the roles exchanged: bets are placed on the predecessor,
 against "the new champion is not worse than it by more than `harm`". `opened` begins a watch after
-a promotion, `fresh_after` says which rows may judge it, `watched` adds a night's rows and decides.
+a promotion, `fresh_after` says which rows may judge it, `watched` adds a night's rows and decides;
+`broken_off` ends a watch that cannot go on. Rows of a class that one of them never saw count as its
+errors: whoever is live would be wrong on them.
 
 A champion that is no worse is found harmful with a probability of at most `watch.alpha` for each
 promotion, however many nights are looked at:
@@ -17,23 +19,34 @@ promotion, however many nights are looked at:
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from registry.card.words import evidence as figure
 from registry.error_budget import bar
 from registry.errors import GateError
 from registry.gate import comparable
-from registry.gate_config import BOUNDS, GateConfig, check_config
+from registry.gate_config import BOUNDS, GateConfig, NewClasses, check_config
 from registry.methods.blocks import Spread
 from registry.methods.bootstrap import Resampling, paired_difference
-from registry.methods.comparison import ScoredPair
-from registry.methods.metrics import Metric, find_metric, score_of
+from registry.methods.comparison import ScoredPair, Spoilt, Unusable, unseen_words
+from registry.methods.metrics import Metric, check_fits, find_metric, score_of
 from registry.methods.paired import studentized
-from registry.nights.accumulated import figure
-from registry.nights.betting import Sample, after_night, end_of_block, with_capital
+from registry.methods.predictions import Task
+from registry.nights.betting import (
+    Sample,
+    after_night,
+    end_of_block,
+    in_unit_of,
+    with_capital,
+)
 from registry.nights.docket import Case, Docket
 from registry.nights.wear import newest
 from registry.watch import Subject, Sums, Watch, Watched, Watching, WatchState
+
+# Endings that people are told of.
+TOLD = (WatchState.HARMFUL, WatchState.UNWATCHED)
 
 
 def watching(subject: Subject | None, latest: Watched | None, config: GateConfig) -> Watching:
@@ -53,8 +66,8 @@ def watching(subject: Subject | None, latest: Watched | None, config: GateConfig
         return Watching(due=True, reason=reason)
     if latest.state is WatchState.WATCHING:
         return Watching(due=True, reason=latest.reason)
-    harmful = latest.state is WatchState.HARMFUL
-    return Watching(due=False, reason=latest.reason, watched=latest if harmful else None)
+    told = latest if latest.state in TOLD else None
+    return Watching(due=False, reason=latest.reason, watched=told)
 
 
 def opened(
@@ -75,12 +88,12 @@ def opened(
         share=config.watch.alpha,
         trained_until=trained_until or datetime.fromtimestamp(0, UTC),
         opened=now,
-        after=end_of_block(docket.settled_until if began else docket.judged_until, config.block),
+        after=docket.settled_until if began else docket.judged_until,
     )
     sums = None if _is_bet_on(config) else Sums()
     if sums is None:
         # A spread that was lent since may stem from blocks that judge here, too.
-        docket = replace(docket, spread=Spread()) if began else docket
+        docket = in_unit_of(config, replace(docket, spread=Spread()) if began else docket)
         case = with_capital(case, docket, comparing)
     return Watch(
         subject=subject, terms=_terms(config), planned=config.watch.nights, bets=case, sums=sums
@@ -98,44 +111,81 @@ def resumed(watch: Watch, docket: Docket, config: GateConfig, now: datetime) -> 
     anew = opened(watch.subject, docket, old.trained_until, config, now)
     after = newest(anew.bets.after, old.after, old.judged_until)
     bets = replace(anew.bets, after=after, nights=old.nights, opened=old.opened)
-    return replace(anew, bets=bets, planned=watch.planned)
+    return replace(watch, terms=anew.terms, bets=bets, sums=anew.sums)
 
 
 def fresh_after(watch: Watch, config: GateConfig) -> datetime:
     """Only rows newer than this may judge it tonight."""
     case = watch.bets
-    bound = newest(case.trained_until, case.after, end_of_block(case.judged_until, config.block))
+    bound = end_of_block(newest(case.trained_until, case.after, case.judged_until), config.block)
     assert bound is not None
     return bound
 
 
-def watched(watch: Watch, sample: Sample | str, config: GateConfig) -> tuple[Watch, Watched]:
+def watched(
+    watch: Watch, sample: Sample | str, config: GateConfig, *, dataset: str = ""
+) -> tuple[Watch, Watched]:
     """The watch after tonight's rows, and how it stands.
 
-    `sample`: the predecessor as challenger and the champion on the fresh rows, or why there are
-    none; what cannot be judged changes nothing, and its rows wait for the next night. Raises
-    GateError for rows that judged before.
+    `sample`: the predecessor as challenger and the champion on the fresh rows; why there are none
+    yet, which changes nothing; or (Unusable) why these cannot judge. Rows that did not judge wait
+    for the next night; those with a prediction that is no number are spent. After as many nights
+    as it was to last on which they could not, the watch breaks off; the same `dataset` (its digest)
+    counts once. Raises GateError for rows that judged before.
     """
     if isinstance(sample, str):
-        return watch, _unseen(watch, sample, config)
+        return _blank(watch, sample, config, dataset)
     if sample.first <= fresh_after(watch, config):
         raise GateError(f"The watch of version {watch.subject.version} was given rows twice.")
     comparing, metric = _comparing(config), find_metric(config.metric)
-    pair = comparable(sample.comparison, comparing)
+    pair = _pair(sample, comparing, metric)
+    if isinstance(pair, (Spoilt, Unusable)):
+        # Else these rows would spoil every later night.
+        watch = replace(watch, bets=replace(watch.bets, judged_until=sample.last))
+        pair = f"{pair}, so these {len(sample.times):,} rows are spent"
     if isinstance(pair, str):
-        return watch, _unseen(watch, pair.replace("challenger", "predecessor"), config)
+        enough = len(sample.times) >= config.min_rows
+        return _blank(watch, Unusable(pair) if enough else pair, config, dataset)
     if watch.sums is None:
         watch = replace(watch, bets=after_night(watch.bets, sample, pair, comparing))
     else:
         sums = _added(watch.sums, sample, pair, metric, config)
         if sums is None:
-            return watch, _unseen(watch, f"{metric.name} is not defined on these rows", config)
+            why = Unusable(f"{metric.name} is not defined on these rows")
+            return _blank(watch, why, config, dataset)
         watch = replace(watch, sums=sums, bets=_one_more(watch.bets, sample))
     watch = replace(watch, state=_state(watch, config))
     assert pair.champion is not None
     scores = score_of(metric, pair.champion), score_of(metric, pair.challenger)
     found = _figures(watch, config, fresh=len(sample.times), scores=scores)
-    return watch, replace(found, reason=_sentence(found, config))
+    seen = [words.replace("challenger", "predecessor") for _, words in _unseen(sample, metric)]
+    reason = " ".join([_sentence(found, config), *(f"{words}." for words in seen)])
+    return watch, replace(found, reason=reason)
+
+
+def broken_off(watch: Watch, why: str, config: GateConfig) -> tuple[Watch, Watched]:
+    """The watch after its end before its time, on a night that could not judge it."""
+    watch = replace(watch, state=WatchState.UNWATCHED, blanks=watch.blanks + 1)
+    nights = f"{watch.bets.nights} of {_nights(watch.planned)}"
+    reason = (
+        f"Version {watch.subject.version} is not watched any more, after {nights}: {why}. "
+        f"Nothing rolls it back by itself."
+    )
+    return watch, _figures(watch, config, reason=reason)
+
+
+def _pair(sample: Sample, comparing: GateConfig, metric: Metric) -> ScoredPair | str:
+    """Both models in the metric's terms, or why they do not fit them, which fails no run."""
+    try:
+        pair = comparable(sample.comparison, comparing)
+        if isinstance(pair, ScoredPair):
+            for scored in (pair.champion, pair.challenger):
+                assert scored is not None
+                check_fits(metric, scored)
+            return pair
+    except GateError as error:
+        pair = str(error).rstrip(".")
+    return type(pair)(pair.replace("challenger", "predecessor"))
 
 
 def _comparing(config: GateConfig) -> GateConfig:
@@ -149,6 +199,7 @@ def _comparing(config: GateConfig) -> GateConfig:
         guards=plain.guards,
         slices=plain.slices,
         max_flips=plain.max_flips,
+        new_classes=NewClasses.JUDGE,
     )
 
 
@@ -246,11 +297,20 @@ def _figures(
     )
 
 
-def _unseen(watch: Watch, why: str, config: GateConfig) -> Watched:
-    """How it stands on a night whose rows could not judge it."""
+def _unseen(sample: Sample, metric: Metric) -> Iterator[tuple[int, str]]:
+    return unseen_words(sample.comparison) if metric.task is Task.CLASSIFICATION else iter(())
+
+
+def _blank(watch: Watch, why: str, config: GateConfig, dataset: str) -> tuple[Watch, Watched]:
+    """The watch after a night whose rows did not judge it."""
+    if isinstance(why, Unusable) and (not dataset or dataset != watch.blank_on):
+        if watch.blanks + 1 >= watch.planned:
+            often = f"{_nights(watch.planned)} could not judge it, the last one because {why}"
+            return broken_off(watch, often, config)
+        watch = replace(watch, blanks=watch.blanks + 1, blank_on=dataset)
     nights = f"{watch.bets.nights} of {_nights(watch.planned)}"
     reason = f"Version {watch.subject.version} is not watched tonight: {why}; {nights} so far."
-    return _figures(watch, config, reason=reason)
+    return watch, _figures(watch, config, reason=reason)
 
 
 def _sentence(found: Watched, config: GateConfig) -> str:
@@ -263,6 +323,7 @@ def _sentence(found: Watched, config: GateConfig) -> str:
         f"worse than {old}{by}",
         WatchState.HARMFUL: f"{new} is worse than {old}{by}, as night {found.nights} of "
         f"{found.planned} proves",
+        WatchState.UNWATCHED: f"{new} is not watched any more",
     }[found.state]
     scores = "" if found.score is None else f"{found.score:.4g} against {found.previous_score:.4g}"
     return (

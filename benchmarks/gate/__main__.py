@@ -6,9 +6,21 @@ python -m benchmarks.gate [--quick] [--repeats 400] [--seed 4] [--only TEXT]
 import argparse
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.gate.gains import (
+    AccountedGains,
+    AccumulatingGains,
+    OneNight,
+    Stored,
+    at_least,
+    customers,
+    naive_p,
+    single_night,
+    skewed,
+)
 from benchmarks.gate.online_fdr import Lond, Lord, Saffron
 from benchmarks.gate.rules import (
     Accounted,
@@ -21,7 +33,8 @@ from benchmarks.gate.rules import (
     paired_at_least,
     significant,
 )
-from benchmarks.gate.world import POINT, Scenario
+from benchmarks.gate.tails import lines
+from benchmarks.gate.world import POINT, Gains, Scenario
 from benchmarks.gate.years import PATIENCE, Row, year
 from registry.error_budget import Year
 from registry.gate_config import GateConfig
@@ -32,6 +45,9 @@ HEAD = (
 )
 QUICK = 40
 FULL = 400
+FAR_TAIL = "one night in the far tail"
+# Simulated nights for each year of the others.
+NIGHTS_A_YEAR = 250
 
 
 def scenarios() -> list[Scenario]:
@@ -68,14 +84,27 @@ def scenarios() -> list[Scenario]:
             allowed=(0.02, 0.05),
         ),
         Scenario(name="no slice harmed, +1", effect=POINT, chance=rare, allowed=(0.02, 0.05)),
+        *of_losses("log loss (bound 7)", skewed(7.0, 0.05, 6.0, 0.0003), 0.01, rare),
+        *of_losses("absolute loss (bound 10)", skewed(10.0, 0.2, 9.0, 0.0005), 0.04, rare),
+        *of_losses("clusters of 25 rows", customers(0.1), POINT, rare),
+        *of_losses("clusters of 25 rows", customers(0.1), 2 * POINT, rare)[1:],
         Scenario(name="not worse by 1 point: all equal", margin=POINT),
         Scenario(name="not worse by 1 point: all 0.5 worse", margin=POINT, others=(-0.005, 0.0)),
         Scenario(name="not worse by 1 point: all 1.1 worse", margin=POINT, others=(-0.011, 0.0)),
     ]
 
 
+def of_losses(name: str, gains: Gains, effect: float, rare: float) -> list[Scenario]:
+    """All equal, and some better by `effect`, in the loss's unit."""
+    row = gains.rows * float(gains.chances @ gains.values**2)
+    plain = Scenario(name=f"{name}, equal", gains=gains, disagreement=row, sought=effect)
+    return [plain, replace(plain, name=f"{name}, +{effect:g}", effect=effect, chance=rare)]
+
+
 def contestants(scenario: Scenario) -> list[Rule]:
     """The rules side by side; ours knows what the config says of the rows."""
+    if scenario.gains is not None:
+        return of_gains(scenario, scenario.gains)
     blocks = scenario.shock > 0
     alone = Year(reserve=0.0).share
     plain = Accumulating("**ours: evidence**", Settings(budget=Year(), nights_as_blocks=blocks))
@@ -112,6 +141,29 @@ def contestants(scenario: Scenario) -> list[Rule]:
     return listed
 
 
+def of_gains(scenario: Scenario, gains: Gains) -> list[Rule]:
+    """The same where losses are real-valued, or rows lie in clusters, which the naive ignore."""
+    effect, alone = scenario.sought, Year(reserve=0.0).share
+    gate = GateConfig(effect=effect / gains.bound, useful_effect=effect / 2 / gains.bound)
+    settings = Settings(budget=Year(), gate=gate)
+    listed: list[Rule] = [
+        Stored(),
+        OneNight("paired >=", at_least(0.0)),
+        OneNight(f"+{effect / 2:g}", at_least(effect / 2)),
+        OneNight("p < 0.05 nightly", lambda world: naive_p(world) <= 0.05),
+        OneNight("the gate before (p < 0.025)", lambda world: naive_p(world) <= 0.025),
+        AccountedGains("LORD++ nightly", Lord(start=0.025, wealth=0.025)),
+        AccountedGains("SAFFRON nightly", Saffron()),
+        AccountedGains("e-LOND nightly", Lond(), e_values=True),
+        OneNight(f"ours: single_night (p <= {alone:.2g})", single_night(alone)),
+        AccumulatingGains("**ours: evidence**", settings),
+    ]
+    if gains.rows > 1:
+        name = "ours: evidence, told rows are independent (wrong)"
+        listed.append(AccumulatingGains(name, settings, told=False))
+    return listed
+
+
 def main() -> None:
     """Print one table for each scenario."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -131,6 +183,10 @@ def main() -> None:
             if options.rule in rule.name:
                 print(line(year(scenario, rule, repeats, options.seed)), flush=True)
         print()
+    if options.only in FAR_TAIL:
+        print(f"**{FAR_TAIL}**\n")
+        for one in lines(NIGHTS_A_YEAR * repeats, options.seed):
+            print(one, flush=True)
     print(f"{repeats} years each, {time.perf_counter() - began:.0f} s", file=sys.stderr)
 
 

@@ -23,6 +23,24 @@ POINT = 0.01
 SLICE_SHARE = 0.1
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gains:
+    """What a unit may gain: a row, or a cluster of rows as the mean over them."""
+
+    values: Floats
+    """In units of the bound, in [-1, 1]."""
+    chances: Floats
+    """Of an equal challenger: the mean gain is 0."""
+    better: Floats
+    """How the chances change for each unit of loss that the challenger is better by."""
+    bound: float = 1.0
+    """What a row's loss counts as at most."""
+    rows: int = 1
+    """Rows of a unit."""
+    square: float = 0.0
+    """Mean square of a row's gain, in bounds; 0: that of the unit, which is a row."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One kind of year."""
@@ -55,6 +73,10 @@ class Scenario:
     """How much worse a slice may be, one contestant each; empty: nobody looks at slices."""
     margin: float = 0.0
     """Non-inferiority: a promotion is false when it is worse by more than this."""
+    sought: float = POINT
+    """The effect that ours is told to look for."""
+    gains: Gains | None = None
+    """Real-valued losses, or clusters (`benchmarks.gate.gains`); none: 0/1 losses of rows."""
 
 
 @dataclass(kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.gate.gains import GainWorld
 from benchmarks.gate.rules import NONE, Rule
 from benchmarks.gate.world import POINT, SLICE_SHARE, Scenario, World
 
@@ -51,7 +52,8 @@ class Row:
 
 def year(scenario: Scenario, rule: Rule, repeats: int, seed: int) -> Row:
     """Simulate `repeats` years."""
-    world = World(scenario, repeats, rule.slots, seed)
+    make = World if scenario.gains is None else GainWorld
+    world = make(scenario, repeats, rule.slots, seed)
     rule.start(world)
     rows = np.arange(repeats)
     promotions, false, slices = np.zeros(repeats), np.zeros(repeats), np.zeros(repeats)

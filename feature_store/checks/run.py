@@ -1,7 +1,7 @@
 """Running the checks: what is known from the log first, then one pass over the columns needed."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pyarrow.compute as pc
 
@@ -18,7 +18,13 @@ _REASONS = 3
 
 
 def run_checks(
-    store: FeatureStore, snapshot: Snapshot, config: ChecksConfig, *, now: datetime
+    store: FeatureStore,
+    snapshot: Snapshot,
+    config: ChecksConfig,
+    *,
+    now: datetime,
+    label: str | None = None,
+    label_delay: timedelta = timedelta(0),
 ) -> CheckReport:
     """Say whether a snapshot is fit to train on.
 
@@ -28,7 +34,9 @@ def run_checks(
       further; so does one whose type no longer allows a check.
     - Only the columns that a check names are read, in one streaming pass (duplicates: a second).
     - With `scope: new`, duplicates are looked for among the new rows only.
-    - `now` is the moment against which `max_age` is measured.
+    - `now` is the moment against which `max_age` and `label_delay` are measured.
+    - Labels (`label`; none: the view's) of rows younger than `label_delay` are not looked at: they
+      are used neither to train nor to judge before they are mature.
     """
     view = store.view(snapshot.view)
     declared = store.declared_columns(view.name)
@@ -50,6 +58,8 @@ def run_checks(
             dataset=store.dataset(snapshot, parts),
             reported=reported,
             scope="the new rows" if config.scope is Scope.NEW else f"version {snapshot.version}",
+            label=label or view.label,
+            mature_until=now - label_delay if label_delay else None,
         )
         results += values(config, checked)
     return _report(snapshot, rows, results)

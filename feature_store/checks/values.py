@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from feature_store.checks.config import ChecksConfig, Range
@@ -27,6 +28,10 @@ class Checked:
     """A `pyarrow.dataset.Dataset` of the rows."""
     scope: str
     """What the rows are called in a sentence."""
+    label: str | None = None
+    """The column to predict."""
+    mature_until: datetime | None = None
+    """Labels of rows that are younger are not final, and not looked at; none: all are final."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,21 +108,26 @@ def _nulls(config: ChecksConfig, checked: Checked) -> Iterator[_Question | Check
             continue
 
         def answer(
-            rows: int, nulls: int, *, column: str = column, bound: float = bound
+            rows: int, final: int, nulls: int, *, column: str = column, bound: float = bound
         ) -> CheckResult:
-            share = nulls / rows
+            share = nulls / final if final else 0.0
             return CheckResult(
                 check="nulls",
                 column=column,
                 passed=share <= bound,
                 figure=share,
                 bound=bound,
-                message=f"column {column}: {_percent(share)} null in {checked.scope}, "
-                f"allowed {_percent(bound)}",
+                message=f"column {column}: {_percent(share)} null in "
+                f"{_scope(column, checked, rows - final)}, allowed {_percent(bound)}",
             )
 
+        final = _final(column, checked)
         yield _Question(
-            aggregates=(f"count(*) FILTER (NOT ({_present(column, checked)}))",), answer=answer
+            aggregates=(
+                f"count(*) FILTER ({final})",
+                f"count(*) FILTER ({final} AND NOT ({_present(column, checked)}))",
+            ),
+            answer=answer,
         )
 
 
@@ -213,19 +223,23 @@ def _labels(config: ChecksConfig, checked: Checked) -> Iterator[_Question | Chec
         yield from _missing("label_classes", label, checked)
         return
 
-    def answer(rows: int, classes: int) -> CheckResult:
+    def answer(rows: int, final: int, classes: int) -> CheckResult:
         return CheckResult(
             check="label_classes",
             column=label,
-            passed=classes >= config.label_classes,
+            passed=classes >= config.label_classes or not final,
             figure=classes,
             bound=config.label_classes,
             message=f"column {label}: {classes} class{'' if classes == 1 else 'es'} in "
-            f"{checked.scope}, at least {config.label_classes} needed",
+            f"{_scope(label, checked, rows - final)}, at least {config.label_classes} needed",
         )
 
-    aggregate = f"count(DISTINCT {_quoted(label)}) FILTER ({_present(label, checked)})"
-    yield _Question(aggregates=(aggregate,), answer=answer)
+    final = _final(label, checked)
+    among = f"FILTER ({final} AND {_present(label, checked)})"
+    yield _Question(
+        aggregates=(f"count(*) FILTER ({final})", f"count(DISTINCT {_quoted(label)}) {among}"),
+        answer=answer,
+    )
 
 
 def _duplicates(connection: Any, config: ChecksConfig, checked: Checked) -> Iterator[CheckResult]:
@@ -266,6 +280,23 @@ def _present(column: str, checked: Checked) -> str:
     if checked.types[column].startswith(_FLOATS):
         return f"{name} IS NOT NULL AND NOT isnan({name})"
     return f"{name} IS NOT NULL"
+
+
+def _final(column: str, checked: Checked) -> str:
+    """Say in SQL that a row is old enough for its value to be final: labels mature."""
+    if column != checked.label or checked.mature_until is None:
+        return "true"
+    time = _quoted(checked.view.event_time)
+    if "tz=" in checked.types.get(checked.view.event_time, ""):
+        time = f"CAST({time} AS TIMESTAMPTZ)"  # of nanoseconds, there is no epoch_us
+    return f"epoch_us({time}) <= {round(checked.mature_until.timestamp() * 1_000_000)}"
+
+
+def _scope(column: str, checked: Checked, immature: int) -> str:
+    """What the rows are called whose values of the column are final."""
+    if column != checked.label or not immature:
+        return checked.scope
+    return f"{checked.scope} that are mature ({immature} are not yet)"
 
 
 def _other(column: str, choices: tuple[str | int | bool, ...], kind: str) -> str:

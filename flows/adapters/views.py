@@ -120,7 +120,7 @@ class ViewWatch:
         self._config = config
         self._changed = changed
         self._poll = poll
-        self._seen: dict[str, int | None] = {}
+        self._seen: dict[str, tuple[Version, ...]] = {}
         self._views = views
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ratchet-views", daemon=True)
@@ -146,16 +146,19 @@ class ViewWatch:
                 self._stop.wait(self._poll)
 
     def _look(self) -> None:
-        """Say which views have another version than at the last look."""
+        """Say which views have another newest version than at the last look.
+
+        A view that was removed and made anew may have the same number, but not the same moment.
+        """
         store = feature_store.connect(self._config)
         for view in self._views:
             try:
-                version = store.latest_version(view)
+                newest = store.history(view, after=store.latest_version(view) - 1)
             except FeatureStoreError as error:  # the scheduler finds out when it looks itself
                 log.debug("view %s cannot be looked at: %s", view, error)
-                version = None
-            if view not in self._seen or self._seen[view] != version:
-                self._seen[view] = version
+                newest = ()
+            if view not in self._seen or self._seen[view] != newest:
+                self._seen[view] = newest
                 self._changed(view)
 
     def _folders(self) -> dict[Path, str]:

@@ -101,8 +101,9 @@ def _say_requests(found: Sequence[ApprovalRequest], now: datetime) -> None:
             request.champion or "",
             Text(ago(request.asked_at, now), "dim"),
             Text(ahead(request.expires_at, now), "yellow"),
-            Text(request.proof),
+            Text(request.proof.partition(". ")[0]),
         )
     say.print(lines)
     step = found[0].verdict.next_step or ""
-    say.print(Text(f"next: {step}, or {step.replace('approve', 'reject', 1)}", "dim"))
+    also = step.replace("approve", "reject", 1)
+    say.print(Text(f"next: {step}, or {also}", "dim"), soft_wrap=True)

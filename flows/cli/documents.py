@@ -16,7 +16,17 @@ from flows.core.records import Attempt, ErrorInfo, Run, TaskRun
 from flows.core.schedule import Fire, StoredSchedule
 from flows.core.store import RunDetail
 from flows.schedules import in_words
-from registry import Answer, ApprovalRequest, Card, ChampionStatus, LedgerEntry, NightEntry, Verdict
+from registry import (
+    Answer,
+    ApprovalRequest,
+    Card,
+    ChampionStatus,
+    LedgerEntry,
+    ModelEvidence,
+    Verdict,
+    Watched,
+)
+from registry.card.comparisons_table import case_words
 from registry.error_budget import Year
 
 Json = dict[str, Any]
@@ -221,8 +231,8 @@ def fire_json(fire: Fire) -> Json:
     }
 
 
-def champion_json(status: ChampionStatus) -> Json:
-    """Who is live."""
+def champion_json(status: ChampionStatus, watched: Watched | None) -> Json:
+    """Who is live, and how the watch over it stands."""
     return {
         "model": status.model,
         "version": status.version,
@@ -233,6 +243,24 @@ def champion_json(status: ChampionStatus) -> Json:
         "outsider": status.outsider,
         "action": status.action,
         "reason": status.reason,
+        "watch": None if watched is None else watched_json(watched),
+    }
+
+
+def watched_json(watched: Watched) -> Json:
+    """How the watch over a champion stands."""
+    return {
+        "state": watched.state.value,
+        "previous": watched.previous,
+        "harm": watched.harm,
+        "night": watched.nights,
+        "nights": watched.planned,
+        "metric": watched.metric,
+        "rows": watched.rows,
+        "score": watched.score,
+        "previous_score": watched.previous_score,
+        "log_evidence": watched.log_evidence,
+        "reason": watched.reason,
     }
 
 
@@ -288,13 +316,14 @@ def rejection_json(answer: Answer) -> Json:
     }
 
 
-def evidence_json(model: str, night: NightEntry | None) -> Json:
+def evidence_json(found: ModelEvidence) -> Json:
     """The gate's latest night of a model: open comparisons and the error budget."""
+    night = found.night
     if night is None:
-        return {"model": model, "night": 0, "cases": [], "budget": None}
-    year = night.docket.year
+        return {"model": found.model, "night": 0, "cases": [], "budget": None}
+    year, notes = night.docket.year, {note.challenger: note for note in found.open}
     return {
-        "model": model,
+        "model": found.model,
         "night": night.night,
         "run": night.run_id,
         "at": iso(night.at),
@@ -304,6 +333,7 @@ def evidence_json(model: str, night: NightEntry | None) -> Json:
             {
                 "challenger": case.challenger,
                 "log_evidence": case.log_value,
+                "tonight": case_words(notes[case.challenger]) if case.challenger in notes else "",
                 "share": case.share,
                 "rows": case.rows,
                 "nights": case.nights,

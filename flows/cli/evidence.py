@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import Annotated
 
@@ -14,8 +13,11 @@ from flows.cli.installation import connected_registry, opened
 from flows.cli.models import refuse_unknown
 from flows.cli.waiting import say_waiting
 from flows.cli.wording import ago, console, print_json, table
-from registry import NightEntry
-from registry.nights.accumulated import figure
+from registry import ModelEvidence, NightEntry
+from registry.card.budget_meter import budget_words
+from registry.card.comparisons_table import case_words, needed_words
+from registry.card.words import evidence as said_evidence
+from registry.card.words import when
 
 
 def evidence(
@@ -26,18 +28,20 @@ def evidence(
     """Show the challengers that are not proven yet, and what is left of the error budget."""
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         refuse_unknown(registry, model)
-        night = registry.docket(model)
+        now = ratchet.clock.now()
+        found = registry.evidence(model, now=now)
         if as_json:
-            print_json(evidence_json(model, night))
-        elif night is None:
+            print_json(evidence_json(found))
+        elif found.night is None:
             console().print(f"the gate has not judged a challenger of {model} yet")
             console().print(Text("next: ratchet run retrain", "dim"))
         else:
-            _say(night, ratchet.clock.now())
-            say_waiting(registry, model, ratchet.clock.now())
+            _say(found, found.night, now)
+            say_waiting(registry, model, now)
+            console().print(Text(f"next: ratchet ledger {model} --verify", "dim"))
 
 
-def _say(night: NightEntry, now: datetime) -> None:
+def _say(found: ModelEvidence, night: NightEntry, now: datetime) -> None:
     say, docket = console(), night.docket
     say.print(
         Text.assemble(
@@ -46,20 +50,20 @@ def _say(night: NightEntry, now: datetime) -> None:
             (f"  champion of epoch {docket.epoch}", "dim"),
         )
     )
-    say.print(Text(night.verdict.reason), soft_wrap=True)
-    if docket.cases:
-        lines = table("challenger", "evidence", "needed", "rows", "nights", "age", "rows until")
-        for case in sorted(docket.cases, key=lambda case: -case.log_value):
-            needed = figure(case.log_needed) if math.isfinite(case.log_needed) else "no budget"
-            until = f"{case.judged_until:%Y-%m-%d %H:%M}" if case.judged_until else ""
-            counts = (f"{case.rows:,}", str(case.nights), str(case.age))
-            lines.add_row(f"v{case.challenger}", figure(case.log_value), needed, *counts, until)
+    say.print(Text(night.verdict.proof), soft_wrap=True)
+    if found.open:
+        lines = table(
+            "challenger", "evidence", "needed", "rows", "nights", "rows until", "tonight",
+            right=("evidence", "needed", "rows", "nights"), give=("tonight",),
+        )  # fmt: skip
+        for note in sorted(found.open, key=lambda note: -note.log_evidence):
+            case = docket.case(note.challenger)
+            until = when(case.judged_until) if case and case.judged_until else ""
+            figures = (said_evidence(note.log_evidence), needed_words(note), f"{note.rows:,}")
+            words = Text(case_words(note))
+            lines.add_row(f"v{note.challenger}", *figures, str(note.nights), until, words)
         say.print(lines)
     else:
         say.print("no comparison is open")
     year = docket.year
-    say.print(
-        f"error budget of {year.number}: {year.wealth:.4f} of {year.alpha:g} left; "
-        f"{year.opened} challengers and {year.reopened} others took a share"
-    )
-    say.print(Text(f"next: ratchet ledger {night.model} --verify", "dim"))
+    say.print(f"error budget of {year.number}: {budget_words(year)}", soft_wrap=True)

@@ -10,15 +10,31 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from flows import housekeeping
 from flows.cli.documents import champion_json, entry_json, rejection_json
 from flows.cli.installation import connected_registry, opened, whoami
 from flows.cli.waiting import say_waiting
 from flows.cli.wording import ago, console, cut, print_json, table
 from flows.core.errors import NotFound, Refused
-from registry import Answer, AnswerKind, ChampionStatus, LedgerEntry, Registry, Watched
+from registry import (
+    Action,
+    Answer,
+    AnswerKind,
+    ChampionStatus,
+    LedgerEntry,
+    Registry,
+    Watched,
+)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DONE = {
+    Action.PROMOTE: "promoted",
+    Action.ROLLBACK: "put back",
+    Action.ADOPT: "adopted",
+    Action.RESTORE: "restored",
+}
+"""What was done to a version that is live."""
 By = Annotated[str | None, typer.Option(help="Who does it, for the record. Default: you.")]
 
 
@@ -44,7 +60,8 @@ def champion(
         if model is None:
             found = [registry.champion(name) for name in registry.ledger_models()]
             if as_json:
-                print_json([champion_json(status) for status in found])
+                watches = registry.watches
+                print_json([champion_json(one, watches.latest(one.model)) for one in found])
             else:
                 _say_champions(found, ratchet.clock.now())
             return
@@ -52,13 +69,13 @@ def champion(
         now, actor = ratchet.clock.now(), by or whoami()
         if adopt:
             said = reason or "accepted on the command line"
-            registry.adopt(model, actor=actor, reason=said, now=now)
+            housekeeping.adopt(ratchet, registry, model, actor=actor, reason=said)
         if restore:
             said = reason or "restored on the command line"
-            registry.restore(model, actor=actor, reason=said, now=now)
+            housekeeping.restore(ratchet, registry, model, actor=actor, reason=said)
         status = registry.champion(model)
         if as_json:
-            print_json(champion_json(status))
+            print_json(champion_json(status, registry.watches.latest(model)))
         else:
             _say_champion(status, now)
             _say_watch(registry.watches.latest(model))
@@ -102,8 +119,8 @@ def rollback(
     """Make an earlier version of a model live again."""
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         refuse_unknown(registry, model)
-        entry = registry.rollback(
-            model, to, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
+        entry = housekeeping.rollback(
+            ratchet, registry, model, to, actor=by or whoami(), reason=reason
         )
         if as_json:
             print_json(entry_json(entry))
@@ -139,7 +156,9 @@ def _verified(registry: Registry, model: str, entries: int) -> int:
 
 def _say_watch(watched: Watched | None) -> None:
     """How a new champion does beside the one before it."""
-    if watched is not None:
+    if watched is not None and watched.broken_off:
+        console().print(Text(watched.reason, "yellow"), soft_wrap=True)
+    elif watched is not None:
         proven = f"worse than version {watched.previous}" if watched.harm else "no harm"
         night = f"night {watched.nights} of {watched.planned}"
         console().print(f"watched: {night}, {proven}")
@@ -150,7 +169,8 @@ def _say_champion(status: ChampionStatus, now: datetime) -> None:
     if status.version is None:
         say.print(f"{status.model} has no champion yet; next: ratchet run retrain")
     else:
-        cause = f"{status.action} by run {status.run_id}" if status.run_id else status.action
+        done = DONE[Action(status.action)] if status.action else ""
+        cause = f"{done} by run {status.run_id}" if status.run_id else done
         say.print(
             Text.assemble(
                 (status.model, "bold"),

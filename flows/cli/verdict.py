@@ -17,11 +17,19 @@ from flows.core.errors import NotFound, Pruned, Refused
 from flows.core.records import Run, RunStatus
 from flows.core.store import RunDetail
 from registry import Card, Decision, Registry, Verdict, card_html
-from registry.card.rules_table import result_words, rule_name
-from registry.card.words import between, evidence, number, signed, when
+from registry.card.budget_meter import budget_words
+from registry.card.comparisons_table import case_words, needed_words
+from registry.card.rules_table import figures_of, result_words, rule_name
+from registry.card.words import evidence, moment
 
 SEARCHED = 200
 """So many of the newest runs are looked at for one that has a verdict."""
+DECISIONS = {
+    Decision.PROMOTE: ("promote", "bold green"),
+    Decision.AWAIT: ("awaits approval", "bold magenta"),
+    Decision.HOLD: ("hold", "bold yellow"),
+}
+"""What a decision is called, and its style."""
 STYLES = {"c-good": "green", "c-bad": "red", "c-wait": "yellow", "c-dim": "dim"}
 
 
@@ -103,13 +111,12 @@ def _page(registry: Registry, found: Verdict) -> str:
 
 def _say(card: Card, run: Run, detail: RunDetail | None, ratchet: Ratchet, say: Console) -> None:
     found = card.verdict
-    good = found.decision is Decision.PROMOTE
     night = "" if card.night is None else f"  night {card.night}"
     say.print(
         Text.assemble(
             (f"{found.model} v{found.challenger}", "bold"),
             "  ",
-            (found.decision.value, "bold green" if good else "bold yellow"),
+            DECISIONS[found.decision],
             (f"  run {run.id}, {ago(card.at or run.ended_at, ratchet.clock.now())}{night}", "dim"),
         )
     )
@@ -126,24 +133,20 @@ def _say_rules(found: Verdict, say: Console) -> None:
     if not found.rules:
         return
     lines = table(
-        "rule", "result", "figure", "interval", "bound", "rows", "why",
-        right=("figure", "bound", "rows"), give=("why",),
+        "rule", "result", "figure", "interval", "bound", "rows",
+        right=("figure", "bound", "rows"), give=("rule",),
     )  # fmt: skip
+    whys = []
     for rule in found.rules:
         words, colour = result_words(rule)
-        floor = rule.rule.value in ("floor", "cost", "flips")
-        write = number if floor else signed
-        lines.add_row(
-            Text(rule_name(rule)),
-            Text(_plain(words, say), STYLES[colour]),
-            "" if rule.figure is None else write(rule.figure),
-            between(rule.low, rule.high, sign=not floor),
-            "" if rule.bound is None else write(rule.bound),
-            f"{rule.rows:,}",
-            Text("" if rule.message in found.reason else rule.message),
-        )
+        result = Text(_plain(words, say), STYLES[colour])
+        lines.add_row(Text(rule_name(rule)), result, *figures_of(rule), f"{rule.rows:,}")
+        if not (rule.passed and rule.judged) and rule.message not in found.reason:
+            whys.append(Text(f"{rule_name(rule)}: {rule.message}", STYLES[colour]))
     say.print()
     say.print(lines)
+    for why in whys:
+        say.print(why, soft_wrap=True)
 
 
 def _say_cases(found: Verdict, say: Console) -> None:
@@ -154,12 +157,9 @@ def _say_cases(found: Verdict, say: Console) -> None:
         right=("evidence", "needed", "rows", "nights"), give=("tonight",),
     )  # fmt: skip
     for case in sorted(found.cases, key=lambda case: -case.log_evidence):
-        left = "" if case.nights_left is None else f"about {case.nights_left:,} more nights"
-        said = "; ".join(w for w in (case.state.value.replace("_", " "), left, case.note) if w)
-        needed = "no budget" if case.log_needed is None else evidence(case.log_needed)
-        counts = (f"{case.rows:,}", str(case.nights))
+        figures = (evidence(case.log_evidence), needed_words(case), f"{case.rows:,}")
         name = f"v{case.challenger}{' *' if case.challenger == found.challenger else ''}"
-        lines.add_row(Text(name), evidence(case.log_evidence), needed, *counts, Text(said))
+        lines.add_row(Text(name), *figures, str(case.nights), Text(case_words(case)))
     say.print()
     say.print(lines)
 
@@ -169,7 +169,7 @@ def _budget(card: Card) -> list[str]:
     if year is None:
         return []
     share = f"; this decision's share: {level:.2g}" if level else ""
-    return [f"error budget of {year.number}: {year.wealth:.4f} of {year.alpha:g} left{share}"]
+    return [f"error budget of {year.number}: {budget_words(year)}{share}"]
 
 
 def _data(card: Card, detail: RunDetail | None) -> list[str]:
@@ -191,15 +191,15 @@ def _data(card: Card, detail: RunDetail | None) -> list[str]:
     if card.champion is not None:
         reign = card.champion
         said.append(
-            f"champion then: v{reign.version} since {when(reign.since)} UTC, "
+            f"champion then: v{reign.version} since {moment(reign.since)}, "
             f"epoch {reign.epoch} ({reign.action} by {reign.actor})"
         )
     return said
 
 
 def _next(found: Verdict, run: Run) -> str:
-    if found.decision is Decision.AWAIT:
-        return f'ratchet approve {found.model} {found.challenger} --reason "..."'
+    if found.next_step is not None:
+        return found.next_step
     if found.promote:
         return f"ratchet champion {found.model}"
     return f"ratchet evidence {found.model}" if found.cases else f"ratchet show {run.id}"

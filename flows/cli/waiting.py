@@ -8,7 +8,7 @@ from rich.text import Text
 
 from flows.cli.wording import ahead, console
 from registry import Registry
-from registry.approvals import moment
+from registry.card.words import moment
 
 
 def say_waiting(registry: Registry, model: str, now: datetime) -> None:

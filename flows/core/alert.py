@@ -40,6 +40,7 @@ class AlertKind(StrEnum):
     SCHEDULE_DISABLED = "schedule_disabled"  # a schedule cannot be carried out
     CHAMPION_CHANGED = "champion_changed"  # by somebody outside of Ratchet
     CHAMPION_HARMFUL = "champion_harmful"  # proven worse than the one before, after its promotion
+    CHAMPION_UNWATCHED = "champion_unwatched"  # its watch broke off: nothing rolls it back any more
     NOTICED = "noticed"  # a task said so
     DIGEST = "digest"  # several alerts in one message, because there were too many
     TEST = "test"  # `ratchet alerts test`

@@ -22,7 +22,7 @@ from flows.notebook.logs import LogText, log_of
 from flows.notebook.tasks import TaskView, lasted, tasks_of
 from flows.notebook.view import View, view_of
 from flows.settings import revealed
-from registry import Card, Verdict
+from registry import Card, ModelEvidence, Verdict
 
 LOOK_SECONDS = 1.0
 """How often a wait looks at the store, in case another process moves the run."""
@@ -108,9 +108,24 @@ class RunHandle:
         found = self.verdict
         if found is None:
             return None
-        settings = self._driver.ratchet.settings
-        with registry.connect(revealed(settings.registry)) as connected:
+        with registry.connect(revealed(self._driver.ratchet.settings.registry)) as connected:
             return connected.card(found)
+
+    @property
+    def evidence(self) -> ModelEvidence | None:
+        """Which challengers of the run's model are compared now, and how far they are.
+
+        None when the run ended without a verdict.
+
+        Raises:
+            Refused: there is none yet.
+        """
+        found = self.verdict
+        if found is None:
+            return None
+        ratchet = self._driver.ratchet
+        with registry.connect(revealed(ratchet.settings.registry)) as connected:
+            return connected.evidence(found.model, now=ratchet.clock.now())
 
     def logs(self, task: str, attempt: int | None = None) -> LogText:
         """What an attempt of a task (by default the newest) has printed and logged so far.

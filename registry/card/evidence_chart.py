@@ -16,8 +16,12 @@ if TYPE_CHECKING:  # the card shows itself by this module
 # Two names closer than this part of the height would cover each other.
 APART = 7.5
 MOST_TICKS = 6
+# More lines that ended earlier are left without names, which would cover each other.
+MOST_ENDED = 12
 # Evidence below 1 / 1000 is drawn there: how hopeless it is need not take the room.
 LEAST = -math.log(1000.0)
+# As much above the bar, what is far beyond it is drawn; else it would flatten the rest.
+ABOVE = math.log(100.0)
 
 Track = list[tuple[int, float]]
 
@@ -43,19 +47,22 @@ def evidence_chart(history: Sequence[PastNight], subject: str) -> str:
             f"<span class='c-note c-good' style='top:{100 - y.percent(needed):.2f}%'>"
             f"needed: {evidence(needed)}</span>"
         )
-    words += _names(lines, max(nights), y, subject)
+    words += _names(lines, max(nights), y, subject) + _ended(lines, max(nights), x, y)
     words += "".join(below(night, f"{night}", x) for night in _some(nights))
     words += title_below("night")
     return chart(inside, words, f"evidence of {len(lines)} challengers over {len(nights)} nights")
 
 
 def tracks(history: Sequence[PastNight]) -> dict[str, Track]:
-    """Challenger to its (night, log evidence), for those that have been judged."""
+    """Challenger to its (night, log evidence), for those that have been judged, as it is drawn."""
+    bars = [case.log_needed for past in history for case in past.cases if case.log_needed]
+    most = max([bar for bar in bars if math.isfinite(bar)], default=0.0)
+    most = max(most, math.log(100.0)) + ABOVE
     found: dict[str, Track] = {}
     for past in history:
         for case in past.cases:
             if case.nights and math.isfinite(case.log_evidence):
-                value = max(case.log_evidence, LEAST)
+                value = min(max(case.log_evidence, LEAST), most)
                 found.setdefault(case.challenger, []).append((past.night, value))
     return found
 
@@ -99,6 +106,18 @@ def _names(lines: dict[str, Track], last: int, y: Scale, subject: str) -> str:
         style = f"top:{top:.2f}%;color:{colour}"
         words += f"<span class='c-end' style='{style}'>v{_short(name)}</span>"
     return words
+
+
+def _ended(lines: dict[str, Track], last: int, x: Scale, y: Scale) -> str:
+    """The name of each line that ends earlier, above its end."""
+    ends = {name: track[-1] for name, track in lines.items() if track[-1][0] != last}
+    if len(ends) > MOST_ENDED:
+        return ""
+    return "".join(
+        f"<span class='c-ended' style='left:{x.percent(night):.2f}%;"
+        f"top:{100 - y.percent(value):.2f}%'>v{_short(name)}</span>"
+        for name, (night, value) in ends.items()
+    )
 
 
 def _short(name: str) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from registry.card.budget_meter import budget_meter, budget_words
 from registry.card.calibration_chart import calibration_charts
 from registry.card.evidence_chart import evidence_chart
 from registry.card.style import PAGE
 from registry.card.verdict_html import card_box, comparisons, headline, rules, scores
-from registry.card.words import NOTHING, counted, number, percent, text, when
-from registry.error_budget import Year
+from registry.card.words import NOTHING, counted, moment, text, when
 
 if TYPE_CHECKING:  # the card shows itself by this module
     from registry.card.card import Card, Trained
@@ -81,35 +80,21 @@ def _budget(card: Card) -> str:
         # Evidence proves at 1 / share; the test of one night has a p-value.
         needed = f": evidence of {1 / verdict.level:,.0f}" if verdict.cases else ""
         level = f"This decision's share is {verdict.level:.2g}{needed}. "
-    others = f" and {counted(year.reopened, 'other')}" if year.reopened else ""
     looks = ""
     if verdict.looks:
         looks = f"{counted(verdict.looks, 'earlier decision')} looked at some of these rows. "
     return (
-        f"<h2>Error budget of {year.number}</h2>{_meter(year)}"
-        f"<p>{number(round(year.wealth, 5))} of {year.alpha:g} is left "
-        f"({percent(year.wealth / year.alpha)}); {counted(year.opened, 'challenger')}{others} "
-        f"took a share. {level}{looks}</p>"
+        f"<h2>Error budget of {year.number}</h2>{budget_meter(year)}"
+        f"<p>{budget_words(year)}. {level}{looks}</p>"
         "<p class='c-dim'>Promotions of a challenger that is no better: at most "
         f"{year.alpha:g} are expected in the year.</p>"
     )
 
 
-def _meter(year: Year) -> str:
-    parts = ((year.spent, "var(--line)"), (year.spent_again, "var(--wait)"))
-    drawn = "".join(
-        f"<i style='width:{100 * part / year.alpha:.2f}%;background:{colour}'></i>"
-        for part, colour in parts
-        if math.isfinite(part) and part > 0
-    )
-    said = f"{percent(year.wealth / year.alpha)} of the budget is left"
-    return f"<div class='c-meter' role='img' aria-label='{said}'>{drawn}</div>"
-
-
 def _judging(card: Card) -> str:
     judging = card.judging
     lines = [
-        ("judged by", f"{judging.rows:,} rows, fresh to both models"),
+        ("judged by", f"{judging.rows:,} rows, fresh to {_whom(card)}"),
         ("held out", _span(judging.holdout_from, judging.holdout_until)),
         ("view", _view(judging.view, judging.view_version)),
         ("sources", text(judging.sources)),
@@ -120,11 +105,15 @@ def _judging(card: Card) -> str:
         lines.append(
             (
                 "champion",
-                f"v{text(reign.version)} since {when(reign.since)} UTC (epoch {reign.epoch}, "
+                f"v{text(reign.version)} since {moment(reign.since)} (epoch {reign.epoch}, "
                 f"{text(reign.action)} by {text(reign.actor)})",
             )
         )
     return f"<h2>Data</h2>{_pairs(lines)}"
+
+
+def _whom(card: Card) -> str:
+    return "it" if card.verdict.champion is None else "both models"
 
 
 def _trained(card: Card) -> str:
@@ -155,7 +144,7 @@ def _trained(card: Card) -> str:
 def _footer(card: Card) -> str:
     verdict, parts = card.verdict, []
     if card.at is not None:
-        parts.append(f"reached {when(card.at)} UTC")
+        parts.append(f"reached {moment(card.at)}")
     if card.night is not None:
         parts.append(f"night {card.night} of {text(verdict.model)}")
     if card.seal is not None:

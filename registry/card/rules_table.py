@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from registry.card.scale import Scale, covering
-from registry.card.words import between, number, signed
+from registry.card.words import NOTHING, between, number, percent, signed
 
 if TYPE_CHECKING:  # the verdict shows itself by this module
     from registry.verdict import RuleResult
@@ -51,9 +51,13 @@ def rules_table(rules: Sequence[RuleResult], *, said: str = "") -> str:
 
 def result_words(rule: RuleResult) -> tuple[str, str]:
     """What came of a rule, and the class of its colour."""
+    if rule.rule.value == "evidence" and rule.passed:
+        return "– noted", "c-dim"
     if not rule.judged or (rule.figure is None and rule.passed):
         return "– not judged", "c-dim"
-    return ("✓ passed", "c-good") if rule.passed else ("✗ failed", "c-bad")
+    if rule.passed:
+        return "✓ passed", "c-good"
+    return "✗ not proven" if is_difference(rule) else "✗ failed", "c-bad"
 
 
 def rule_name(rule: RuleResult) -> str:
@@ -62,8 +66,27 @@ def rule_name(rule: RuleResult) -> str:
     if rule.slice is not None:
         return f"{kind} {rule.slice}"
     if kind == "evidence":
-        return "can be judged"
+        return "worth knowing" if rule.passed else "can be judged"
+    if kind == rule.metric:
+        return kind
     return f"{kind} in {rule.metric}" if kind == "improvement" else f"{kind} {rule.metric}"
+
+
+def figures_of(rule: RuleResult) -> tuple[str, str, str]:
+    """Figure, interval and bound as they are read: with a sign, as a share, or plain."""
+    if is_difference(rule):
+        write, interval = signed, between(rule.low, rule.high)
+    elif rule.rule.value == "flips":
+        write, interval = _share, between(rule.low, rule.high, write=_share)
+    else:
+        write, interval = number, between(rule.low, rule.high, write=number)
+    figure = "" if rule.figure is None else write(rule.figure)
+    return figure, interval, "" if rule.bound is None else write(rule.bound)
+
+
+def is_difference(rule: RuleResult) -> bool:
+    """Whether the figure is a difference between two models; positive: better."""
+    return rule.rule.value in DIFFERENCES
 
 
 def _passes(rule: RuleResult) -> bool:
@@ -78,7 +101,11 @@ def _rank(rule: RuleResult) -> tuple[bool, bool, float]:
 
 def _metric(rule: RuleResult) -> str | None:
     """The axis that the rule's figure is drawn on."""
-    return rule.metric if rule.rule.value in DIFFERENCES and rule.figure is not None else None
+    return rule.metric if is_difference(rule) and rule.figure is not None else None
+
+
+def _share(value: float | None) -> str:
+    return NOTHING if value is None or not math.isfinite(value) else percent(value)
 
 
 def _scale(metric: str | None, rules: Sequence[RuleResult]) -> Scale | None:
@@ -119,24 +146,21 @@ def _axis(metric: str, scale: Scale | None) -> str:
 
 def _line(rule: RuleResult, scale: Scale | None, said: str) -> str:
     words, colour = result_words(rule)
-    difference = scale is not None
-    write = signed if difference else number
-    interval = between(rule.low, rule.high, sign=difference)
+    figure, interval, bound = figures_of(rule)
     quiet = rule.rule.value == "slice" and rule.passed and rule.judged
     told = quiet or not rule.message or rule.message in said
     why = "" if told else f"<span class='c-why'>{escape(rule.message)}</span>"
-    figure = "" if rule.figure is None else write(rule.figure)
     span = f"<span class='c-why'>{interval}</span>" if interval else ""
-    bound = "" if rule.bound is None else write(rule.bound)
     return (
         f"<tr><th scope='row'>{escape(rule_name(rule))}{why}</th>"
         f"<td class='c-plot'>{_picture(rule, scale, colour)}</td>"
-        f"{_cell('figure', figure, span)}{_cell('bound', bound)}{_cell('rows', f'{rule.rows:,}')}"
+        f"{cell('figure', figure, span)}{cell('bound', bound)}{cell('rows', f'{rule.rows:,}')}"
         f"<td class='c-mark {colour}'>{words}</td></tr>"
     )
 
 
-def _cell(label: str, words: str, more: str = "") -> str:
+def cell(label: str, words: str, more: str = "") -> str:
+    """A figure; where the table is a list, its label stands before it."""
     if not words:
         return "<td class='c-num'></td>"
     return f"<td class='c-num' data-label='{label}'>{words}{more}</td>"

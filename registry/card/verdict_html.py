@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registry.card.comparisons_table import comparisons_table
 from registry.card.rules_table import rules_table
 from registry.card.style import CARD
-from registry.card.words import NOTHING, between, counted, evidence, number, signed, text, when
+from registry.card.words import between, moment, number, signed, text
 
 if TYPE_CHECKING:  # the verdict shows itself by this module
-    from registry.verdict import CaseNote, Verdict
+    from registry.verdict import Verdict
 
 DECISIONS = {
     "promote": ("✓ promote", "c-good"),
-    "await": ("… awaits approval", "c-wait"),
+    "await": ("… awaits approval", "c-ask"),
     "hold": ("■ hold", "c-wait"),
 }
 """What a decision is called, and the class of its colour."""
@@ -40,19 +41,28 @@ def card_box(inner: str) -> str:
 def headline(verdict: Verdict, *, said: str | None = None) -> str:
     """The decision, whom it is about, and why; the first sentence stands out."""
     words, colour = DECISIONS.get(verdict.decision.value, (verdict.decision.value, "c-wait"))
-    until = ""
-    if verdict.expires_at is not None:
-        until = f"<span class='c-wait'>until {when(verdict.expires_at)} UTC</span>"
     head = (
         f"<div class='c-head'><span class='c-pill {colour}'>{text(words)}</span>"
-        f"<b>{text(verdict.model)} v{text(verdict.challenger)}</b>{until}"
+        f"<b>{text(verdict.model)} v{text(verdict.challenger)}</b>"
         f"<span class='c-dim'>run {text(verdict.run_id)}</span></div>"
     )
     if verdict.reason == said:
-        return head
-    first, rest = claim(verdict.reason)
+        return head + asked(verdict)
+    first, rest = claim(verdict.proof)
     more = f"<p class='c-more'>{text(rest)}</p>" if rest else ""
-    return f"{head}<p class='c-said'>{text(first)}</p>{more}"
+    return f"{head}<p class='c-said'>{text(first)}</p>{more}{asked(verdict)}"
+
+
+def asked(verdict: Verdict) -> str:
+    """Until when it waits for a person, and what to type; empty: it waits for nobody."""
+    if verdict.next_step is None:
+        return ""
+    until = "" if verdict.expires_at is None else f" until {moment(verdict.expires_at)}"
+    reject = verdict.next_step.replace("approve", "reject", 1)
+    return (
+        f"<p class='c-asked'><b>Version {text(verdict.challenger)} waits for approval{until}:</b> "
+        f"<code>{text(verdict.next_step)}</code> or <code>{text(reject)}</code></p>"
+    )
 
 
 def scores(verdict: Verdict) -> str:
@@ -81,9 +91,14 @@ def scores(verdict: Verdict) -> str:
 def rules(verdict: Verdict) -> str:
     """Every rule, with the forest plot."""
     failed = sum(not rule.passed for rule in verdict.rules)
-    count = f"{failed} of {len(verdict.rules)} failed" if failed else "all passed"
+    unjudged = sum(not rule.judged for rule in verdict.rules)
+    count = f"{failed} of {len(verdict.rules)} not passed" if failed else "all passed"
+    count += f", {unjudged} not judged" if unjudged else ""
     about = f"<span class='c-dim'>({count})</span>" if verdict.rules else ""
-    note = "Bars: the difference and its interval; dashed: the bound it is held against."
+    note = (
+        "Bars: the difference and its interval; dashed: the bound it is held against. Intervals "
+        "explain; the proof asks for more."
+    )
     drawn = any(rule.low is not None for rule in verdict.rules)
     said = f"<p class='c-dim'>{note}</p>" if drawn else ""
     return f"<h2>Rules {about}</h2>{rules_table(verdict.rules, said=verdict.reason)}{said}"
@@ -93,14 +108,8 @@ def comparisons(verdict: Verdict) -> str:
     """Every challenger that was compared tonight, the strongest evidence first."""
     if not verdict.cases:
         return ""
-    ordered = sorted(verdict.cases, key=lambda case: -case.log_evidence)
-    lines = "".join(_case(case, verdict.challenger) for case in ordered)
-    return (
-        "<h2>Comparisons with the champion</h2><div class='c-two'><table><thead><tr>"
-        "<th>challenger</th><th class='c-num'>evidence</th><th class='c-num'>needed</th>"
-        "<th class='c-num'>rows</th><th class='c-num'>nights</th><th>tonight</th></tr></thead>"
-        f"<tbody>{lines}</tbody></table></div>"
-    )
+    table = comparisons_table(verdict.cases, verdict.challenger)
+    return f"<h2>Comparisons with the champion</h2>{table}"
 
 
 def claim(reason: str) -> tuple[str, str]:
@@ -110,19 +119,3 @@ def claim(reason: str) -> tuple[str, str]:
     if len(first) > LONG and colon:
         return said, f"{why[:1].upper()}{why[1:]}" + (f". {rest}" if dot else "")
     return (f"{first}.", rest) if dot else (reason, "")
-
-
-def _case(case: CaseNote, subject: str) -> str:
-    name = f"v{text(case.challenger)}"
-    outlook = ""
-    if case.nights_left is not None:
-        outlook = f"about {counted(case.nights_left, 'more night')}"
-    state = case.state.value.replace("_", " ")
-    said = "; ".join(part for part in (state, outlook, case.note) if part)
-    needed = NOTHING if case.log_needed is None else evidence(case.log_needed)
-    return (
-        f"<tr><th scope='row'>{name}{' ←' if case.challenger == subject else ''}</th>"
-        f"<td class='c-num'>{evidence(case.log_evidence)}</td><td class='c-num'>{needed}</td>"
-        f"<td class='c-num'>{case.rows:,}</td><td class='c-num'>{case.nights}</td>"
-        f"<td>{text(said)}</td></tr>"
-    )

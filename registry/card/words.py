@@ -1,13 +1,14 @@
 """How the card writes figures, times and names."""
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
 
 NOTHING = "–"
 """Stands where there is no figure."""
-# Evidence beyond this is said to be more than it; below its inverse, less.
-MOST = 1e9
+# Evidence beyond these is said to be over the one, or under the other.
+LEAST, MOST = 1e-3, 1e9
 
 
 def number(value: float | None) -> str:
@@ -28,22 +29,23 @@ def signed(value: float | None) -> str:
     return f"{value:+.3g}" if value else "0"
 
 
-def between(low: float | None, high: float | None, *, sign: bool = True) -> str:
+def between(
+    low: float | None, high: float | None, *, write: Callable[[float], str] = signed
+) -> str:
     """An interval: `+0.002 to +0.022`; empty for none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    write = signed if sign else number
     return f"{write(low)} to {write(high)}"
 
 
 def evidence(log_value: float | None) -> str:
-    """An evidence: `0.31`, `41`, `9,605`; a dash for none."""
+    """An evidence: `under 0.001`, `0.31`, `41`, `9,605`, `over 1,000,000,000`; a dash for none."""
     if log_value is None or math.isnan(log_value):
         return NOTHING
     if log_value > math.log(MOST):
         return f"over {MOST:,.0f}"
-    if log_value < -math.log(MOST):
-        return "almost 0"
+    if log_value < math.log(LEAST):
+        return f"under {LEAST:g}"
     value = math.exp(log_value)
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
@@ -53,9 +55,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def when(moment: datetime | None) -> str:
+def when(at: datetime | None) -> str:
     """`2026-11-22 03:10` in UTC; a dash for none."""
-    return NOTHING if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def moment(at: datetime | None) -> str:
+    """`2026-11-22 03:10 UTC`; a dash for none."""
+    return NOTHING if at is None else f"{when(at)} UTC"
 
 
 def counted(count: int, one: str, more: str = "") -> str:

@@ -28,6 +28,8 @@ EFFECTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 # Points and half width, in standard deviations, of the quadrature over the unknown scale.
 POINTS = 65
 WIDTH = 9.0
+# A residual below this part of the squares is what rounding leaves of blocks that are all equal.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +74,13 @@ def after_block(evidence: BlockEvidence, gain: float) -> BlockEvidence:
 
 
 def residual(evidence: BlockEvidence) -> Spread:
-    """What a finished comparison lends to later ones."""
+    """What a finished comparison lends to later ones; nothing where its blocks were all equal."""
     if evidence.blocks < 2:
         return Spread()
     squares = evidence.squares - evidence.total**2 / evidence.blocks
-    return Spread(squares=max(squares, 0.0), freedom=evidence.blocks - 1.0)
+    if squares <= ROUNDING * evidence.squares:
+        return Spread()  # such as two models that never differ: of others it tells nothing
+    return Spread(squares=squares, freedom=evidence.blocks - 1.0)
 
 
 def log_value_of_sums(
@@ -88,7 +92,8 @@ def log_value_of_sums(
     effects: tuple[float, ...] = EFFECTS,
 ) -> Floats:
     """Log e-values from sums over blocks; all arrays of one shape. 0 while nothing is known."""
-    residuals = np.maximum(squares - totals**2 / np.maximum(blocks, 1.0), 0.0) + borrowed
+    residuals = squares - totals**2 / np.maximum(blocks, 1.0)
+    residuals = np.where(residuals > ROUNDING * squares, residuals, 0.0) + borrowed
     nu = np.maximum(blocks - 1.0, 0.0) + freedom
     usable = (blocks >= 1) & (nu >= 1) & (residuals > 0)
     nu = np.where(usable, nu, 1.0)

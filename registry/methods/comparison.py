@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from registry.errors import GateError
-from registry.methods.metrics import Metric, losses_of
+from registry.methods.codes import numbered
+from registry.methods.metrics import Metric, losses_of, score_of
 from registry.methods.predictions import (
     AnyArray,
     Floats,
@@ -19,6 +20,9 @@ from registry.methods.predictions import (
     finite,
     regression,
 )
+
+# A score beyond this counts as infinite: its square could not be added up.
+MOST = 1e100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +75,18 @@ class ScoredPair:
     champion: Scored | None
 
 
+class Unusable(str):
+    """Why a challenger can never be judged, whatever rows come."""
+
+    __slots__ = ()
+
+
+class Spoilt(str):
+    """Why these rows can never judge anybody, whatever rows come beside them."""
+
+    __slots__ = ()
+
+
 def check_rows(comparison: Comparison) -> None:
     """Raise GateError unless everything has one value for each row."""
     columns: dict[str, AnyArray | None] = {
@@ -88,36 +104,90 @@ def check_rows(comparison: Comparison) -> None:
             )
 
 
-def obstacles(comparison: Comparison, task: Task) -> Iterator[str]:
-    """Why these rows cannot be judged, the most basic reason first."""
+def obstacles(
+    comparison: Comparison, task: Task, *, judge_new_classes: bool = False
+) -> Iterator[str]:
+    """Why these rows cannot be judged, the most basic reason first.
+
+    What is the challenger's own fault is Unusable; what spoils the rows for every challenger, on
+    later nights as well, is Spoilt. `judge_new_classes`: rows of a class that the
+    champion never saw are no obstacle.
+    """
     if len(comparison.y) == 0:
         yield "the holdout is empty"
-    predictions = {
-        "labels": comparison.y,
-        "challenger's predictions": comparison.challenger,
-        "champion's predictions": comparison.champion,
-    }
-    for name, values in predictions.items():
-        unusable = 0 if values is None else int((~finite(values)).sum())
-        if unusable:
-            yield f"{unusable:,} of the {name} are missing or infinite"
+    # Rows on which the champion fails, too, say nothing against the challenger.
+    yield from map(Spoilt, _not_finite("labels", comparison.y))
+    yield from map(Spoilt, _not_finite("champion's predictions", comparison.champion))
+    yield from map(Unusable, _not_finite("challenger's predictions", comparison.challenger))
     if comparison.clusters is not None and len(np.unique(comparison.clusters)) < 2:
         yield "all rows belong to one cluster"
     if task is Task.CLASSIFICATION:
-        yield from _class_obstacles(comparison)
+        yield from _class_obstacles(comparison, judge_new_classes)
 
 
-def _class_obstacles(comparison: Comparison) -> Iterator[str]:
-    present = Counter(comparison.y.tolist())
+def _not_finite(what: str, values: AnyArray | None) -> Iterator[str]:
+    unusable = 0 if values is None else int((~finite(values)).sum())
+    if unusable:
+        yield f"{unusable:,} of the {what} are missing or infinite"
+
+
+def _class_obstacles(comparison: Comparison, judge_new_classes: bool) -> Iterator[str]:
+    present = _present(comparison.y)
     if len(present) == 1:
         yield f"the holdout has one class only, {next(iter(present))}"
-    known = comparison.champion_classes or comparison.classes
-    if comparison.champion is not None and known is not None:
-        for label in (label for label in present if label not in known):
+    new = unseen_by_champion(comparison)
+    if new and not judge_new_classes:
+        classes = f"class{'' if len(new) == 1 else 'es'} {_with_rows(new)}"
+        yield (
+            f"the champion never saw the {classes}: gate.new_classes=judge counts them as its "
+            "errors; or drop these rows in a feature function, or train under another name "
+            "(model=...)"
+        )
+
+
+def unseen_by_champion(comparison: Comparison) -> dict[Any, int]:
+    """Each class that the champion never saw, to how many rows are of it."""
+    if comparison.champion is None:
+        return {}
+    return _unseen(comparison.y, comparison.champion_classes or comparison.classes)
+
+
+def unseen_by_challenger(comparison: Comparison) -> dict[Any, int]:
+    """Each class that the challenger never saw, to how many rows are of it."""
+    return _unseen(comparison.y, comparison.classes)
+
+
+def unseen_words(comparison: Comparison) -> Iterator[tuple[int, str]]:
+    """How many rows each model is wrong on because it never saw their class, and in words."""
+    for who, new in (
+        ("champion", unseen_by_champion(comparison)),
+        ("challenger", unseen_by_challenger(comparison)),
+    ):
+        if new:
+            rows, classes = sum(new.values()), "a class" if len(new) == 1 else "classes"
             yield (
-                f"the champion never saw the class {label} ({present[label]:,} rows); drop these "
-                "rows in a feature function, or train under another name (model=...)"
+                rows,
+                f"{rows:,} rows are of {classes} that the {who} never saw, and it is wrong on "
+                f"them: {_with_rows(new)}",
             )
+
+
+def _unseen(y: AnyArray, known: tuple[Any, ...] | None) -> dict[Any, int]:
+    new = set() if known is None else _present(y) - set(known)
+    if not new:
+        return {}
+    return dict(Counter(item for item in y.tolist() if item in new).most_common())
+
+
+def _present(y: AnyArray) -> set[Any]:
+    return set(numbered(y)[0] if y.dtype.kind in "iub" else y.tolist())
+
+
+def _with_rows(classes: Mapping[Any, int]) -> str:
+    """ "flat (100 rows), round (1 row)"; the most frequent ones."""
+    counted = list(classes.items())
+    named = [f"{label} ({rows:,} row{'' if rows == 1 else 's'})" for label, rows in counted[:3]]
+    return ", ".join([*named, *([f"{len(counted) - 3:,} more"] if len(counted) > 3 else [])])
 
 
 def scored_pair(comparison: Comparison, metric: Metric) -> ScoredPair:
@@ -137,6 +207,24 @@ def scored_pair(comparison: Comparison, metric: Metric) -> ScoredPair:
         challenger=classification(y, new, own, classes, "challenger"),
         champion=None if old is None else classification(y, old, others, classes, "champion"),
     )
+
+
+def infinite(pair: ScoredPair, metric: Metric) -> str | None:
+    """Why finite numbers that are off beyond all measure cannot be judged; None: they can.
+
+    Whose fault it is says the kind, as in `obstacles`.
+    """
+    kinds: tuple[tuple[str, Scored | None, type[str]], ...] = (
+        ("champion", pair.champion, Spoilt),
+        ("challenger", pair.challenger, Unusable),
+    )
+    for who, scored, kind in kinds:
+        if scored is not None and metric.task is Task.REGRESSION:
+            with np.errstate(over="ignore"):
+                score = score_of(metric, scored)
+            if abs(score) > MOST:
+                return kind(f"the {who}'s {metric.name} of {score:.3g} is beyond all measure")
+    return None
 
 
 def row_gains(pair: ScoredPair, metric: Metric, bound: float = np.inf) -> Floats:

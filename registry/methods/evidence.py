@@ -107,8 +107,7 @@ def after_rows(evidence: Evidence, gains: Floats, *, null: float = 0.0) -> Evide
 
     `gains`: (rows,), each in [-1, 1], or ValueError.
     """
-    if len(gains) and float(np.abs(gains).max()) > 1.0:
-        raise ValueError("A gain lies outside [-1, 1].")
+    _check(gains)
     return _grown(evidence, _growth_of_rows(evidence.bets, gains - null, null), len(gains))
 
 
@@ -120,8 +119,9 @@ def after_units(
     A unit is one bet on its sum of gains in [-1, 1]. It can lose as much as it has rows, so the
     stake for each row is at most MAX_STAKE / (rows of the unit): exact whatever the dependence
     inside a unit, and slow when units are large (see `docs/gate.md`). Units are independent of
-    each other; their sizes tell nothing about the gains.
+    each other; their sizes tell nothing about the gains. ValueError as `after_rows`.
     """
+    _check(gains)
     _, codes, sizes = np.unique(units, return_inverse=True, return_counts=True)
     sums = np.bincount(codes, weights=gains - null)
     room = sizes * (1.0 + max(null, 0.0))
@@ -150,6 +150,11 @@ def log_mixture(bets: Bets, log_wealth: Floats) -> Floats:
     top = parts.max(axis=-1, keepdims=True)
     total: Floats = np.log(np.exp(parts - top).sum(axis=-1)) + top[..., 0]
     return total
+
+
+def _check(gains: Floats) -> None:
+    if len(gains) and not float(np.abs(gains).max()) <= 1.0:  # so that NaN is refused, too
+        raise ValueError("A gain lies outside [-1, 1].")
 
 
 def _growth_of_rows(bets: Bets, values: Floats, null: float) -> Floats:

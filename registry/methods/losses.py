@@ -37,7 +37,8 @@ def absolute(scored: Scored) -> Floats:
 
 def squared(scored: Scored) -> Floats:
     """The same squared."""
-    return np.asarray((scored.needed_values() - scored.y) ** 2)
+    with np.errstate(over="ignore"):  # an error beyond all numbers is an infinite loss
+        return np.asarray((scored.needed_values() - scored.y) ** 2)
 
 
 def relative(scored: Scored) -> Floats:

@@ -139,7 +139,7 @@ def quantile_of(name: str) -> float | None:
 
 def score_of(metric: Metric, scored: Scored) -> float:
     """The metric over all rows; NaN where it is undefined (an AUC of one class)."""
-    _check_fits(metric, scored)
+    check_fits(metric, scored)
     if metric.name not in scored.scores:
         scored.scores[metric.name] = _score(metric, scored)
     return scored.scores[metric.name]
@@ -154,7 +154,7 @@ def _score(metric: Metric, scored: Scored) -> float:
 
 def losses_of(metric: Metric, scored: Scored) -> Floats:
     """The loss of each row; GateError for a metric of the whole set."""
-    _check_fits(metric, scored)
+    check_fits(metric, scored)
     if metric.losses is None:
         row_wise = ", ".join(name for name, each in METRICS.items() if each.row_wise)
         raise GateError(
@@ -166,7 +166,8 @@ def losses_of(metric: Metric, scored: Scored) -> Floats:
     return scored.losses[metric.name]
 
 
-def _check_fits(metric: Metric, scored: Scored) -> None:
+def check_fits(metric: Metric, scored: Scored) -> None:
+    """Raise GateError unless the metric can be computed of such predictions."""
     if metric.task is not scored.task:
         raise GateError(f"{metric.name} is a metric of {metric.task}, not of {scored.task}.")
     if metric.needs_probabilities and scored.probabilities is None:

@@ -4,9 +4,9 @@ Every difference is positive when the challenger is better; p-values are one-sid
 challenger is better by at most `null`" (a negative null: worse by more).
 
 - 0/1 losses: `mcnemar`, the exact test on the rows where the models disagree; with a null other
-  than 0, `tango`.
-- Other losses with a known bound, far out in the tail: `registry.methods.bounded`, exact.
-- Everything else, means of rows, of clusters and metrics of the whole set: `studentized`.
+  than 0, `tango`, and far out in the tail bets.
+- Other losses with a bound, and clusters: bets, exact (`registry.methods.bounded`).
+- Everything else, metrics of the whole set and blocks of time: `studentized`.
 """
 
 import math

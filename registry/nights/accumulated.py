@@ -1,15 +1,13 @@
 """The verdict by evidence over nights, in one sentence for whoever owns the product. Pure."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from registry.card.words import counted
+from registry.card.words import evidence as figure
 from registry.draft import Draft, claimed, passed_claim
 from registry.gate import Examined
 from registry.verdict import CaseNote, CaseState, Rule, RuleResult, Verdict
-
-# Evidence beyond this is said to be more than it.
-MOST = 1e9
 
 
 def accumulated(
@@ -25,7 +23,7 @@ def accumulated(
         rule = RuleResult(
             rule=Rule.EVIDENCE, metric=draft.metric, passed=False, rows=note.fresh, message=found
         )
-        reason = f"Version {note.challenger} is not judged tonight: {found}; it stays a challenger."
+        reason = f"Version {note.challenger} is {_unjudged(note, found)}."
         held = draft.undecidable(found)
         return replace(held, reason=f"{reason}{others}", rules=(rule,), cases=every)
     assert found.whole is not None
@@ -53,6 +51,15 @@ def accumulated(
     return replace(verdict, cases=every)
 
 
+def _unjudged(note: CaseNote, why: str) -> str:
+    """What becomes of a challenger that tonight's rows could not judge."""
+    if note.state is CaseState.GIVEN_UP:
+        return f"given up: {why}"
+    if note.state is CaseState.EXPIRED:
+        return f"given up: not proven in its nights, and not judged tonight: {why}"
+    return f"not judged tonight: {why}; it stays a challenger"
+
+
 def claim_words(note: CaseNote, champion: str, failed: Sequence[str], null: float = 0.0) -> str:
     """What is said of a comparison: where it stands, and what is to be expected.
 
@@ -61,9 +68,11 @@ def claim_words(note: CaseNote, champion: str, failed: Sequence[str], null: floa
     mine, pair = f"Version {note.challenger}", f"champion version {champion}"
     evidence, claim = evidence_words(note), claimed(pair, null)
     if note.state is CaseState.PROVEN:
-        more = f"; and {len(failed) - 1} more" if len(failed) > 1 else ""
-        held = f" but is held ({failed[0]}{more})" if failed else ""
-        return f"{mine} is proven {passed_claim(pair, null)}{held}: {evidence}"
+        proven = f"{mine} is proven {passed_claim(pair, null)}"
+        if not failed:
+            return f"{proven}: {evidence}"
+        more = f"; and {counted(len(failed) - 1, 'more rule')}" if len(failed) > 1 else ""
+        return f"{proven} but is held: {failed[0]}{more}; over all rows {evidence}"
     if note.state is CaseState.GIVEN_UP and note.harmed:
         return f"{mine} is given up: it is proven {note.harmed} ({evidence})"
     if note.state is CaseState.GIVEN_UP and null < 0:
@@ -114,7 +123,7 @@ def others_words(others: Sequence[CaseNote], tonight: str) -> str:
         CaseState.REJECTED: "rejected",
     }
     if gone:
-        whys = [f"{words[one.state]}, {one.harmed}".removesuffix(", ") for one in gone]
+        whys = [f"{words[one.state]}, {_why(one)}".removesuffix(", ") for one in gone]
         names = ", ".join(
             f"version {one.challenger} ({why})" for one, why in zip(gone, whys, strict=True)
         )
@@ -122,9 +131,6 @@ def others_words(others: Sequence[CaseNote], tonight: str) -> str:
     return said
 
 
-def figure(log_value: float) -> str:
-    """An evidence for people: 0.31, 41, 9,605."""
-    if log_value > math.log(MOST):
-        return f"more than {MOST:,.0f}"
-    value = math.exp(log_value)
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+def _why(note: CaseNote) -> str:
+    """What a challenger was given up for besides its evidence."""
+    return note.harmed or (note.note if note.state is CaseState.GIVEN_UP else "")

@@ -35,7 +35,8 @@ def settled(docket: Docket, champion: str | None) -> Docket:
     """The docket after `champion` became champion: its offer is booked, the others are void."""
     offer = next((one for one in docket.offers if one.challenger == champion), None)
     year = docket.year if offer is None else docket.year.after_gain(offer.gain)
-    return replace(docket, year=year, offers=(), plan=None)
+    plan = None if docket.plan is None else docket.plan.anew()
+    return replace(docket, year=year, offers=(), plan=plan)
 
 
 def offered(docket: Docket, verdict: Verdict, case: Case | None, config: GateConfig) -> Docket:

@@ -7,20 +7,30 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from registry.costs import Measure, free
 from registry.gate_config import GateConfig, bound_of, null_of
-from registry.methods.blocks import BlockEvidence, after_block
+from registry.methods.blocks import BlockEvidence, Spread, after_block
 from registry.methods.comparison import Comparison, ScoredPair, row_gains
-from registry.methods.evidence import after_rows, after_units, bets_anywhere, bets_around
+from registry.methods.evidence import (
+    Bets,
+    Evidence,
+    after_rows,
+    after_units,
+    bets_anywhere,
+    bets_around,
+)
 from registry.methods.evidence import opened as capital
 from registry.methods.metrics import Metric, find_metric, score_of
 from registry.methods.predictions import Floats
 from registry.nights.docket import Case, Docket
-from registry.verdict import CaseNote, CaseState, RuleResult
+from registry.verdict import CaseNote, CaseState
 
 Times = npt.NDArray[np.datetime64]
 
 # Probability of giving up a challenger that is better by the useful effect.
 GIVE_UP = 0.005
+# A block is complete when the newest row of all lies in the last such part of it, or after it.
+TAIL = 1 / 24
 # The effect looked for is at most so much of the rows' differences: with 0.6 % of the rows in
 # dispute nobody is better by a whole point.
 EFFECT_OF_DISAGREEMENT = 1 / 3
@@ -28,13 +38,16 @@ EFFECT_OF_DISAGREEMENT = 1 / 3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One challenger and the champion on the rows that may judge them tonight, oldest first."""
+    """One challenger and the champion on the rows that may judge them tonight, oldest first.
+
+    Where blocks of time judge, these are complete ones (`complete_until`).
+    """
 
     comparison: Comparison
     times: Times
     """Event time of each row."""
-    others: tuple[RuleResult, ...] = ()
-    """Rules that were looked at already, on other things than scores: costs."""
+    costs: Measure = free
+    """Measures what the challenger costs."""
 
     @property
     def first(self) -> datetime:
@@ -47,10 +60,25 @@ class Sample:
         return _moment(self.times.max())
 
 
+def unit_of(config: GateConfig) -> str:
+    """What differences are measured in."""
+    parts = (config.metric, config.bound, config.cluster, config.block)
+    return " ".join(str(part) for part in parts)
+
+
+def in_unit_of(config: GateConfig, docket: Docket) -> Docket:
+    """The docket without what was measured in another unit, which tells nothing of this one."""
+    unit = unit_of(config)
+    if docket.unit == unit:
+        return docket
+    return replace(docket, unit=unit, rows=0, squares=0.0, spread=Spread(), donor=None)
+
+
 def with_capital(case: Case, docket: Docket, config: GateConfig) -> Case:
     """The comparison before the first row: where the bets lie, and which effect is useful.
 
-    Both follow from how much two models of this loop differed in earlier comparisons.
+    Both follow from how much two models of this loop differed in earlier comparisons. The first
+    one of a loop knows of none: it bets on every scale, and its doubt begins after its first rows.
     """
     if config.block is not None:
         blocks = BlockEvidence(spread=docket.spread)
@@ -59,18 +87,16 @@ def with_capital(case: Case, docket: Docket, config: GateConfig) -> Case:
     bound = bound_of(config)
     if docket.rows == 0 or docket.squares == 0:
         bets = bets_anywhere()
-        known = config.margin or None
-        return replace(case, evidence=capital(bets), doubt=capital(bets), useful=known)
+        if config.margin == 0:
+            return replace(case, evidence=capital(bets))
+        return replace(case, evidence=capital(bets), doubt=capital(bets), useful=config.margin)
     disagreement = docket.squares / docket.rows
     if config.margin > 0:
         # An equal challenger gains a margin on the null, and is what must not be given up.
         room = config.margin / bound
         bets = bets_around(room, disagreement + room**2)
         return replace(case, evidence=capital(bets), doubt=capital(bets), useful=config.margin)
-    wanted = config.effect / bound
-    scale = min(1.0, EFFECT_OF_DISAGREEMENT * disagreement / wanted)
-    bets = bets_around(wanted * scale, disagreement)
-    useful = config.useful_effect * scale
+    bets, useful = _bets_by(disagreement, config)
     return replace(case, evidence=capital(bets), doubt=capital(bets), useful=useful)
 
 
@@ -140,8 +166,23 @@ def end_of_block(moment: datetime | None, block: timedelta | None) -> datetime |
     """The last instant of the block that `moment` lies in: its other rows are never judged."""
     if moment is None or block is None:
         return moment
+    return _start_of_block(moment, block) + block - timedelta(microseconds=1)
+
+
+def complete_until(newest: datetime, block: timedelta) -> datetime:
+    """The last instant of the newest complete block: later rows wait for a later night.
+
+    Otherwise a part of a block would count like a whole one, and its other rows would be lost.
+    `newest`: event time of the newest row with a mature label. A block is complete when that lies
+    after it, or in its last 24th (of a day the last hour): then hardly a row can be missing. It is
+    assumed that rows come in the order of their event times.
+    """
+    return _start_of_block(newest + block * TAIL, block) - timedelta(microseconds=1)
+
+
+def _start_of_block(moment: datetime, block: timedelta) -> datetime:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return epoch + ((moment - epoch) // block + 1) * block - timedelta(microseconds=1)
+    return epoch + (moment - epoch) // block * block
 
 
 def blocks_of(times: Times, block: timedelta) -> npt.NDArray[np.int64]:
@@ -153,28 +194,45 @@ def blocks_of(times: Times, block: timedelta) -> npt.NDArray[np.int64]:
 def _bet(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig) -> Case:
     """Bets on rows, or on clusters of them, in units of the bound."""
     assert case.evidence is not None
-    assert case.doubt is not None
     bound = bound_of(config)
     gains = row_gains(pair, find_metric(config.metric), bound) / bound
-    null, useful = null_of(config) / bound, (case.useful or 0.0) / bound
-    clusters = sample.comparison.clusters
-    units: Floats
-    if clusters is None:
-        evidence = after_rows(case.evidence, gains, null=null)
-        doubt = after_rows(case.doubt, -gains, null=-useful - null)
-        units = gains
-    else:
-        codes = np.unique(clusters, return_inverse=True)[1].ravel()
-        evidence = after_units(case.evidence, gains, codes, null=null)
-        doubt = after_units(case.doubt, -gains, codes, null=-useful - null)
+    null, clusters = null_of(config) / bound, sample.comparison.clusters
+    codes = None if clusters is None else np.unique(clusters, return_inverse=True)[1].ravel()
+    units: Floats = gains
+    if codes is not None:
         units = np.bincount(codes, weights=gains).astype(np.float64)
-    return replace(
+    case = replace(
         case,
-        evidence=evidence,
-        doubt=doubt,
+        evidence=_after(case.evidence, gains, codes, null),
         gained=case.gained + float(units.sum()),
         squares=case.squares + float((units**2).sum()),
     )
+    if case.useful is not None and case.doubt is not None:
+        against = -case.useful / bound - null
+        return replace(case, doubt=_after(case.doubt, -gains, codes, against))
+    if case.squares == 0:
+        return case
+    # Only later rows are bet on by what these have told.
+    bets, useful = _bets_by(case.squares / (case.rows + len(gains)), config)
+    return replace(case, doubt=capital(bets), useful=useful)
+
+
+def _after(
+    evidence: Evidence, gains: Floats, codes: npt.NDArray[np.int64] | None, null: float
+) -> Evidence:
+    if codes is None:
+        return after_rows(evidence, gains, null=null)
+    return after_units(evidence, gains, codes, null=null)
+
+
+def _bets_by(disagreement: float, config: GateConfig) -> tuple[Bets, float]:
+    """Where the bets lie, and the useful effect, between models that differ so much.
+
+    `disagreement`: the mean square of a row's gain, in bounds.
+    """
+    wanted = config.effect / bound_of(config)
+    scale = min(1.0, EFFECT_OF_DISAGREEMENT * disagreement / wanted)
+    return bets_around(wanted * scale, disagreement), config.useful_effect * scale
 
 
 def _bet_on_blocks(

@@ -44,7 +44,7 @@ class Case:
     blocks: BlockEvidence | None = None
     """Blocks of time, one observation each; none: rows or clusters are bet on."""
     useful: float | None = None
-    """It is given up when it is hardly better by this; none: only the expiry ends it."""
+    """It is given up when it is hardly better by this; none: not known before its first rows."""
     rows: int = 0
     """Rows that judged it against the present champion."""
     nights: int = 0
@@ -87,6 +87,8 @@ class Docket:
 
     terms: str = ""
     """What is compared, and how; when it changes, open comparisons begin anew."""
+    unit: str = ""
+    """What `rows`, `squares` and `spread` are measured in; when it changes, nothing is lent."""
     epoch: int = 0
     """Of the champion that the open comparisons are held against."""
     year: Year = field(default_factory=Year)
@@ -108,7 +110,7 @@ class Docket:
     donor: str | None = None
     """The open comparison that will lend its spread: one at a time, so no block counts twice."""
     plan: SlicePlan | None = None
-    """How the slices are cut, as long as the champion stays."""
+    """Which slices are judged, and where numbers are cut as long as the champion stays."""
     offers: tuple[Offer, ...] = ()
     """Who would replace the present champion by non-inferiority."""
 

@@ -11,16 +11,18 @@ from statistics import NormalDist
 
 import numpy as np
 
+from registry.card.words import counted
+from registry.card.words import evidence as figure
 from registry.gate_config import BOUNDS, GateConfig, bound_of
 from registry.guards import impossible, unusable
 from registry.methods.blocks import BlockEvidence, Spread
 from registry.methods.comparison import ScoredPair, row_gains
 from registry.methods.metrics import Metric, find_metric, score_of
 from registry.methods.predictions import AnyArray, Codes
-from registry.nights.accumulated import figure
 from registry.nights.betting import Sample, blocks_of
 from registry.nights.docket import Case, Docket
 from registry.nights.no_harm import (
+    MOST_NIGHTS,
     NoHarm,
     after_blocks,
     after_gains,
@@ -29,44 +31,49 @@ from registry.nights.no_harm import (
     begun_by_night,
     begun_with_blocks,
 )
+from registry.nights.pairs import Pairs
 from registry.one_night import interval_of, p_value
 from registry.slice_columns import Part, SlicePlan, parts, planned
-from registry.slices import rows_for_evidence, square_of_gains, taken, unjudged
+from registry.slices import rows_for_evidence, taken, unjudged
 from registry.verdict import Rule, RuleResult
 
-Pairs = Mapping[str, ScoredPair | str]
+# A slice of which too few rows have come for so large a part of `expire_after` holds nobody any
+# more: what is compared now still has the other part to be promoted in.
+GONE_AFTER = 0.5
 
 
 def with_plan(
-    docket: Docket, samples: Mapping[str, Sample | str], pairs: Pairs, config: GateConfig
+    docket: Docket,
+    samples: Mapping[str, Sample | str],
+    pairs: Pairs,
+    config: GateConfig,
+    *,
+    nights: int,
 ) -> Docket:
-    """The docket with the slices cut, by tonight's rows if they are not yet.
+    """The docket with tonight's slices; `nights`: 0 when no row is newer than all before.
 
-    That stays until the champion changes. Which slices are judged alone depends on tonight's rows,
-    and harms no guarantee: a slice that is, passes wrongly with a probability of at most
-    `slice_alpha`, and of the others nothing is promised.
+    Which slices are judged alone follows from how many rows of each came, tonight and before, never
+    from how the models did on them.
     """
-    known = docket.plan.specs if docket.plan is not None else ()
-    if known == config.slices:
-        return docket
-    docket = replace(
-        docket, plan=None, cases=tuple(replace(case, slices=()) for case in docket.cases)
-    )
-    usable = [
-        (sample, pair)
+    if not config.slices:
+        return replace(docket, plan=None)
+    # Comparisons over the same rows count once.
+    usable = {
+        (len(sample.times), sample.last, sample.first): sample.comparison.slices
         for version, sample in samples.items()
-        if isinstance(sample, Sample) and isinstance(pair := pairs.get(version, ""), ScoredPair)
-    ]
-    if not config.slices or not usable:
+        if isinstance(sample, Sample) and isinstance(pairs.get(version), ScoredPair)
+    }
+    if not usable:
         return docket
-    sample, pair = max(usable, key=lambda one: len(one[0].times))
-    least = float(config.slice_min_rows)
-    if config.block is None:
-        bound = bound_of(config)
-        gains = row_gains(pair, find_metric(config.metric), bound)
-        square = square_of_gains(gains, sample.comparison.clusters)
-        least = max(least, rows_for_evidence(square, config, bound) / config.expire_after)
-    return replace(docket, plan=planned(config.slices, sample.comparison.slices, least))
+    plan = planned(
+        config.slices,
+        [usable[key] for key in sorted(usable, reverse=True)],
+        _least(docket, config),
+        known=docket.plan,
+        patience=max(math.ceil(GONE_AFTER * config.expire_after), 1),
+        nights=nights,
+    )
+    return replace(docket, plan=plan)
 
 
 def after_rows_of(
@@ -88,10 +95,10 @@ def slice_results(
         return ()
     metric = find_metric(config.metric)
     small = [part for part in parts(plan, sample.comparison.slices) if not part.judged]
-    why = f"fewer than {config.slice_min_rows:,} rows a night, or than could decide in its nights"
+    known = {kept.name: kept for kept in case.slices}
     return (
-        *(_result(kept, Rule.SLICE, metric, config) for kept in case.slices),
-        *(unjudged(part, metric, why) for part in small),
+        *(_result(known[name], Rule.SLICE, metric, config) for name in plan.names),
+        *(unjudged(part, metric, _too_few(part, plan, config)) for part in small),
     )
 
 
@@ -117,16 +124,21 @@ def guard_results(
 def _slices(
     case: Case, sample: Sample, pair: ScoredPair, docket: Docket, config: GateConfig
 ) -> Iterator[NoHarm]:
-    """Every slice that is judged, also those without rows tonight."""
+    """Every slice that is judged, also those without rows tonight, and those that once were.
+
+    What was told of a slice stays, so that one which comes back has no second chance to err.
+    """
     if docket.plan is None:
         return
     metric = find_metric(config.metric)
     known = {kept.name: kept for kept in case.slices if kept.allowed == config.slice_max_drop}
     tonight = {part.name: part for part in parts(docket.plan, sample.comparison.slices)}
-    for name in (name for column in docket.plan.columns for name in column.names):
-        kept = known.get(name) or _begun(name, config.slice_max_drop, metric, docket, config)
+    for name in docket.plan.names:
+        kept = known.pop(name, None)
+        kept = kept or _begun(name, config.slice_max_drop, metric, docket, config)
         part = tonight.get(name)
         yield kept if part is None else _after(kept, part, sample, pair, metric, config)
+    yield from known.values()
 
 
 def _after(
@@ -171,9 +183,10 @@ def _after_night(
     assert pair.champion is not None
     clusters = sample.comparison.clusters
     whole = interval_of(metric, pair.champion, pair.challenger, clusters, config)
-    if not math.isfinite(whole.difference):
+    # What is undefined, or in too many resamples, proves nothing: neither harm nor its absence.
+    if not math.isfinite(whole.difference) or whole.low is None:
         return kept
-    p = p_value(metric, pair, clusters, whole, null=-kept.allowed, level=config.slice_alpha)
+    p = p_value(metric, pair, clusters, whole, config, null=-kept.allowed, level=config.slice_alpha)
     return after_p(kept, p, whole, len(sample.times))
 
 
@@ -237,9 +250,37 @@ def _result(kept: NoHarm, rule: Rule, metric: Metric, config: GateConfig) -> Rul
 
 def _pace(kept: NoHarm, needed: float) -> str:
     left = kept.nights_left(needed)
-    if left is None:
-        return ", and so far it looks worse" if kept.nights else ", no row of it has come"
-    return f", at this pace about {left:,} more {'night' if left == 1 else 'nights'}"
+    if left is not None:
+        return f", at this pace about {left:,} more {'night' if left == 1 else 'nights'}"
+    if not kept.told:
+        waits = kept.by_night or kept.rows
+        return ", no night's rows could tell yet" if waits else ", no row of it has come"
+    if kept.above <= 0:
+        return ", and so far it looks worse"
+    return f", at this pace more than {MOST_NIGHTS:,} more nights"
+
+
+def _least(docket: Docket, config: GateConfig) -> float:
+    """Rows a night that make a slice: fewer are undecidable in a comparison's nights, on average.
+
+    By how much earlier comparisons differed, so that tonight's outcome has no say in it.
+    """
+    if config.block is not None or not docket.rows or not docket.squares:
+        return config.slice_min_rows
+    bound = bound_of(config)
+    square = docket.squares / docket.rows * bound**2
+    rows = rows_for_evidence(square, config, bound)
+    return max(config.slice_min_rows, rows / config.expire_after)
+
+
+def _too_few(part: Part, plan: SlicePlan, config: GateConfig) -> str:
+    """Why a slice is not judged."""
+    nights = f" for {counted(part.thin, 'night')} in a row" if part.thin else ""
+    fewer = f"; fewer cannot be decided in {counted(config.expire_after, 'night')}"
+    return (
+        f"too few rows{nights} ({len(part.rows):,} tonight, and {plan.least:,} are needed"
+        f"{fewer if plan.least > config.slice_min_rows else ''})"
+    )
 
 
 def _codes(clusters: AnyArray) -> Codes:

@@ -11,22 +11,24 @@ from datetime import UTC, datetime
 
 from registry.draft import Draft
 from registry.errors import GateError
-from registry.gate import Examined, comparable, examined, first_verdict, single_night
+from registry.gate import Examined, examined, first_verdict, single_night
 from registry.gate_config import GateConfig, GateMode, null_of
 from registry.methods.blocks import residual
-from registry.methods.comparison import ScoredPair
+from registry.methods.comparison import ScoredPair, Spoilt, Unusable
 from registry.nights.accumulated import accumulated
 from registry.nights.allowance import offered, settled, within_allowance
 from registry.nights.betting import (
     Sample,
     after_night,
     end_of_block,
+    in_unit_of,
     note_of,
     state_of,
     with_capital,
 )
 from registry.nights.docket import Case, Docket
-from registry.nights.harmless import Pairs, after_rows_of, guard_results, slice_results, with_plan
+from registry.nights.harmless import after_rows_of, guard_results, slice_results, with_plan
+from registry.nights.pairs import Pairs, pairs_of
 from registry.nights.wear import looked_at, newest, with_look
 from registry.verdict import CaseNote, CaseState, Verdict
 
@@ -85,6 +87,7 @@ def opened(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket
     config = within_allowance(config, docket)
     terms = _terms(config)
     kept = [case for case in docket.cases if case.challenger != tonight.champion]
+    docket = in_unit_of(config, docket)
     if docket.epoch != tonight.epoch:
         docket = replace(docket, epoch=tonight.epoch, settled_until=docket.judged_until)
         docket, kept = _anew(docket, kept, config)
@@ -99,11 +102,14 @@ def opened(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket
 
 
 def fresh_after(case: Case, docket: Docket, tonight: Tonight, config: GateConfig) -> datetime:
-    """Only rows newer than this may judge this comparison tonight."""
+    """Only rows newer than this may judge this comparison tonight.
+
+    Where blocks judge, it is the end of one: the rest of a block that was begun depends on it.
+    """
     bounds = [case.trained_until, tonight.champion_trained_until]
     if config.mode is GateMode.EVIDENCE:
-        bounds += [docket.settled_until, case.after, end_of_block(case.judged_until, config.block)]
-    bound = newest(*bounds)
+        bounds += [docket.settled_until, case.after, case.judged_until]
+    bound = end_of_block(newest(*bounds), config.block)
     assert bound is not None
     return bound
 
@@ -117,7 +123,8 @@ def judged(
 ) -> tuple[Docket, Verdict]:
     """The docket after the night, and its verdict.
 
-    `docket`, `gone`: from `opened`; `samples`: each version's fresh rows, or why it has none.
+    `docket`, `gone`: from `opened`; `samples`: each version's fresh rows, or why it has none
+    tonight; Unusable: why it never will.
     """
     for case in docket.cases:
         sample = samples.get(case.challenger)
@@ -129,14 +136,11 @@ def judged(
         verdict = _alone(docket, samples.get(tonight.challenger, ""), tonight, config)
         docket = offered(docket, verdict, None, asked)
         return replace(_looked(docket, samples), cases=()), verdict
-    pairs = {
-        version: sample if isinstance(sample, str) else comparable(sample.comparison, config)
-        for version, sample in samples.items()
-    }
-    docket = with_plan(docket, samples, pairs, config)
-    cases, notes = [], {}
+    pairs = pairs_of(samples, tonight.challenger, config)
     # Runs on the same data, such as a sweep, are one night.
     older = int(_is_newer(samples, docket.judged_until))
+    docket = with_plan(docket, samples, pairs, config, nights=older)
+    cases, notes = [], {}
     for case in docket.cases:
         sample = samples.get(case.challenger, "it was not scored tonight")
         pair = pairs.get(case.challenger, "it was not scored tonight")
@@ -147,7 +151,11 @@ def judged(
     verdict = _together(after_all, samples, pairs, notes, gone, tonight, config)
     looks = _looks_of(docket, samples.get(verdict.challenger))
     verdict = replace(verdict, budget_left=docket.year.wealth, looks=looks)
-    used = {v: s for v, s in samples.items() if v in notes and notes[v].fresh}
+    used = {
+        v: s
+        for v, s in samples.items()
+        if v in notes and (notes[v].fresh or isinstance(pairs[v], Spoilt))
+    }
     behind = after_all.case(verdict.challenger)
     docket = offered(_after(docket, cases, notes, used, config), verdict, behind, asked)
     return docket, verdict
@@ -223,6 +231,9 @@ def _alone(docket: Docket, sample: Sample | str, tonight: Tonight, config: GateC
     """A test of this night only, at the challenger's share of the budget."""
     case = docket.case(tonight.challenger)
     assert case is not None
+    if case.share <= 0:
+        year = docket.year.number
+        sample = f"nothing is left of the error budget of {year}; it begins anew with {year + 1}"
     if isinstance(sample, str):
         draft = tonight.draft(config, challenger=tonight.challenger, rows=0)
         return replace(draft.undecidable(sample), budget_left=docket.year.wealth)
@@ -230,9 +241,9 @@ def _alone(docket: Docket, sample: Sample | str, tonight: Tonight, config: GateC
     level = case.share / (1 + looks)
     draft = tonight.draft(config, challenger=case.challenger, rows=len(sample.times))
     if tonight.champion is None:
-        verdict = first_verdict(sample.comparison, config, draft, level, sample.others)
+        verdict = first_verdict(sample.comparison, config, draft, level, sample.costs)
     else:
-        verdict = single_night(sample.comparison, config, draft, level, sample.others, looks)
+        verdict = single_night(sample.comparison, config, draft, level, sample.costs, looks)
     return replace(verdict, level=level, budget_left=docket.year.wealth, looks=looks)
 
 
@@ -246,6 +257,12 @@ def _one(
     case: Case, sample: Sample | str, pair: ScoredPair | str, docket: Docket, config: GateConfig
 ) -> tuple[Case, CaseNote]:
     """One comparison after tonight's rows."""
+    if isinstance(pair, Unusable):
+        return case, note_of(case, CaseState.GIVEN_UP, note=str(pair))
+    if isinstance(pair, Spoilt) and isinstance(sample, Sample):
+        case = replace(case, judged_until=sample.last)  # else they would spoil every later night
+        note = f"{pair}, so these {len(sample.times):,} rows are spent"
+        return case, note_of(case, state_of(case, config), note=note)
     if isinstance(sample, str) or isinstance(pair, str):
         return case, note_of(case, state_of(case, config), note=str(pair))
     case = after_rows_of(case, sample, pair, docket, config)
@@ -270,7 +287,7 @@ def _together(
     # One that is proven, but held by a floor or a slice, is what there is to say otherwise.
     subject, found = None, None
     for case in (case for case in proven if notes[case.challenger].fresh):
-        figures = _figures(case, samples[case.challenger], pairs, docket, config)
+        figures = _figures(case, samples[case.challenger], pairs, docket, config, proven=True)
         if subject is None or _keeps_rules(figures):
             subject, found = case, figures
         if _keeps_rules(figures):
@@ -287,19 +304,25 @@ def _together(
 
 
 def _figures(
-    case: Case, sample: Sample | str, pairs: Pairs, docket: Docket, config: GateConfig
+    case: Case,
+    sample: Sample | str,
+    pairs: Pairs,
+    docket: Docket,
+    config: GateConfig,
+    *,
+    proven: bool = False,
 ) -> Examined | str:
     """What the verdict shows; blocks are too few for an interval of one night."""
     if isinstance(sample, str):
         return sample
-    found = examined(sample.comparison, config, sample.others, pairs[case.challenger])
+    found = examined(sample.comparison, config, pairs[case.challenger])
     if isinstance(found, str):
         return found
     found = replace(
         found,
         guards=guard_results(case, sample, found.pair, config),
         slices=slice_results(case, sample, docket.plan, config),
-    )
+    ).priced(config, sample.costs, proven=proven)
     if config.block is None or found.whole is None:
         return found
     return replace(found, whole=replace(found.whole, low=None, high=None))

@@ -40,6 +40,8 @@ STAKES_ANYWHERE = 7
 EFFECTS = (0.5, 1.0, 1.75, 3.0)
 # No night counts for more standard errors than this.
 MOST_Z = 8.0
+# A forecast of more nights than this says nothing.
+MOST_NIGHTS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,28 +106,38 @@ class NoHarm:
             return None
         return self.bound * math.sqrt(self.squares) / self.rows
 
+    @property
+    def told(self) -> int:
+        """Rows, blocks or nights that have said something."""
+        if self.blocks is not None:
+            return self.blocks.blocks
+        return self.nights if self.by_night else self.rows
+
+    @property
+    def above(self) -> float:
+        """How far their mean lies above "worse by just what is allowed"; negative: below it."""
+        if not self.told:
+            return 0.0
+        if self.blocks is not None:
+            return self.blocks.total / self.told
+        return self.gained / self.told + (0.0 if self.by_night else self.allowed / self.bound)
+
     def nights_left(self, log_needed: float) -> int | None:
         """Nights until it is proven, if the next ones are like those so far; none: no pace."""
-        missing = log_needed - self.log_value
-        if self.nights == 0 or missing <= 0:
+        missing, mean = log_needed - self.log_value, self.above
+        if not self.told or self.nights == 0 or missing <= 0:
             return None
         if self.by_night:
-            mean, square, count = self.gained / self.nights, 1.0, float(self.nights)
+            square = 1.0
         elif self.blocks is not None:
-            count = float(self.blocks.blocks)
-            if count == 0:
-                return None
-            mean, square = self.blocks.total / count, self.blocks.squares / count
+            square = self.blocks.squares / self.told
         else:
-            count, allowed = float(self.rows), self.allowed / self.bound
-            if count == 0:
-                return None
-            mean = self.gained / count + allowed
-            square = self.squares / count + 2 * allowed * self.gained / count + allowed**2
+            allowed = self.allowed / self.bound
+            square = (self.squares + 2 * allowed * self.gained) / self.told + allowed**2
         if mean <= 0 or square <= 0:
             return None
-        nights = missing / (mean**2 / (2 * square)) / (count / self.nights)
-        return math.ceil(nights) if nights < 10_000 else None
+        nights = missing / (mean**2 / (2 * square)) / (self.told / self.nights)
+        return math.ceil(nights) if nights < MOST_NIGHTS else None
 
 
 def begun(name: str, *, allowed: float, bound: float, square: float | None) -> NoHarm:

@@ -69,7 +69,7 @@ def main(folder: Path) -> None:
         night = models.docket(MODEL)
         assert night is not None
         assert night.run_id == held.id
-        forced = replace(night.verdict, decision=Decision.PROMOTE, promote=True)
+        forced = replace(night.verdict, decision=Decision.PROMOTE, promote=True, budget_left=None)
         models.promote(forced, actor="test", now=datetime.now(UTC))
 
     sys.path.insert(0, str(folder))  # where the worker processes import from, too

@@ -154,6 +154,20 @@ def test_an_approval_makes_it_live_and_tells_those_who_wait_for_the_model(
     assert ratchet("ledger", "digits", "--verify").exit_code == 0
 
 
+def test_an_approval_that_was_killed_before_it_told_is_told_by_the_same_again(
+    ratchet: Ratchet, home: Path
+) -> None:
+    assert ratchet("reject", "digits", "4", "--reason", "biased").exit_code == 0
+    with connect(config(home)) as registry:
+        registry.approve("digits", actor="ann", reason="shadowed a week", now=NOW)
+    again = ("approve", "digits", "--reason", "shadowed a week", "--by")
+    assert "was approved by ann" in refused(ratchet(*again, "bob"))
+    assert "version 3 is live instead of 1 (approved by ann" in ratchet(*again, "ann").stdout
+    store = Store.open(f"sqlite:///{home}/ratchet.db")
+    assert [asset.version for _, _, asset in store.schedules.assets(0)] == ["3"]
+    store.close()
+
+
 def test_a_rejection_stands_in_the_ledger_and_leaves_the_champion(
     ratchet: Ratchet, home: Path
 ) -> None:

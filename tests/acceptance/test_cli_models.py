@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from registry import GateConfig, RegistryConfig, Verdict, connect
+from flows.core.store import Store
+from registry import CaseNote, CaseState, GateConfig, RegistryConfig, Verdict, connect
 from registry.error_budget import Year
 from registry.nights.docket import Case, Docket
 from registry.verdict import Decision
@@ -112,6 +113,7 @@ def test_champion_says_who_is_live_and_agrees_with_mlflow(ratchet: Ratchet, home
         "outsider": None,
         "action": "promote",
         "reason": "version 2 is better",
+        "watch": None,
     }
     assert str(client(home).get_model_version_by_alias("digits", "champion").version) == "2"
     assert shown(ratchet("champion", "--json")) == [champion]
@@ -170,6 +172,44 @@ def test_rollback_makes_the_champion_before_live_again(ratchet: Ratchet, home: P
     assert str(client(home).get_model_version_by_alias("digits", "champion").version) == "1"
 
 
+def told(home: Path) -> list[tuple[str, str]]:
+    """The assets that schedules were told of."""
+    store = Store.open(f"sqlite:///{home}/ratchet.db")
+    try:
+        return [(asset.name, asset.version) for _, _, asset in store.schedules.assets(0)]
+    finally:
+        store.close()
+
+
+def test_a_rollback_fires_the_schedules_on_the_model_once(ratchet: Ratchet, home: Path) -> None:
+    back = ("rollback", "digits", "--to", "1", "--reason", "too slow")
+    assert ratchet(*back).exit_code == 0
+    assert told(home) == [("model:digits", "1")]
+    again = ratchet(*back)
+    assert "Version 1 of digits is the champion already" in again.stderr
+    assert told(home) == [("model:digits", "1")]
+    assert ratchet("rollback", "digits", "--to", "2", "--reason", "no").exit_code == 0
+    assert ratchet(*back).exit_code == 0
+    assert told(home) == [("model:digits", version) for version in ("1", "2", "1")]
+
+
+def test_a_rollback_that_was_killed_before_it_told_is_told_by_the_same_again(
+    ratchet: Ratchet, home: Path
+) -> None:
+    with connect(config(home)) as registry:
+        registry.rollback("digits", "1", actor="ann", reason="too slow", now=AT)
+    assert ratchet("rollback", "digits", "--to", "1", "--reason", "too slow").exit_code == 1
+    assert told(home) == [("model:digits", "1")]
+
+
+def test_a_refused_command_tells_nothing_of_what_a_run_has_promoted(
+    ratchet: Ratchet, home: Path
+) -> None:
+    assert ratchet("rollback", "digits", "--to", "2", "--reason", "x").exit_code == 1
+    assert ratchet("champion", "digits", "--adopt").exit_code == 1
+    assert told(home) == []
+
+
 def test_rollback_without_a_reason_is_refused(ratchet: Ratchet) -> None:
     result = ratchet("rollback", "digits")
     assert result.exit_code == 2
@@ -187,6 +227,9 @@ def test_an_outsiders_change_is_shown_and_acknowledged(
     assert "ratchet champion digits --adopt, or --restore" in text
     after = shown(ratchet("champion", "digits", option, "--json"))
     assert (after["version"], after["epoch"], after["outsider"]) == (version, 3, None)
+    assert told(home) == [("model:digits", version)]
+    assert ratchet("champion", "digits", option).exit_code == 1
+    assert told(home) == [("model:digits", version)]
 
 
 def test_an_unknown_model_names_the_nearest(ratchet: Ratchet) -> None:
@@ -204,8 +247,12 @@ def test_evidence_shows_what_is_not_proven_and_the_error_budget(
     year = Year(number=2026).after_opening()
     case = Case(challenger="3", share=Year().share, trained_until=AT, opened=AT, rows=5000)
     docket = Docket(epoch=2, year=year, cases=(case,))
+    kept = CaseNote(
+        challenger="3", state=CaseState.KEPT, log_evidence=0.0, log_needed=case.log_needed,
+        rows=5000, nights=1, fresh=0, note="no row is new",
+    )  # fmt: skip
     with connect(config(home)) as registry:
-        judged = replace(verdict("3", 2), promote=False, reason="not proven yet")
+        judged = replace(verdict("3", 2), promote=False, reason="not proven yet", cases=(kept,))
         assert registry.keep_night(docket, judged, challenger="3", dataset="d", expected=0, now=AT)
     told = shown(ratchet("evidence", "digits", "--json"))
     assert [(c["challenger"], c["rows"]) for c in told["cases"]] == [("3", 5000)]
@@ -213,7 +260,9 @@ def test_evidence_shows_what_is_not_proven_and_the_error_budget(
     said = ratchet("evidence", "digits").stdout
     assert "not proven yet" in said
     assert "9,605" in said
-    assert "error budget of 2026: 0.0499 of 0.05 left" in said
+    assert "kept; no row is new" in said
+    assert told["cases"][0]["tonight"] == "kept; no row is new"
+    assert "error budget of 2026: 0.0499 of 0.05 left (99.8 %); 1 challenger took" in said
     assert ratchet("ledger", "digits", "--verify").exit_code == 0
     missing = ratchet("evidence", "digit")
     assert missing.exit_code != 0
@@ -230,4 +279,8 @@ def test_champion_says_how_far_its_watch_is(ratchet: Ratchet, home: Path) -> Non
         found = watched(watch, "", GateConfig())[1]
         assert registry.watches.keep(watch, found, run_id="r", dataset="d", now=AT)
     assert "watched: night 1 of 7, no harm" in ratchet("champion", "digits").stdout
+    told = shown(ratchet("champion", "digits", "--json"))["watch"]
+    assert (told["state"], told["harm"], told["previous"]) == ("watching", False, "1")
+    assert (told["night"], told["nights"], told["reason"]) == (1, 7, found.reason)
+    assert shown(ratchet("champion", "--json"))[0]["watch"] == told
     assert ratchet("ledger", "digits", "--verify").exit_code == 0

@@ -124,20 +124,24 @@ def test_the_gates_night_is_found_by_the_run(ratchet: Ratchet, tmp_path: Path) -
     assert lines[0].startswith(f"digits v3  hold  run {run}, ")
     assert lines[1] == "Version 3 is not proven better yet."
     rules = {line.split("  ")[0]: line for line in lines}
-    assert "failed" in rules["improvement in accuracy"]
+    assert "not proven" in rules["improvement in accuracy"]
     assert "+0.02" in rules["improvement in accuracy"]
     assert "-0.01 to +0.05" in rules["improvement in accuracy"]
     assert "not judged" in rules["slice [red]north"]
     assert rules["v3 *"].split()[2:6] == ["41", "9,605", "500", "1"]
-    assert "about 3 more nights" in rules["v3 *"]
-    assert "error budget of 2026: 0.0499 of 0.05 left; this decision's share: 0.0001" in said.stdout
+    assert "kept; about 3 more nights at this pace" in rules["v3 *"]
+    assert "slice [red]north: [red]north is not judged: fewer than 50 rows" in lines
+    assert (
+        "error budget of 2026: 0.0499 of 0.05 left (99.8 %); 1 challenger took a share; this "
+        "decision's share: 0.0001" in said.stdout
+    )
     assert lines[-1] == "next: ratchet evidence digits"
 
 
 @pytest.mark.parametrize(
     ("change", "command"),
     [
-        ({"decision": Decision.AWAIT}, 'ratchet approve digits 3 --reason "..."'),
+        ({"decision": Decision.AWAIT}, "ratchet approve digits 3 --reason TEXT"),
         ({"decision": Decision.PROMOTE, "promote": True}, "ratchet champion digits"),
     ],
 )
@@ -147,6 +151,27 @@ def test_the_next_command_fits_the_decision(
     ratchet("run", "nightly")
     kept_for(tmp_path, newest_run(ratchet), replace(VERDICT, **change))
     assert ratchet("verdict", newest_run(ratchet)).stdout.splitlines()[-1] == f"next: {command}"
+
+
+def test_a_narrow_terminal_shows_every_figure_and_what_waits(
+    ratchet: Ratchet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ratchet("run", "nightly")
+    failed = replace(
+        VERDICT.rules[1], slice="age/4=33.38 to 48.83", passed=False, judged=True, figure=-0.0656,
+        low=-0.0802, high=-0.0509, bound=-0.05, rows=12_345, message="it may be worse",
+    )  # fmt: skip
+    harmed = replace(VERDICT.cases[0], state=CaseState.GIVEN_UP, harmed="worse on x=1")
+    verdict = replace(VERDICT, decision=Decision.AWAIT, rules=(failed,), cases=(harmed,))
+    kept_for(tmp_path, newest_run(ratchet), verdict)
+    lines = ratchet("verdict", newest_run(ratchet)).stdout.splitlines()
+    assert lines[0].startswith("digits v3  awaits approval  run ")
+    (line,) = [line for line in lines if "✗ not proven" in line]
+    assert line.split()[-6:] == ["-0.0656", "-0.0802", "to", "-0.0509", "-0.05", "12,345"]
+    assert "slice age/4=33.38 to 48.83: it may be worse" in lines
+    (case,) = [line for line in lines if line.startswith("v3 *")]
+    assert "given up; proven" in case
 
 
 def test_json_has_every_figure_and_html_is_the_card(ratchet: Ratchet, tmp_path: Path) -> None:

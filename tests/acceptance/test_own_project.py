@@ -121,7 +121,7 @@ PROJECT = {
             '''Our own loop, of Ratchet's tasks and ours.'''
             where = origin()
             snapshot = poll(cfg.features, cfg.model)
-            report = check(snapshot, cfg.checks, cfg.model)
+            report = check(snapshot, cfg.checks, cfg.features, cfg.model)
             dataset = extract(snapshot, cfg.features, after=[report, where])
             challenger = train(dataset, cfg.trainer, cfg.features, cfg.model)
             verdict = evaluate(challenger, dataset, cfg.features, cfg.gate)

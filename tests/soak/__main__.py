@@ -8,17 +8,20 @@ import sys
 
 from tests.simulation.findings import Findings
 from tests.soak.kills import ON_RAY, kill_at_random
+from tests.soak.race import race
 from tests.soak.recovery import restart_again_and_again
 
 
 def main() -> int:
-    """Both parts, or one; 1 when something was wrong."""
+    """Every part, or one; 1 when something was wrong."""
     parser = argparse.ArgumentParser(prog="tests.soak")
     parser.add_argument(
-        "part", nargs="?", choices=["kills", "ray", "recovery"], help="this part only"
+        "part", nargs="?", choices=["kills", "ray", "recovery", "race"], help="this part only"
     )
     parser.add_argument("--seconds", type=float, default=150.0, help="of killing")
     parser.add_argument("--ray-seconds", type=float, default=420.0, help="of killing, with Ray")
+    parser.add_argument("--challengers", type=int, default=50, help="that race to be promoted")
+    parser.add_argument("--race-kills", type=int, default=15, help="of workers in the race")
     parser.add_argument("--restarts", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
@@ -28,6 +31,8 @@ def main() -> int:
     if asked.part in (None, "ray"):
         found = kill_at_random(asked.ray_seconds, asked.seed, _say, ON_RAY)
         wrong += _report("kills with Ray", found)
+    if asked.part in (None, "race"):
+        wrong += _report("race", race(asked.challengers, asked.race_kills, asked.seed, _say))
     if asked.part in (None, "recovery"):
         seconds, found = restart_again_and_again(asked.restarts, asked.seed, _say)
         wrong += _report("recovery", found)

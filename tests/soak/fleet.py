@@ -28,9 +28,9 @@ class JobLine:
 class Fleet:
     """Processes by name, all over one store, in one project folder."""
 
-    def __init__(self, folder: Path, store: str) -> None:
+    def __init__(self, folder: Path, store: str, project: Path = PROJECT) -> None:
         self.folder = folder / "project"
-        shutil.copytree(PROJECT, self.folder)
+        shutil.copytree(project, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
         self.log = folder / "attempts.log"
         self.log.touch()
         self.jobs = folder / "jobs.log"
@@ -59,6 +59,21 @@ class Fleet:
         process = self._processes[name]
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+    def pid(self, name: str) -> int:
+        """The process id of the one of that name, dead or alive."""
+        return self._processes[name].pid
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """What `ratchet <command>` says in this project, and how it ends."""
+        return subprocess.run(
+            [RATCHET, *command],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def again(self, name: str) -> None:
         """Start a killed one again."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import queue
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from feature_store import FeatureStoreConfig
+from feature_store import FeatureStoreConfig, connect
 from flows.adapters.views import ViewSource
 from flows.core.errors import ConfigError, DataUnavailable, NotFound
 from flows.core.schedule import Late
@@ -134,6 +135,21 @@ def test_a_watch_outlives_the_folder_that_it_watches(store, config, view, rows, 
     shutil.rmtree(Path(config.uri, "meter"))
     assert told.get(timeout=PATIENCE) == "meter"
     store.append("meter", rows(2))
+    assert told.get(timeout=PATIENCE) == "meter"
+
+
+def test_a_view_that_was_made_anew_with_the_same_version_is_said(
+    store, config, view, rows, told, watching, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("flows.adapters.views.is_local", lambda uri: False)
+    another = connect(replace(config, uri=str(tmp_path / "another")))
+    another.create(view)
+    for made in (store, another):
+        made.append("meter", rows(1))
+    watching(ViewSource(config, poll=0.05), "meter")
+    drained(told)
+    Path(config.uri, "meter").rename(tmp_path / "old")
+    (tmp_path / "another" / "meter").rename(Path(config.uri, "meter"))
     assert told.get(timeout=PATIENCE) == "meter"
 
 

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,9 @@ import pytest
 from feature_store import FeatureStore, FeatureStoreConfig, FeatureView, connect
 from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, extract, train
 from registry import RegistryConfig
+from registry import connect as connect_registry
+from registry.manifest import manifest_of
+from registry.models import CARD_FILE, DIGEST_TAG
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -62,6 +66,14 @@ class Workshop:
                 "side": np.where(b > 0, "left", "right"),
             }
         )
+
+    def lose(self, model: str, version: str) -> None:
+        """Remove the files of a registered version."""
+        with connect_registry(self.registry) as registry:
+            digest = registry.models.version(model, version).tags[DIGEST_TAG]
+        for card in list(self.home.rglob(CARD_FILE)):
+            if manifest_of(card.parent).digest == digest:
+                shutil.rmtree(card.parent)
 
     def write(self, name: str, text: str) -> str:
         """A module of the project."""

@@ -19,6 +19,7 @@ from ray_jobs import (
     train,
 )
 from registry import Baseline, GateConfig, GateError, GateMode, Verdict, connect
+from registry.gate_config import NewClasses
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -137,6 +138,24 @@ def test_a_class_that_the_champion_never_saw_is_named_with_what_to_do(
     assert "the champion never saw the class flat (" in verdict.reason
     assert "drop these rows in a feature function, or train under another name" in verdict.reason
     assert loop.champion() == "1"
+
+
+@pytest.mark.parametrize("gate", [ALONE, NIGHTLY], ids=["single_night", "evidence"])
+def test_rows_of_a_new_class_judge_both_models_where_the_gate_says_so(
+    workshop: Any, gate: GateConfig
+) -> None:
+    loop = Loop(workshop, f"judged_{gate.mode}", replace(gate, new_classes=NewClasses.JUDGE))
+    loop.night(workshop.rows(400))
+    rows = workshop.rows(1200, first=400)
+    for name, value in (("y", "flat"), ("a", 9.0)):
+        values = [value if i % 4 == 0 else v for i, v in enumerate(rows[name].to_pylist())]
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+    _, verdict = loop.night(rows, TrainerConfig(estimator="sklearn.tree.DecisionTreeClassifier"))
+    assert verdict.promote
+    assert "rows are of a class that the champion never saw, and it is wrong on them: flat (" in (
+        verdict.reason
+    )
+    assert loop.champion() == "2"
 
 
 def test_rows_whose_labels_are_still_immature_judge_on_a_later_night_and_none_is_lost(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import text
 
 from ray_jobs import (
     Challenger,
@@ -25,10 +26,15 @@ from registry import (
     Decision,
     GateConfig,
     GateMode,
+    LedgerBroken,
+    RegistryUnreachable,
     UnknownMetric,
     Verdict,
     connect,
 )
+from registry.models import Models
+from registry.registry import Registry
+from registry.verdict import CaseNote, CaseState
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -142,26 +148,30 @@ def test_the_champion_is_scored_with_the_features_that_it_was_trained_with(
     assert verdict.baseline > wrong + 0.1
 
 
-def test_groups_of_training_rows_are_left_out_and_clusters_reach_the_gate(workshop: Any) -> None:
-    workshop.create("grouped")
+@pytest.mark.parametrize("cluster", [None, "id"])
+def test_groups_of_training_rows_are_left_out_and_clusters_reach_the_gate(
+    workshop: Any, cluster: str | None
+) -> None:
+    name = f"grouped-{cluster}"
+    workshop.create(name)
     table = workshop.rows(400)
     groups = [i // 7 if i % 2 else i % 5 for i in range(400)]  # half of them recur all the time
     position = table.column_names.index("id")
-    workshop.store.append("grouped", table.set_column(position, "id", [groups]))
-    features = FeaturesConfig(view="grouped", holdout=HOLDOUT, group="id")
+    workshop.store.append(name, table.set_column(position, "id", [groups]))
+    features = FeaturesConfig(view=name, holdout=HOLDOUT, group="id")
     dataset = workshop.extract(features)
-    challenger = workshop.train(dataset, GOOD, features, model="grouped")
-    verdict = judge(
-        workshop, challenger, dataset, features, replace(ALONE, min_rows=10, cluster="id")
-    )
+    challenger = workshop.train(dataset, GOOD, features, model=name)
+    gate = replace(ALONE, min_rows=10, cluster=cluster)
+    verdict = judge(workshop, challenger, dataset, features, gate)
     assert verdict.rows == challenger.holdout_rows < 100
-    losses = pq.read_table(Path(dataset.uri) / "losses" / "grouped-v1.parquet")
+    losses = pq.read_table(Path(dataset.uri) / "losses" / f"{name}-v1.parquet")
     before = read(dataset, ["id"], until=challenger.train_until)
     held_out = read(dataset, ["id"], since=challenger.holdout_from)
     judged = np.isin(held_out["ratchet_id"].to_numpy(), losses["ratchet_id"].to_numpy())
     kept = held_out["id"].to_numpy()[judged].tolist()
     assert len(kept) == verdict.rows
     assert not set(kept) & set(before["id"].to_pylist())
+    assert f"{len(kept)} rows are of {len(set(kept))} groups (id)" in verdict.reason
 
 
 def test_without_its_files_the_champion_is_never_replaced_by_default(workshop: Any) -> None:
@@ -285,6 +295,107 @@ def test_what_is_not_proven_tonight_is_scored_again_and_promoted_on_a_later_nigh
         assert registry.verify("nights") is None
         tags = registry.models.version("nights", "2").tags
         assert tags["ratchet.verdict"] == "promote"
+
+
+def test_an_older_challenger_whose_files_are_gone_is_given_up_and_stops_nobody(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = GateConfig(min_rows=50, resamples=100, baseline=Baseline.NONE)
+    features = FeaturesConfig(view="older", holdout=HoldoutConfig(fraction=0.2, min_rows=50))
+    workshop.create("older", 600)
+    load = Models.load
+
+    def night(run: str) -> Verdict:
+        dataset = workshop.extract(features)
+        made = workshop.train(dataset, STUMP, features, model="older", run=run)
+        return judge(workshop, made, dataset, features, gate, run=run)
+
+    def answers(self: Models, name: str, version: str, **known: Any) -> Any:
+        if version == "2":
+            raise RegistryUnreachable("The storage does not answer.")
+        return load(self, name, version, **known)
+
+    def note_of(verdict: Verdict) -> CaseNote:
+        return next(one for one in verdict.cases if one.challenger == "2")
+
+    promoted(workshop, night("o1"))
+    workshop.store.append("older", workshop.rows(250, first=600, seed=1))
+    assert note_of(night("o2")).state is CaseState.KEPT
+    workshop.store.append("older", workshop.rows(250, first=850, seed=1))
+    with monkeypatch.context() as outage:
+        outage.setattr(Models, "load", answers)
+        verdict = night("o3")
+    assert (verdict.challenger, verdict.rows > 0) == ("3", True)
+    assert (note_of(verdict).state, note_of(verdict).fresh) == (CaseState.KEPT, 0)
+    assert note_of(verdict).note == "it cannot be scored tonight: The storage does not answer"
+
+    workshop.lose("older", "2")
+    workshop.store.append("older", workshop.rows(250, first=1100, seed=1))
+    verdict = night("o4")
+    assert (verdict.challenger, verdict.rows > 0) == ("4", True)
+    assert note_of(verdict).state is CaseState.GIVEN_UP
+    said = "it cannot be scored: The files of version 2 of older cannot be read: No such artifact"
+    assert note_of(verdict).note.startswith(said)
+    with connect(workshop.registry) as registry:
+        entry = registry.docket("older")
+    assert entry is not None
+    assert entry.docket.case("2") is None
+
+
+def test_a_run_that_loaded_the_old_champion_judges_again_by_the_new_one(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = GateConfig(min_rows=50, resamples=100, baseline=Baseline.NONE)
+    features = FeaturesConfig(view="slow", holdout=HoldoutConfig(fraction=0.2, min_rows=50))
+    workshop.create("slow", 600)
+    dataset = workshop.extract(features)
+    made = workshop.train(dataset, STUMP, features, model="slow", run="s1")
+    promoted(workshop, judge(workshop, made, dataset, features, gate, run="s1"))
+    workshop.store.append("slow", workshop.rows(250, first=600, seed=1))
+    dataset = workshop.extract(features)
+    second, quick, late = (
+        workshop.train(dataset, STUMP, features, model="slow", run=run)
+        for run in ("s2", "s3", "s4")
+    )
+    held = judge(workshop, second, dataset, features, gate, run="s2")
+    rejected, calls = Registry.rejected, []
+
+    def meanwhile(self: Registry, model: str) -> frozenset[str]:
+        """The late run has loaded its champion; before it judges, another one is promoted."""
+        calls.append(model)
+        if len(calls) == 1:
+            forced = replace(held, decision=Decision.PROMOTE, promote=True, budget_left=None)
+            promoted(workshop, forced)
+            assert judge(workshop, quick, dataset, features, gate, run="s3").epoch == 2
+        return rejected(self, model)
+
+    monkeypatch.setattr(Registry, "rejected", meanwhile)
+    verdict = judge(workshop, late, dataset, features, gate, run="s4")
+    assert (verdict.champion, verdict.epoch) == ("2", 2)
+    with connect(workshop.registry) as registry:
+        entry = registry.docket("slow")
+        assert registry.verify("slow") is None
+    assert entry is not None
+    assert entry.docket.epoch == 2
+    assert [case.challenger for case in entry.docket.cases] == ["3", "4"]
+    assert entry.docket.year.reopened == 1  # the first model: version 3 did not begin anew
+
+
+def test_a_docket_that_was_cut_off_is_not_judged_by(workshop: Any) -> None:
+    gate = GateConfig(min_rows=50, resamples=100, baseline=Baseline.NONE)
+    features = FeaturesConfig(view="cut", holdout=HoldoutConfig(fraction=0.2, min_rows=50))
+    workshop.create("cut", 600)
+    dataset = workshop.extract(features)
+    made = workshop.train(dataset, STUMP, features, model="cut", run="c1")
+    promoted(workshop, judge(workshop, made, dataset, features, gate, run="c1"))
+    with connect(workshop.registry) as registry, registry._engine.begin() as connection:
+        connection.execute(text("DROP TRIGGER docket_entry_no_delete"))
+        connection.execute(text("DELETE FROM docket_entry WHERE model = 'cut'"))
+    made = workshop.train(dataset, STUMP, features, model="cut", run="c2")
+    with pytest.raises(LedgerBroken, match="history of cut ends too early: MLflow remembers night"):
+        judge(workshop, made, dataset, features, gate, run="c2")
+    with connect(workshop.registry) as registry:
+        assert registry.docket("cut") is None
 
 
 def test_two_runs_that_judge_at_once_keep_two_nights_and_count_rows_once(workshop: Any) -> None:

@@ -28,6 +28,7 @@ from registry import (
     GateMode,
     OnHarm,
     OutsiderChange,
+    RegistryUnreachable,
     Watched,
     WatchState,
     connect,
@@ -60,7 +61,7 @@ def promoted(workshop: Any, view: str, features: FeaturesConfig, *trainers: Trai
             run=RunInfo(run_id=f"p{number}", flow="retrain"),
             now=workshop.now,
         )
-        forced = replace(verdict, decision=Decision.PROMOTE, promote=True)
+        forced = replace(verdict, decision=Decision.PROMOTE, promote=True, budget_left=None)
         with connect(workshop.registry) as registry:
             registry.promote(forced, actor="test", now=workshop.now)
 
@@ -221,21 +222,75 @@ def test_rows_that_nobody_has_seen_are_waited_for(workshop: Any) -> None:
         assert registry.watches.latest("waiting") is None
 
 
-def test_without_its_predecessor_nothing_is_watched_and_nothing_fails(workshop: Any) -> None:
+def test_without_its_predecessor_the_watch_ends_and_people_are_told_once(workshop: Any) -> None:
     features = FeaturesConfig(view="gone", holdout=HOLDOUT)
     promoted(workshop, "gone", features, GOOD, WEAK)
-    with connect(workshop.registry) as registry:
-        files = registry.models.download("gone", "1", workshop.home / "predecessor")
-    text = (files / "extra/features.json").read_text()
-    for path in list(workshop.home.rglob("features.json")):
-        if path.read_text() == text and "predecessor" not in path.parts:
-            path.unlink()
-    found = look(workshop, night(workshop, "gone", features, 1), features, "n1")
+    workshop.lose("gone", "1")
+    dataset = night(workshop, "gone", features, 1)
+    found = look(workshop, dataset, features, "n1")
     assert not found.harm
-    assert found.reason.startswith("Version 2 is not watched tonight: ")
-    assert "are not those that were registered; 0 of 7 nights so far." in found.reason
-    assert settled(workshop, found, "n1")[0] == found.reason
+    assert found.state is WatchState.UNWATCHED
+    assert found.reason.startswith("Version 2 is not watched any more, after 0 of 7 nights: ")
+    assert "The files of version 1 of gone cannot be read: No such artifact" in found.reason
+    assert look(workshop, dataset, features, "n1") == found
+    # A run that had begun before finds that it has ended; a later one does not look at all.
+    assert look(workshop, dataset, features, "n2") == found
+    with connect(workshop.registry) as registry:
+        assert not registry.watches.watching("gone", GATE).due
+        assert registry.verify("gone") is None
+    for run, seen in (("n1", found), ("n3", None)):
+        said, account = settled(workshop, seen, run, model="gone")
+        assert said == found.reason
+        (notice,) = account.notices.values()
+        assert (notice.key, notice.reason) == ("champion_unwatched:gone:2", found.reason)
+        assert not account.assets
     assert history(workshop, "gone") == [("promote", "1"), ("promote", "2")]
+
+
+def test_a_champion_whose_files_are_gone_is_for_the_gate_to_say(workshop: Any) -> None:
+    features = FeaturesConfig(view="headless", holdout=HOLDOUT)
+    promoted(workshop, "headless", features, WEAK, GOOD)
+    workshop.lose("headless", "2")
+    found = look(workshop, night(workshop, "headless", features, 1), features, "n1")
+    assert (found.state, found.nights) == (WatchState.WATCHING, 0)
+    assert found.reason.startswith("Version 2 is not watched tonight: The files of version 2 of")
+
+
+def test_a_storage_that_does_not_answer_ends_no_watch(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = FeaturesConfig(view="outage", holdout=HOLDOUT)
+    promoted(workshop, "outage", features, WEAK, GOOD)
+    dataset = night(workshop, "outage", features, 1)
+    with monkeypatch.context() as outage:
+        outage.setattr("mlflow.artifacts.download_artifacts", refused)
+        with pytest.raises(RegistryUnreachable, match="503 Server Error") as caught:
+            look(workshop, dataset, features, "n1")
+    assert not caught.value.permanent  # the task is tried again
+    assert look(workshop, dataset, features, "n1").nights == 1
+
+
+def refused(**_: object) -> str:
+    raise OSError("503 Server Error: SERVICE UNAVAILABLE")
+
+
+def test_rows_that_cannot_judge_for_as_many_nights_as_it_lasts_end_the_watch(
+    workshop: Any,
+) -> None:
+    features = FeaturesConfig(view="blind", holdout=HOLDOUT)
+    promoted(workshop, "blind", features, WEAK, GOOD)
+    gate = replace(GATE, watch=WatchConfig(nights=2))
+    states = []
+    for number in (1, 2):
+        rows = workshop.rows(400, first=10_000 + 400 * number, seed=number)
+        place = rows.column_names.index("y")
+        workshop.store.append("blind", rows.set_column(place, "y", pa.array(["up"] * 400)))
+        found = look(workshop, workshop.extract(features), features, f"n{number}", gate)
+        states.append(found.state)
+    assert states == [WatchState.WATCHING, WatchState.UNWATCHED]
+    assert "2 nights could not judge it, the last one because the holdout has one class only" in (
+        found.reason
+    )
 
 
 def test_a_champion_that_an_outsider_moved_is_not_touched(workshop: Any) -> None:
@@ -272,7 +327,7 @@ def total(table):
         now=workshop.now,
     )  # fmt: skip
     with connect(workshop.registry) as registry:
-        forced = replace(verdict, decision=Decision.PROMOTE, promote=True)
+        forced = replace(verdict, decision=Decision.PROMOTE, promote=True, budget_left=None)
         registry.promote(forced, actor="test", now=workshop.now)
     dataset = night(workshop, "own", features, 1)
     found = look(workshop, dataset, features, "n1")
@@ -303,7 +358,7 @@ def test_dependent_rows_judge_once(workshop: Any) -> None:
             now=workshop.now,
         )  # fmt: skip
         with connect(workshop.registry) as registry:
-            forced = replace(verdict, decision=Decision.PROMOTE, promote=True)
+            forced = replace(verdict, decision=Decision.PROMOTE, promote=True, budget_left=None)
             registry.promote(forced, actor="test", now=workshop.now)
     gate = replace(GATE, cluster="id")
     workshop.store.append("groups", grouped(402, 1200))

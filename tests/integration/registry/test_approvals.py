@@ -16,6 +16,7 @@ from registry.approvals import ApprovalRequest, awaiting
 from registry.champion import Alias
 from registry.errors import AlreadyAnswered, ApprovalExpired, NothingWaits, UnknownModel
 from registry.gate_config import ApprovalConfig
+from registry.history import History
 from registry.ledger import Ledger
 from registry.models import Models
 from registry.nights.docket import Docket
@@ -191,6 +192,11 @@ def test_without_a_version_the_only_one_that_waits_is_meant(
         registry.approve("digits", actor="ann", reason="fine", now=now)
     registry.reject("digits", "3", actor="ann", reason="worse", now=now)
     assert registry.approve("digits", actor="ann", reason="fine", now=now).version == "2"
+    # Again by the same person, as after a crash: the same entry. Others are told who was first.
+    assert registry.approve("digits", actor="ann", reason="fine", now=now).epoch == 2
+    with pytest.raises(AlreadyAnswered, match="was approved by ann"):
+        registry.approve("digits", actor="bob", reason="fine", now=now)
+    registry.rollback("digits", actor="ann", reason="slow", now=now)
     with pytest.raises(NothingWaits, match="Nothing of digits waits"):
         registry.approve("digits", actor="ann", reason="fine", now=now)
 
@@ -225,7 +231,7 @@ def kill_at(patched: pytest.MonkeyPatch, owner: type, name: str, before: bool) -
 
 
 STEPS = [(Models, "version"), (AnswerStore, "append_in"), (Ledger, "append"), (Alias, "move")]
-STEPS += [(Alias, "remember"), (Ledger, "settle"), (Models, "set_tags"), (Registry, "export")]
+STEPS += [(History, "remember"), (Ledger, "settle"), (Models, "set_tags"), (Registry, "export")]
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])

@@ -22,6 +22,7 @@ from registry import (
 )
 from registry.champion import Alias
 from registry.errors import LedgerBroken
+from registry.history import History
 from registry.ledger import Ledger
 from registry.models import Models
 
@@ -103,7 +104,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing after it runs."""
 
 
-STEPS = [(Models, "version"), (Ledger, "append"), (Alias, "move"), (Alias, "remember")]
+STEPS = [(Models, "version"), (Ledger, "append"), (Alias, "move"), (History, "remember")]
 STEPS += [(Ledger, "settle"), (Models, "set_tags")]
 
 
@@ -148,7 +149,7 @@ def test_killed_at_any_step_the_same_run_again_converges(
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("step", ["move", "remember"])
+@pytest.mark.parametrize(("owner", "step"), [(Alias, "move"), (History, "remember")])
 def test_a_restart_completes_what_was_pending(
     config: RegistryConfig,
     registry: Registry,
@@ -156,12 +157,13 @@ def test_a_restart_completes_what_was_pending(
     verdict: Verdicts,
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
+    owner: type,
     step: str,
     before: bool,
 ) -> None:
     versions(1)
     with monkeypatch.context() as patched:
-        kill_at(patched, Alias, step, before)
+        kill_at(patched, owner, step, before)
         with pytest.raises(Killed):
             registry.promote(verdict("1", 0), actor="me", now=now)
     assert not registry.champion("digits").settled
@@ -360,19 +362,20 @@ def test_a_rollback_fenced_by_an_epoch_is_stale_when_the_champion_changed(
         registry.rollback("digits", actor="ann", reason="x", now=now, expected_epoch=1)
 
 
-@pytest.mark.parametrize("step", ["move", "remember"])
+@pytest.mark.parametrize(("owner", "step"), [(Alias, "move"), (History, "remember")])
 def test_a_rollback_repeated_after_a_crash_goes_back_once(
     registry: Registry,
     versions: Versions,
     verdict: Verdicts,
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
+    owner: type,
     step: str,
 ) -> None:
     for epoch, version in enumerate(versions(3)):
         registry.promote(verdict(version, epoch), actor="me", now=now)
     with monkeypatch.context() as patched:
-        kill_at(patched, Alias, step, before=True)
+        kill_at(patched, owner, step, before=True)
         with pytest.raises(Killed):
             registry.rollback("digits", actor="ann", reason="bad", now=now)
     entry = registry.rollback("digits", actor="ann", reason="bad", now=now)

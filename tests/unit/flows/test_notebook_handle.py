@@ -217,7 +217,15 @@ def test_what_is_not_there_yet_is_refused_with_what_to_do(start: Start) -> None:
 
 
 def test_a_run_that_ended_without_a_verdict_has_none(start: Start) -> None:
-    assert start(squares).wait(PATIENCE).verdict is None
+    run = start(squares).wait(PATIENCE)
+    assert (run.verdict, run.card, run.evidence) == (None, None, None)
+
+
+def test_the_evidence_is_that_of_the_model_that_the_run_is_about(start: Start) -> None:
+    found = start(judged).wait(PATIENCE).evidence
+    assert found is not None
+    assert (found.model, found.night, found.waiting) == ("digits", None, ())
+    assert "The gate has not judged a challenger yet." in found._repr_html_()
 
 
 def test_a_task_without_a_value_says_why(start: Start) -> None:

@@ -54,3 +54,36 @@ def test_a_first_model_takes_a_part_of_the_reserve_however_often_one_is_tried() 
         year = year.after_opening(first=True)
     assert 0 < year.share_first < 0.0025
     assert year.spent_again < 0.05 * 0.2
+
+
+def test_a_clock_that_goes_back_over_new_year_opens_no_second_account() -> None:
+    year, paid = Year(), 0.0
+    for number in range(200):
+        year = year.at(2026 + number % 2, alpha=0.05, planned=20, reserve=0.2)
+        if number > 0:  # the account of the later year is open from here on
+            paid += year.share
+        year = year.after_opening()
+    assert year.number == 2027
+    assert paid == pytest.approx(year.spent)
+    assert paid <= 0.05
+
+
+@pytest.mark.parametrize("reserve_after", [0.0, 1.0])
+def test_two_plans_in_one_year_do_not_spend_more_than_alpha_together(reserve_after: float) -> None:
+    year = Year(planned=5)
+    for _ in range(60):
+        year = year.after_opening().after_opening(again=True).after_opening(first=True)
+    year = year.at(year.number, alpha=0.05, planned=5, reserve=reserve_after)
+    for _ in range(60):
+        year = year.after_opening().after_opening(again=True).after_opening(first=True)
+    assert year.spent + year.spent_again <= 0.05
+    assert year.wealth > 0
+
+
+def test_a_year_that_is_planned_for_one_challenger_goes_on_paying() -> None:
+    year, shares = Year(planned=1), []
+    for _ in range(8):
+        shares.append(year.share)
+        year = year.after_opening()
+    assert min(shares) > 0
+    assert sum(shares) < 0.05 * 0.8

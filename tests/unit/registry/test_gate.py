@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from registry.costs import Costs, cost_rules
 from registry.errors import GateError, UnknownMetric
 from registry.gate import GateConfig, decide
+from registry.gate_config import CostConfig, NewClasses
 from registry.methods.comparison import Comparison
-from registry.verdict import Decision, Rule, Verdict, verdict_json
+from registry.verdict import Decision, Rule, RuleResult, Verdict, verdict_json
 
 ROWS = 2000
 RNG = np.random.default_rng(11)
@@ -98,6 +100,18 @@ def test_a_first_model_passes_on_its_floors_alone_and_says_so() -> None:
     assert verdict.challenger_score == pytest.approx(0.95, abs=0.02)
 
 
+def test_a_first_model_says_what_it_is_proven_better_than_before_its_other_rules() -> None:
+    constant = np.zeros(len(Y), dtype=np.int64)
+    asked = Comparison(y=Y, challenger=GOOD, constant=constant)
+    verdict = judge(asked, GateConfig(floors={"accuracy": 0.9}))
+    assert verdict.reason.startswith(
+        "Version 4 is the first model, and proven better than saying always the same: accuracy "
+    )
+    proof, _, others = verdict.reason.partition(". It keeps every other rule: ")
+    assert "surely exceeds 0" in proof
+    assert others.endswith("and must be at least 0.9.")
+
+
 def test_a_first_model_below_a_floor_is_held() -> None:
     config = GateConfig(floors={"accuracy": 0.99, "f1": 0.5})
     verdict = judge(Comparison(y=Y, challenger=GOOD), config)
@@ -136,7 +150,7 @@ def test_a_slice_that_gets_much_worse_holds_a_better_model() -> None:
         (Rule.SLICE, "region=north", 200)
     ]
     assert "accuracy on region=north changed by -0.1" in verdict.reason
-    assert "not proven to be no worse than -0.05" in verdict.reason
+    assert "not proven to be no worse than -0.02" in verdict.reason
 
 
 def test_a_slice_of_few_rows_is_reported_as_not_judged() -> None:
@@ -277,3 +291,62 @@ def test_the_gate_imports_numpy_at_most() -> None:
 
 def test_a_config_is_compared_and_changed_like_a_value() -> None:
     assert replace(GateConfig(), metric="f1") == GateConfig(metric="f1")
+
+
+def test_rows_of_a_class_that_the_champion_never_saw_count_where_the_gate_says_so() -> None:
+    knows_two = np.where(BAD == 2, 0, BAD)
+    comparison = Comparison(
+        y=Y, challenger=GOOD, champion=knows_two, classes=(0, 1, 2), champion_classes=(0, 1)
+    )
+    assert not judge(comparison).promote
+    verdict = judge(comparison, GateConfig(new_classes=NewClasses.JUDGE, max_flips=0.9))
+    rows = int((Y == 2).sum())
+    assert verdict.promote
+    assert verdict.reason.endswith(
+        f" {rows:,} rows are of a class that the champion never saw, and it is wrong on them: "
+        f"2 ({rows:,} rows)."
+    )
+    assert verdict.baseline == float(np.mean(knows_two == Y))
+    (said,) = (rule for rule in verdict.rules if rule.rule is Rule.EVIDENCE)
+    assert (said.rows, said.judged) == (rows, False)
+
+
+def test_a_challenger_that_never_saw_a_class_is_judged_and_loses_its_rows() -> None:
+    knows_two = np.where(GOOD == 2, 0, GOOD)
+    comparison = Comparison(
+        y=Y, challenger=knows_two, champion=BAD, classes=(0, 1), champion_classes=(0, 1, 2)
+    )
+    verdict = judge(comparison)
+    assert not verdict.promote
+    assert "is worse than champion version 3" in verdict.reason
+    assert "a class that the challenger never saw" in verdict.reason
+    first = judge(replace(comparison, champion=None))
+    assert "a class that the challenger never saw" in first.reason
+
+
+def test_costs_are_asked_for_when_all_else_holds_and_else_reported_as_not_measured() -> None:
+    asked: list[str] = []
+
+    def measure() -> tuple[RuleResult, ...]:
+        asked.append("costs")
+        return cost_rules(CostConfig(size_mb=1.0), Costs(size_mb=3.0), None)
+
+    dear = GateConfig(cost=CostConfig(size_mb=1.0))
+    better = Comparison(y=Y, challenger=GOOD, champion=BAD)
+    held = judge(better, dear, costs=measure)
+    assert asked == ["costs"]
+    assert "its files have 3 MB and may have 1 MB" in held.reason
+    for comparison, config in (
+        (replace(better, challenger=BAD, champion=GOOD), dear),
+        (better, replace(dear, floors={"accuracy": 0.999})),
+        (Comparison(y=Y, challenger=BAD), replace(dear, floors={"accuracy": 0.9})),
+        (Comparison(y=Y, challenger=BAD, constant=GOOD), dear),
+    ):
+        verdict = judge(comparison, config, costs=measure)
+        (cost,) = (rule for rule in verdict.rules if rule.rule is Rule.COST)
+        assert (verdict.promote, cost.passed, cost.judged) == (False, True, False)
+        assert cost.message == "not measured, because it is held anyway"
+    assert asked == ["costs"]
+    judge(Comparison(y=Y, challenger=GOOD), dear, costs=measure)
+    judge(Comparison(y=Y, challenger=GOOD, constant=BAD), dear, costs=measure)
+    assert len(asked) == 3

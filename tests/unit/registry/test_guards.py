@@ -12,7 +12,7 @@ from registry.gate_config import GateConfig, check_config, check_mode
 from registry.guards import guard_rules
 from registry.methods.comparison import Comparison, scored_pair
 from registry.methods.metrics import find_metric
-from registry.slices import rows_for_evidence, slice_rules, square_of_gains
+from registry.slices import rows_for_evidence, slice_rules
 from registry.verdict import Rule, RuleResult
 
 ROWS = 3000
@@ -111,8 +111,6 @@ def test_the_rows_that_bets_need_grow_with_the_square_of_what_is_allowed() -> No
     assert tight / wide == pytest.approx(4, rel=0.05)
     assert 1000 < tight < 1300
     assert rows_for_evidence(0.06, replace(GateConfig(slice_max_drop=0.04)), 2.0) == wide
-    assert square_of_gains(np.array([1.0, -1.0, 0.0, 0.0]), None) == 0.5
-    assert square_of_gains(np.array([1.0, 1.0, 0.0, 0.0]), np.array([1, 1, 2, 2])) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
 from registry.gate import GateConfig, decide
+from registry.methods.bounded import bet
 from registry.methods.comparison import Comparison, ScoredPair, scored_pair
 from registry.methods.metrics import find_metric
-from registry.one_night import Method, method_of
+from registry.one_night import Method, interval_of, loss_bound, method_of, p_value
 from registry.verdict import Decision, Verdict
 
 LEVEL = 1e-4
@@ -41,33 +44,116 @@ def pair_of(metric: str) -> ScoredPair:
     return scored_pair(both, find_metric(metric))
 
 
+DAY = timedelta(days=1)
+
+
 @pytest.mark.parametrize(
-    ("metric", "null", "level", "bound", "clusters", "method"),
+    ("metric", "null", "level", "said", "clusters", "method"),
     [
-        ("accuracy", 0.0, 1e-4, None, None, Method.MCNEMAR),
-        ("accuracy", 0.0, 0.05, None, None, Method.MCNEMAR),
-        ("accuracy", 0.01, 1e-4, None, None, Method.BETS),
-        ("accuracy", -0.05, 0.05, None, None, Method.TANGO),
-        ("accuracy", 0.0, 1e-4, None, Y, Method.STUDENT),
-        ("brier", 0.0, 1e-4, None, None, Method.BETS),
-        ("brier", 0.0, 0.05, None, None, Method.STUDENT),
-        ("log_loss", 0.0, 1e-4, None, None, Method.STUDENT),
-        ("log_loss", 0.0, 1e-4, 5.0, None, Method.BETS),
-        ("roc_auc", 0.0, 1e-4, None, None, Method.STUDENT),
+        ("accuracy", 0.0, 1e-4, {}, None, Method.MCNEMAR),
+        ("accuracy", 0.0, 0.05, {}, None, Method.MCNEMAR),
+        ("accuracy", 0.01, 1e-4, {}, None, Method.BETS),
+        ("accuracy", -0.05, 0.05, {}, None, Method.TANGO),
+        ("accuracy", 0.0, 1e-4, {}, Y, Method.BETS),
+        ("accuracy", -0.02, 0.05, {}, Y, Method.BETS),
+        ("accuracy", 0.0, 1e-4, {"block": DAY}, Y, Method.STUDENT),
+        ("brier", 0.0, 1e-4, {}, None, Method.BETS),
+        ("brier", 0.0, 0.05, {}, None, Method.BETS),
+        ("log_loss", 0.0, 1e-4, {}, None, Method.STUDENT),
+        ("log_loss", 0.0, 1e-4, {"bound": 5.0}, None, Method.BETS),
+        ("log_loss", 0.0, 0.05, {"bound": 5.0}, None, Method.BETS),
+        ("log_loss", 0.0, 1e-4, {"bound": 5.0}, Y, Method.BETS),
+        ("roc_auc", 0.0, 1e-4, {"bound": 5.0}, None, Method.STUDENT),
+        ("roc_auc", 0.0, 1e-4, {}, Y, Method.STUDENT),
     ],
 )
 def test_each_metric_and_level_has_its_method(
     metric: str,
     null: float,
     level: float,
-    bound: float | None,
+    said: dict[str, Any],
     clusters: np.ndarray | None,
     method: Method,
 ) -> None:
-    found = method_of(
-        find_metric(metric), pair_of(metric), clusters, null=null, level=level, bound=bound
-    )
-    assert found is method
+    config = GateConfig(metric=metric, **said)
+    pair = pair_of(metric)
+    assert method_of(find_metric(metric), pair, clusters, config, null=null, level=level) is method
+
+
+def test_the_bound_of_the_gate_is_that_of_its_metric_and_of_no_guard() -> None:
+    config = GateConfig(metric="log_loss", bound=5.0)
+    bounds = {
+        name: loss_bound(find_metric(name), pair_of(name), config)
+        for name in ("log_loss", "accuracy", "brier")
+    }
+    assert bounds == {"log_loss": 5.0, "accuracy": 1.0, "brier": 1.0}
+    guard = replace(config, metric="accuracy", bound=None)
+    assert loss_bound(find_metric("log_loss"), pair_of("log_loss"), guard) is None
+
+
+@pytest.mark.parametrize("rule", ["slice", "guard"])
+def test_a_slice_and_a_guard_use_the_bound(rule: str) -> None:
+    """One row in 400 is surely wrong; the challenger's mean loss is worse by more than allowed."""
+    rng, passed = np.random.default_rng(6), 0
+    said = {"slices": ("part",)} if rule == "slice" else {"guards": {"log_loss": 0.02}}
+    config = GateConfig(metric="log_loss", bound=30.0, slice_max_drop=0.02, resamples=100, **said)
+    for _ in range(40):
+        p = np.where(rng.random(400) < 1 / 400, 1e-13, 0.7)
+        new = np.where(Y[:400] == 1, p, 1 - p)
+        old = np.where(Y[:400] == 1, 0.68, 0.32) + rng.normal(0, 0.001, 400)
+        both = Comparison(
+            y=Y[:400],
+            challenger=probabilities(new),
+            champion=probabilities(old),
+            classes=(0, 1),
+            slices={"part": np.zeros(400)},
+        )
+        found = [each for each in judge(both, config).rules if each.rule.value == rule]
+        passed += sum(each.passed for each in found)
+    assert passed <= 2  # five per cent; by a t-test 16 of 40, those without such a row
+
+
+def test_clusters_whose_size_tells_of_their_gains_are_no_proof_by_bets_alone() -> None:
+    """Better for many small customers, as much worse for the few large ones: equal on all rows."""
+    rng, by_bets, proven = np.random.default_rng(7), 0, 0
+    for _ in range(40):
+        codes = np.repeat(np.arange(440), np.where(np.arange(440) < 400, 5, 50))
+        gain = np.where(codes < 400, 0.2, -0.2)
+        draw = rng.random(len(codes))
+        gains = (draw < 0.3 + gain / 2) * 1.0 - (draw > 0.7 + gain / 2)
+        y = np.zeros(len(codes))
+        both = Comparison(y=y, challenger=(gains < 0) * 1.0, champion=(gains > 0) * 1.0)
+        pair = scored_pair(replace(both, classes=(0.0, 1.0)), find_metric("accuracy"))
+        config = GateConfig(cluster="customer", resamples=100)
+        whole = interval_of(find_metric("accuracy"), pair.champion, pair.challenger, codes, config)
+        p = p_value(find_metric("accuracy"), pair, codes, whole, config, null=0.0, level=LEVEL)
+        by_bets += bet(gains, level=LEVEL, clusters=codes) <= LEVEL
+        proven += p <= LEVEL
+    assert by_bets >= 38
+    assert proven == 0
+
+
+def test_not_proven_says_how_many_clusters_would_have_been_enough() -> None:
+    rng = np.random.default_rng(8)
+
+    def night(clusters: int) -> Verdict:
+        rows = clusters * 10
+        y, luck = np.zeros(rows), rng.random(rows)
+        codes = np.repeat(np.arange(clusters), 10)
+        pair = Comparison(
+            y=np.where(np.arange(rows) % 2, 1.0, y),
+            challenger=np.where(luck < 0.02, 1 - np.arange(rows) % 2, np.arange(rows) % 2) * 1.0,
+            champion=np.where(luck > 0.90, 1 - np.arange(rows) % 2, np.arange(rows) % 2) * 1.0,
+            clusters=codes,
+        )
+        return judge(pair, GateConfig(cluster="customer", resamples=100))
+
+    verdict = night(50)
+    assert not verdict.promote
+    found = re.search(r"about ([\d,]+) clusters like these would have been enough", verdict.reason)
+    assert found, verdict.reason
+    assert 110 < int(found[1]) < 220
+    assert sum(night(int(found[1])).promote for _ in range(20)) >= 12
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss", "brier", "roc_auc", "f1"])

@@ -76,7 +76,7 @@ def test_a_run_that_followed_an_older_night_or_was_there_already_looks_again(
 
 def test_of_many_runs_at_once_one_keeps_the_night(engine: Engine) -> None:
     kept: list[str] = []
-    watches = Watches(Ledger(engine), DocketStore(engine), WatchStore(engine))
+    watches = Watches(Ledger(engine), DocketStore(engine), WatchStore(engine), kept=print)
 
     def race(number: int) -> None:
         run = f"run-{number}"
@@ -137,7 +137,7 @@ def changed(ledger: Ledger, epoch: int, action: Action, version: str, before: st
 
 def test_a_first_model_a_rollback_and_an_adoption_are_not_watched(engine: Engine) -> None:
     ledger = Ledger(engine)
-    watches = Watches(ledger, DocketStore(engine), WatchStore(engine))
+    watches = Watches(ledger, DocketStore(engine), WatchStore(engine), kept=print)
     assert not watches.watching("digits", GATE).due
     for epoch, (action, version, before, due) in enumerate(
         [
@@ -156,7 +156,7 @@ def test_a_first_model_a_rollback_and_an_adoption_are_not_watched(engine: Engine
 
 def test_a_watch_goes_on_where_the_last_night_left_it(engine: Engine) -> None:
     ledger = Ledger(engine)
-    watches = Watches(ledger, DocketStore(engine), WatchStore(engine))
+    watches = Watches(ledger, DocketStore(engine), WatchStore(engine), kept=print)
     for epoch, before in enumerate((None, "1")):
         changed(ledger, epoch, Action.PROMOTE, str(epoch + 1), before)
         ledger.settle(ledger.entries("digits")[-1], NOW)

@@ -11,26 +11,28 @@ import pytest
 
 from registry.errors import GateError
 from registry.gate_config import GateConfig, GateMode, WatchConfig, check_config
-from registry.methods.comparison import Comparison
-from registry.nights.betting import Sample
+from registry.methods.blocks import Spread
+from registry.methods.comparison import Comparison, Unusable
+from registry.nights.betting import Sample, unit_of
 from registry.nights.docket import Docket
 from registry.watch import (
     Subject,
     Watch,
     Watched,
+    Watching,
     WatchState,
     watch_from_json,
     watch_json,
     watched_from_json,
 )
-from registry.watching import fresh_after, opened, resumed, watched, watching
+from registry.watching import broken_off, fresh_after, opened, resumed, watched, watching
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SUBJECT = Subject(model="digits", epoch=2, version="7", previous="6")
 Make = Callable[[np.random.Generator, int, float], Sample]
 # Two models of this loop have differed on 6 % of the rows so far.
-DOCKET = Docket(epoch=1, rows=100_000, squares=6_000.0)
 GATE = GateConfig()
+DOCKET = Docket(epoch=1, unit=unit_of(GATE), rows=100_000, squares=6_000.0)
 NUMBERS = GateConfig(metric="mae", mode=GateMode.SINGLE_NIGHT, resamples=100)
 
 
@@ -213,6 +215,128 @@ def test_predictions_that_are_missing_are_named_after_the_model_that_made_them()
     )
 
 
+def with_a_new_class(rng: np.random.Generator, knows_it: str) -> Sample:
+    """A tenth of the rows is of a class that only one of the two models knows, and predicts."""
+    sample = classes(rng, 1, 0.0)
+    y, old, new = (
+        np.asarray(each).copy()
+        for each in (sample.comparison.y, sample.comparison.challenger, sample.comparison.champion)
+    )
+    y[::10] = 2
+    (new if knows_it == "champion" else old)[::10] = 2
+    known = {"champion": ((0, 1), (0, 1, 2)), "predecessor": ((0, 1, 2), (0, 1))}[knows_it]
+    return replace(
+        sample,
+        comparison=replace(
+            sample.comparison,
+            y=y,
+            challenger=old,
+            champion=new,
+            classes=known[0],
+            champion_classes=known[1],
+        ),
+    )
+
+
+def test_a_class_that_only_the_champion_knows_speaks_for_it_and_is_said() -> None:
+    sample = with_a_new_class(np.random.default_rng(15), "champion")
+    _, found = watched(begun(), sample, GATE)
+    assert not found.harm
+    assert found.score is not None
+    assert found.previous_score is not None
+    assert found.score > found.previous_score + 0.05
+    assert found.reason.endswith(
+        "500 rows are of a class that the predecessor never saw, and it is wrong on them: "
+        "2 (500 rows)."
+    )
+
+
+def test_a_champion_that_cannot_say_a_class_which_its_predecessor_knew_is_harmful() -> None:
+    _, found = watched(begun(), with_a_new_class(np.random.default_rng(16), "predecessor"), GATE)
+    assert found.harm
+    assert "a class that the champion never saw" in found.reason
+
+
+def test_without_its_predecessor_the_watch_breaks_off_and_people_are_told() -> None:
+    rng = np.random.default_rng(17)
+    watch, _ = watched(begun(), classes(rng, 1, 0.0), GATE)
+    watch, found = broken_off(watch, "the files of version 6 of digits are gone", GATE)
+    assert (watch.state, watch.entries, found.nights) == (WatchState.UNWATCHED, 2, 1)
+    assert found.broken_off
+    assert not found.harm
+    assert found.reason == (
+        "Version 7 is not watched any more, after 1 of 7 nights: the files of version 6 of digits "
+        "are gone. Nothing rolls it back by itself."
+    )
+    assert watching(SUBJECT, found, GATE) == Watching(due=False, reason=found.reason, watched=found)
+    assert watch_from_json(watch_json(watch)) == watch
+
+
+def test_a_watch_breaks_off_after_as_many_nights_without_a_judgement_as_it_was_to_last() -> None:
+    config, rng = replace(NUMBERS, watch=WatchConfig(nights=2)), np.random.default_rng(18)
+    broken = values(rng, 1, 0.0)
+    broken.comparison.challenger[:2] = np.nan
+    watch, first = watched(begun(config), broken, config)
+    assert (first.state, first.fresh, watch.entries) == (WatchState.WATCHING, 0, 1)
+    waiting, _ = watched(watch, "no row with a mature label is newer", config)
+    assert waiting == watch  # rows that have not come yet end nothing
+    judged, second = watched(watch, values(rng, 2, 0.0), config)
+    assert (judged.entries, second.nights) == (2, 1)
+    broken = values(rng, 3, 0.0)
+    broken.comparison.challenger[:2] = np.nan
+    watch, last = watched(judged, broken, config)
+    assert (last.state, watch.entries) == (WatchState.UNWATCHED, 3)
+    assert "2 nights could not judge it, the last one because 2 of the predecessor's" in last.reason
+
+
+def test_rows_that_are_looked_at_again_in_vain_are_one_night() -> None:
+    vain = Unusable("every new row depends on rows that were used before")
+    watch, _ = watched(begun(NUMBERS), vain, NUMBERS, dataset="a")
+    again, found = watched(watch, vain, NUMBERS, dataset="a")
+    assert again == watch
+    assert vain in found.reason
+    assert watched(watch, vain, NUMBERS, dataset="b")[0].entries == 2
+
+
+@pytest.mark.parametrize("who", ["champion", "predecessor"])
+def test_rows_with_a_prediction_that_is_no_number_are_spent_and_spoil_no_later_night(
+    who: str,
+) -> None:
+    rng = np.random.default_rng(22)
+    broken = values(rng, 1, 0.0)
+    both = broken.comparison
+    predicted = both.champion if who == "champion" else both.challenger
+    assert predicted is not None
+    predicted[0] = np.nan
+    watch, found = watched(begun(NUMBERS), broken, NUMBERS)
+    assert f"1 of the {who}'s predictions are missing" in found.reason
+    assert "so these 300 rows are spent" in found.reason
+    assert fresh_after(watch, NUMBERS) == broken.last
+    later, found = watched(watch, values(rng, 2, 0.0), NUMBERS)
+    assert (found.fresh, found.rows, later.blanks) == (300, 300, 1)
+
+
+def test_nights_in_vain_stay_counted_when_another_metric_is_compared() -> None:
+    broken = values(np.random.default_rng(21), 1, 0.0)
+    broken.comparison.challenger[:2] = np.nan
+    watch, _ = watched(begun(NUMBERS), broken, NUMBERS, dataset="a")
+    harsher = replace(NUMBERS, watch=WatchConfig(harm=0.01))
+    anew = resumed(watch, DOCKET, harsher, START)
+    assert anew.terms != watch.terms
+    assert (anew.entries, anew.blank_on) == (1, "a")
+
+
+def test_a_predecessor_that_does_not_fit_the_metric_is_named_and_fails_nothing() -> None:
+    config = replace(GATE, metric="log_loss", bound=5.0)
+    sample = classes(np.random.default_rng(19), 1, 0.0)
+    y = sample.comparison.y
+    surely = np.column_stack([0.9 - 0.8 * y, 0.1 + 0.8 * y])
+    sample = replace(sample, comparison=replace(sample.comparison, champion=surely))
+    watch, found = watched(begun(config), sample, config)
+    assert watch.blanks == 1
+    assert "log_loss needs a probability for each class, and the model gave labels" in found.reason
+
+
 def test_rows_that_judged_before_are_refused() -> None:
     rng = np.random.default_rng(0)
     watch, _ = watched(begun(), classes(rng, 1, 0.0), GATE)
@@ -244,6 +368,25 @@ def test_another_metric_begins_the_evidence_anew_and_keeps_the_count() -> None:
     assert (anew.bets.log_value, anew.bets.rows, anew.bets.nights) == (0.0, 0, 1)
     assert fresh_after(anew, harsher) == watch.bets.judged_until
     assert watched(anew, classes(rng, 2, 0.0), harsher)[1].nights == first.nights + 1
+
+
+def test_a_watch_judges_by_whole_blocks_whatever_trained_or_chose_its_models() -> None:
+    config = replace(GATE, block=timedelta(days=1))
+    noon, midnight = START + timedelta(hours=12), START + timedelta(days=1, microseconds=-1)
+    for docket in (Docket(epoch=2, settled_until=noon), Docket(epoch=1, judged_until=noon)):
+        assert fresh_after(begun(config, docket), config) == midnight
+    assert fresh_after(opened(SUBJECT, DOCKET, noon, config, START), config) == midnight
+
+
+def test_what_the_gate_measured_in_another_unit_tells_a_watch_nothing() -> None:
+    config = replace(GATE, metric="mse", block=timedelta(days=1))
+    known = Docket(epoch=1, unit="mae", spread=Spread(squares=1e-6, freedom=300.0))
+    blocks = begun(config, known).bets.blocks
+    assert blocks is not None
+    assert blocks.spread == Spread()
+    blocks = begun(config, replace(known, unit=unit_of(config))).bets.blocks
+    assert blocks is not None
+    assert blocks.spread == known.spread
 
 
 def test_a_gate_that_also_guards_slices_is_watched_by_its_metric_alone() -> None:

@@ -338,3 +338,46 @@ def test_only_the_columns_that_are_checked_are_read(store: FeatureStore) -> None
     assert run_checks(store, snapshot, config, now=NOW).passed
     with pytest.raises(OSError):
         store.read(snapshot, ["site"])
+
+
+@pytest.mark.parametrize("kind", ["us", "ns"])
+def test_labels_that_are_not_mature_yet_are_not_looked_at(tmp_path: Path, kind: str) -> None:
+    store = connect(FeatureStoreConfig(uri=str(tmp_path), format="parquet"))
+
+    def at_once(table: pa.Table) -> pa.Table:
+        return table.set_column(1, "at", table.column("at").cast(pa.timestamp(kind, tz="UTC")))
+
+    store.create(VIEW, at_once(rows(1)).schema)
+    store.append("meter", at_once(rows(4, day=0)))
+    store.append("meter", at_once(rows(4, day=8, peak=[None] * 4)))
+    config = replace(OFF, nulls={"*": 0.0}, label_classes=2)
+
+    def checked(days: int, since: int) -> CheckReport:
+        snapshot = store.snapshot("meter", since=since)
+        return run_checks(store, snapshot, config, now=NOW, label_delay=timedelta(days=days))
+
+    assert messages(checked(1, since=0)) == [
+        "column peak: 50.0 % null in the new rows, allowed 0.0 %"
+    ]
+    assert checked(3, since=0).passed
+    assert messages(checked(1, since=1)) == [
+        "column peak: 100.0 % null in the new rows, allowed 0.0 %",
+        "column peak: 0 classes in the new rows, at least 2 needed",
+    ]
+    assert checked(3, since=1).passed
+
+
+def test_of_labels_the_mature_ones_are_counted_and_of_features_all(store: FeatureStore) -> None:
+    store.append("meter", rows(4, day=0, peak=[None, True, False, True]))
+    store.append("meter", rows(4, day=8, peak=[None] * 4, load=[None, 1.0, 2.0, 3.0]))
+    snapshot = store.snapshot("meter", since=0)
+    config = replace(OFF, nulls={"*": 0.0})
+    report = run_checks(store, snapshot, config, now=NOW, label_delay=timedelta(days=3))
+    assert sorted(messages(report)) == [
+        "column load: 12.5 % null in the new rows, allowed 0.0 %",
+        "column peak: 25.0 % null in the new rows that are mature (4 are not yet), allowed 0.0 %",
+    ]
+    other = run_checks(
+        store, snapshot, config, now=NOW, label="load", label_delay=timedelta(days=3)
+    )
+    assert messages(other) == ["column peak: 62.5 % null in the new rows, allowed 0.0 %"]

@@ -66,6 +66,7 @@ def test_people_are_told_of_failures_halts_and_what_tasks_noticed_only() -> None
     ("said", "kind"),
     [
         ("champion_harmful", AlertKind.CHAMPION_HARMFUL),
+        ("champion_unwatched", AlertKind.CHAMPION_UNWATCHED),
         ("noticed", AlertKind.NOTICED),
         ("of a later version", AlertKind.NOTICED),
     ],

@@ -9,8 +9,8 @@ import pytest
 from registry.card.card import Card, Judging
 from registry.card.page import card_html, card_piece
 from registry.card.rules_table import SHOWN_SLICES
-from registry.card.verdict_html import claim
-from registry.verdict import Decision, Rule, RuleResult, Verdict
+from registry.card.verdict_html import claim, verdict_html
+from registry.verdict import CaseState, Decision, Rule, RuleResult, Verdict
 
 VOID = {"meta", "br"}
 
@@ -82,11 +82,11 @@ def test_names_are_text_wherever_they_stand(card: Card) -> None:
 
 def test_every_rule_is_there_with_its_result_in_words(card: Card) -> None:
     page = Page(card_html(card))
-    assert "(2 of 7 failed)" in page.text
-    assert page.row("improvement in accuracy").endswith("✗ failed")
+    assert "(2 of 7 not passed, 1 not judged)" in page.text
+    assert page.row("improvement in accuracy").endswith("✗ not proven")
     assert page.row("guard ece") == "guard ece -0.004 -0.009 to +0.001 -0.02 5,000 ✓ passed"
     assert page.row("floor roc_auc") == "floor roc_auc roc_auc is 0.9412 0.9412 0.9 5,000 ✓ passed"
-    assert "0.055 to 0.067 0.1 5,000 ✓ passed" in page.row("flips accuracy")
+    assert "6.1 % 5.5 % to 6.7 % 10 % 5,000 ✓ passed" in page.row("flips accuracy")
     assert "12.4 20 5,000 ✓ passed" in page.row("cost latency_ms")
     assert "it is worse" in page.row("slice region=<b>north")
     assert page.row("slice region=south").endswith("12 – not judged")
@@ -106,13 +106,16 @@ def test_what_failed_stands_first(card: Card) -> None:
 def test_the_sentence_budget_data_and_training_are_said(card: Card) -> None:
     text = Page(card_html(card)).text
     assert "Version 31 is not proven better than champion version 27 yet" in text
-    assert "0.045 of 0.05 is left (90 %); 44 challengers and 1 other took a share." in text
+    assert (
+        "0.045 of 0.05 left (90 %); 44 challengers took a share, and 1 share came from the reserve."
+        in text
+    )
     assert "evidence of 9,605" in text
     assert "2 earlier decisions looked at some of these rows" in text
     assert "hourly version 317, weather version 12" in text
     assert "182,400" in text
     assert "v27 since 2026-11-22 03:10 UTC (epoch 4, promote by flow <retrain>)" in text
-    assert "about 4 more nights" in text
+    assert "kept; about 4 more nights at this pace" in text
     assert "mean gap" in text
 
 
@@ -195,17 +198,58 @@ def test_a_verdict_that_could_not_judge_shows_the_reason_and_no_empty_sections()
         assert section not in page.text
 
 
-def test_a_verdict_that_waits_says_until_when(card: Card) -> None:
-    waits = replace(card.verdict, decision=Decision.AWAIT, expires_at=card.at)
-    text = Page(card_html(replace(card, verdict=waits))).text
-    assert "… awaits approval" in text
-    assert "until 2026-11-22 03:10 UTC" in text
+def test_a_verdict_that_waits_has_its_own_colour_and_says_what_to_type(card: Card) -> None:
+    waits = replace(card.verdict, decision=Decision.AWAIT, expires_at=card.at, model="loans")
+    waits = replace(waits, reason=f"{card.verdict.reason} {waits.waits}")
+    for html in (card_html(replace(card, verdict=waits)), waits._repr_html_()):
+        text = Page(html).text
+        assert "<span class='c-pill c-ask'>… awaits approval</span>" in html
+        assert text.count("waits for approval") == 1
+        assert "Version 31 waits for approval until 2026-11-22 03:10 UTC:" in text
+        assert "<code>ratchet approve loans 31 --reason TEXT</code>" in html
+        assert "<code>ratchet reject loans 31 --reason TEXT</code>" in html
+    # Below a run that has said the reason already, the command is still there.
+    assert "ratchet approve loans 31" in verdict_html(waits, said=waits.reason)
+    assert "c-pill c-ask" not in card_html(card)
+
+
+def test_what_became_of_each_comparison_is_said_with_its_harm_and_its_obstacle(card: Card) -> None:
+    kept = card.verdict.cases[0]
+    gone = "the files of version 34 are gone"
+    cases = (
+        replace(kept, challenger="31", log_evidence=9.5, state=CaseState.PROVEN),
+        replace(kept, challenger="32", state=CaseState.GIVEN_UP, harmed="worse on x=<b>1"),
+        replace(kept, challenger="33", nights_left=40, nights_given=12),
+        replace(
+            kept, challenger="34", log_evidence=0, log_needed=None, rows=0, nights=0, note=gone
+        ),
+    )
+    page = Page(card_html(replace(card, verdict=replace(card.verdict, cases=cases))))
+    assert page.row("v31").startswith("v31 ← proven")
+    assert "given up; proven worse on x=<b>1" in page.row("v32")
+    assert "kept; about 40 more nights at this pace, and it is given 12" in page.row("v33")
+    assert "kept; the files of version 34 are gone 1 no budget 0 –" in page.row("v34")
+
+
+def test_a_rule_that_was_only_noted_or_not_measured_does_not_look_decided(card: Card) -> None:
+    seen, cost = (
+        RuleResult(rule=kind, metric=metric, passed=True, judged=False, rows=rows, message=said)
+        for kind, metric, rows, said in (
+            (Rule.EVIDENCE, "accuracy", 12, "12 rows are of the class owl"),
+            (Rule.COST, "size_mb", 0, "not measured"),
+        )
+    )
+    verdict = replace(card.verdict, rules=(seen, cost))
+    page = Page(card_html(replace(card, verdict=verdict)))
+    assert "(all passed, 2 not judged)" in page.text
+    assert page.row("worth knowing").endswith("12 rows are of the class owl 12 – noted")
+    assert page.row("cost size_mb").endswith("not measured 0 – not judged")
 
 
 def test_verdict_and_card_show_themselves_in_a_notebook(card: Card) -> None:
     verdict = Page(card.verdict._repr_html_())
     assert verdict.open == []
-    assert "(2 of 7 failed)" in verdict.text
+    assert "(2 of 7 not passed, 1 not judged)" in verdict.text
     assert card._repr_html_() == card_piece(card)
     assert "body" not in Page(card._repr_html_()).tags
 

@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from registry.card.scale import Scale, covering
-from registry.card.words import between, counted, evidence, number, percent, signed, text, when
+from registry.card.words import (
+    between,
+    counted,
+    evidence,
+    moment,
+    number,
+    percent,
+    signed,
+    text,
+    when,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +38,7 @@ def test_a_difference_has_its_sign_and_an_interval_both_ends() -> None:
         "–",
     )
     assert between(-0.01, 0.02) == "-0.01 to +0.02"
-    assert between(0.01, 0.02, sign=False) == "0.01 to 0.02"
+    assert between(0.01, 0.02, write=number) == "0.01 to 0.02"
     assert between(None, 0.02) == ""
     assert between(-math.inf, 0.02) == ""
 
@@ -38,8 +48,8 @@ def test_evidence_is_said_as_what_it_is_not_as_its_logarithm() -> None:
         "0.31", "9.6", "41", "9,605",
     ]  # fmt: skip
     assert evidence(1000.0) == "over 1,000,000,000"
-    assert evidence(-1000.0) == "almost 0"
-    assert evidence(-math.inf) == "almost 0"
+    assert evidence(-1000.0) == "under 0.001"
+    assert evidence(-math.inf) == "under 0.001"
     assert (evidence(None), evidence(math.nan)) == ("–", "–")
 
 
@@ -47,6 +57,7 @@ def test_times_are_said_in_utc() -> None:
     there = datetime(2026, 7, 4, 5, 0, tzinfo=timezone(timedelta(hours=2)))
     assert when(there) == when(datetime(2026, 7, 4, 3, 0, tzinfo=UTC)) == "2026-07-04 03:00"
     assert when(None) == "–"
+    assert (moment(there), moment(None)) == ("2026-07-04 03:00 UTC", "–")
 
 
 def test_words_for_counts_shares_and_names() -> None:

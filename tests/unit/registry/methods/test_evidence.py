@@ -95,9 +95,12 @@ def test_a_margin_proves_non_inferiority_of_an_equal_challenger() -> None:
     assert evidence.log_value > math.log(100)
 
 
-def test_a_gain_beyond_the_bound_is_refused() -> None:
+@pytest.mark.parametrize("gains", [[4.0, -2.0], [0.5, np.nan], [-1.5]])
+def test_a_gain_beyond_the_bound_or_that_is_no_number_is_refused(gains: list[float]) -> None:
     with pytest.raises(ValueError, match="outside"):
-        after_rows(opened(ONE), np.array([4.0, -2.0]))
+        after_rows(opened(ONE), np.array(gains))
+    with pytest.raises(ValueError, match="outside"):
+        after_units(opened(ONE), np.array(gains), np.arange(len(gains)))
 
 
 def test_bets_without_any_knowledge_find_a_better_challenger_a_little_later() -> None:
@@ -210,6 +213,15 @@ def test_a_finished_comparison_lends_its_spread() -> None:
     lent = residual(evidence)
     assert lent.freedom == 2
     assert lent.squares == pytest.approx(2 * np.var([0.01, 0.02, 0.06], ddof=1))
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.01, 0.1, 1 / 3])
+def test_blocks_that_are_all_equal_tell_nothing_however_many_and_lend_nothing(gain: float) -> None:
+    evidence = BlockEvidence(spread=Spread())
+    for _ in range(30):  # of 8 blocks of 0.01 the rounding leaves 1e-19
+        evidence = after_block(evidence, gain)
+        assert evidence.log_value == 0.0
+        assert residual(evidence) == Spread()
 
 
 @pytest.mark.parametrize("null", [-0.01, 0.0, 0.2])

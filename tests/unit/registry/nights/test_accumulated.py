@@ -6,6 +6,26 @@ from registry.nights.accumulated import claim_words
 from registry.verdict import CaseNote, CaseState
 
 
+def test_what_holds_a_proven_challenger_is_said_before_its_evidence() -> None:
+    note = CaseNote(
+        challenger="4",
+        state=CaseState.PROVEN,
+        log_evidence=60.0,
+        log_needed=9.0,
+        rows=5000,
+        nights=1,
+        fresh=5000,
+    )
+    evidence = "evidence over 1,000,000,000 of 8,103 needed, from 5,000 rows of 1 night"
+    assert claim_words(note, "3", ()) == (
+        f"Version 4 is proven better than champion version 3: {evidence}"
+    )
+    assert claim_words(note, "3", ("x=1 may still be worse", "y", "z")) == (
+        "Version 4 is proven better than champion version 3 but is held: x=1 may still be worse; "
+        f"and 2 more rules; over all rows {evidence}"
+    )
+
+
 @pytest.mark.parametrize(
     ("left", "given", "ending"),
     [

@@ -20,6 +20,8 @@ EVIDENCE = GateConfig(
     min_rows=100, resamples=100, slices=("region",), slice_max_drop=0.03, planned=20
 )
 BETTER, HARMFUL, EQUAL = (0.03, 0.03), (-0.058, 0.04), (0.0, 0.0)
+# Proven better on its first night.
+FAR_BETTER, FAR_BETTER_AND_HARMFUL = (0.058, 0.058), (-0.058, 0.058)
 
 
 def night(number: int) -> datetime:
@@ -33,23 +35,24 @@ class Loop:
         self.config, self.rng = config, np.random.default_rng(seed)
         self.docket, self.champion, self.epoch = Docket(), "1", 1
         self.gain: dict[str, tuple[float, float]] = {"1": EQUAL}
+        self.rows, self.north, self.contested = ROWS, NORTH, CONTESTED
 
     def spend(self, number: int, version: str, gain: tuple[float, float]) -> Verdict:
         self.gain[version] = gain
         who = Tonight(
             model="m",
             challenger=version,
-            trained_until=night(number - 1),
+            trained_until=night(number - 1) - timedelta(microseconds=1),
             champion=self.champion,
-            champion_trained_until=night(0),
+            champion_trained_until=night(0) - timedelta(microseconds=1),
             epoch=self.epoch,
             run_id=f"night-{number}",
             mlflow_run_id="",
             now=night(number),
         )
         docket, gone = opened(self.docket, who, self.config)
-        place = self.rng.random(ROWS)
-        north, contested = place < NORTH, self.rng.random(ROWS) < CONTESTED
+        place = self.rng.random(self.rows)
+        north, contested = place < self.north, self.rng.random(self.rows) < self.contested
         region = np.where(north, "north", np.where(place > 0.996, "isle", "south")).astype(object)
         champion = self.right(contested, north, self.champion)
         samples = {}
@@ -63,15 +66,15 @@ class Loop:
 
     def right(self, contested: np.ndarray, north: np.ndarray, version: str) -> np.ndarray:
         here, elsewhere = self.gain[version]
-        chance = 0.5 + np.where(north, here, elsewhere) / CONTESTED
-        return np.where(contested, self.rng.random(ROWS) < chance, True)
+        chance = 0.5 + np.where(north, here, elsewhere) / self.contested
+        return np.where(contested, self.rng.random(self.rows) < chance, True)
 
     def sample(
         self, number: int, champion: np.ndarray, right: np.ndarray, region: np.ndarray
     ) -> Sample:
-        y = np.arange(ROWS) % 2
+        y = np.arange(self.rows) % 2
         since = np.datetime64(night(number - 1).replace(tzinfo=None), "us")
-        step = np.timedelta64(86_400_000_000 // (ROWS + 1), "us")
+        step = np.timedelta64(86_400_000_000 // (self.rows + 1), "us")
         return Sample(
             comparison=Comparison(
                 y=y,
@@ -80,7 +83,7 @@ class Loop:
                 classes=(0, 1),
                 slices={"region": region},
             ),
-            times=since + step * np.arange(1, ROWS + 1),
+            times=since + step * np.arange(1, self.rows + 1),
         )
 
 
@@ -154,7 +157,9 @@ def test_rare_values_are_judged_together_or_reported_and_decide_nothing() -> Non
     verdict = loop.spend(1, "2", BETTER)
     isle = slices(verdict)["region=isle"]
     assert (isle.judged, isle.passed, isle.figure) == (False, True, None)
-    assert "region=isle is not judged: fewer than 50 rows a night" in isle.message
+    assert isle.message == (
+        f"region=isle is not judged: too few rows ({isle.rows} tonight, and 50 are needed)"
+    )
     plan = loop.docket.plan
     assert plan is not None
     assert plan.columns[0].names == ["region=north", "region=south"]
@@ -164,11 +169,105 @@ def test_rare_values_are_judged_together_or_reported_and_decide_nothing() -> Non
     assert "region=isle" in few.docket.plan.columns[0].names
 
 
-def test_a_slice_that_cannot_be_decided_in_its_nights_is_not_judged() -> None:
-    loop = Loop(replace(EVIDENCE, slice_max_drop=0.002, expire_after=2), seed=2)
-    loop.spend(1, "2", BETTER)
+def judged_slices(loop: Loop) -> list[str]:
     assert loop.docket.plan is not None
-    assert loop.docket.plan.columns[0].names == []
+    return loop.docket.plan.names
+
+
+def test_a_slice_that_cannot_be_decided_in_its_nights_is_not_judged_once_that_is_known() -> None:
+    loop = Loop(replace(EVIDENCE, slice_max_drop=0.002, expire_after=2), seed=2)
+    loop.spend(1, "2", EQUAL)
+    assert judged_slices(loop) == ["region=north", "region=south"]
+    verdict = loop.spend(2, "3", EQUAL)
+    assert judged_slices(loop) == []
+    said = slices(verdict)["region=south"].message
+    assert "region=south is not judged alone: too few rows for 1 night in a row" in said
+    assert said.endswith("; fewer cannot be decided in 2 nights)")
+
+
+def test_tonights_outcome_has_no_say_in_which_slices_are_judged() -> None:
+    loop = Loop(EVIDENCE, seed=2)
+    loop.north, loop.contested = 0.03, 0.5
+    verdict = loop.spend(1, "2", EQUAL)
+    # In so many disputed rows, 90 rows a night of the north cannot be decided in 30 nights.
+    assert 50 < slices(verdict)["region=north"].rows < 120
+    assert slices(verdict)["region=north"].judged
+
+
+def test_after_a_small_first_night_slices_are_judged_as_soon_as_there_are_rows() -> None:
+    shipped, ends = [], []
+    for seed in range(4):
+        loop = Loop(EVIDENCE, seed=seed)
+        loop.rows = 130
+        loop.spend(1, "2", EQUAL)
+        assert judged_slices(loop) == ["region=south"]
+        loop.rows = ROWS
+        for number in range(2, 7):
+            verdict = loop.spend(number, str(number + 1), HARMFUL)
+            shipped += [seed] * verdict.promote
+            ends += [one.harmed for one in verdict.cases if one.harmed]
+        assert "region=north" in judged_slices(loop)
+    assert shipped == []
+    assert set(ends) == {"worse on region=north by more than 0.03"}
+
+
+def test_a_slice_that_is_new_tonight_holds_whoever_harms_it_also_on_their_first_night() -> None:
+    for version, number in (("2", 1), ("3", 2)):
+        loop = Loop(EVIDENCE, seed=4)
+        loop.north = 0.0
+        if number == 2:
+            loop.spend(1, "2", EQUAL)
+            assert judged_slices(loop) == ["region=south"]
+        loop.north = NORTH
+        verdict = loop.spend(number, version, FAR_BETTER_AND_HARMFUL)
+        assert not verdict.promote
+        assert not slices(verdict)["region=north"].passed
+
+
+def test_a_slice_without_rows_tonight_holds_a_challenger_of_tonight() -> None:
+    loop = Loop(EVIDENCE, seed=4)
+    loop.spend(1, "2", EQUAL)
+    loop.north = 0.0
+    verdict = loop.spend(2, "3", FAR_BETTER)
+    assert "is proven better than champion version 1 but is held" in verdict.reason
+    assert "from 0 rows of 0 nights, no row of it has come" in verdict.reason
+    # Also when another champion has come in between.
+    loop.champion, loop.epoch, loop.gain["9"] = "9", 2, EQUAL
+    verdict = loop.spend(3, "4", FAR_BETTER)
+    assert (verdict.promote, verdict.champion) == (False, "9")
+    assert "no row of it has come" in slices(verdict)["region=north"].message
+
+
+def test_a_slice_whose_rows_stay_away_holds_nobody_after_half_of_the_nights_of_a_challenger() -> (
+    None
+):
+    loop = Loop(replace(EVIDENCE, expire_after=8), seed=4)
+    loop.spend(1, "2", EQUAL)
+    loop.north = 0.0
+    verdicts = [loop.spend(number, str(number + 1), FAR_BETTER) for number in range(2, 6)]
+    assert [verdict.promote for verdict in verdicts] == [False, False, False, True]
+    gone = slices(verdicts[-1])["region=north"]
+    assert (gone.judged, gone.passed, gone.rows) == (False, True, 0)
+    assert gone.message == (
+        "region=north is not judged alone: too few rows for 4 nights in a row (0 tonight, and "
+        "67 are needed; fewer cannot be decided in 8 nights)"
+    )
+    loop.north = NORTH
+    assert slices(loop.spend(6, "7", EQUAL))["region=north"].judged
+
+
+def test_a_slice_that_comes_back_goes_on_with_what_was_told_of_it() -> None:
+    loop = Loop(replace(EVIDENCE, expire_after=6, planned=10**30), seed=2)
+    told = []
+    for number, north in enumerate([NORTH, 0, 0, 0, NORTH], start=1):
+        loop.north = north
+        loop.spend(number, str(number + 1), (0.01, 0.02))
+        case = loop.docket.case("2")
+        assert case is not None
+        told.append({kept.name: kept for kept in case.slices}["region=north"])
+        assert ("region=north" in judged_slices(loop)) == (number != 4)
+    assert told[0] == told[3]
+    assert told[4].nights == 2
 
 
 def test_guards_hold_what_is_worse_in_another_metric_and_add_up_over_nights() -> None:
@@ -189,6 +288,39 @@ def test_guards_hold_what_is_worse_in_another_metric_and_add_up_over_nights() ->
         assert not last.promote
     ends = [one for one in last.cases if one.state is CaseState.GIVEN_UP]
     assert ends
+
+
+@pytest.mark.parametrize("guard", ["roc_auc", "average_precision"])
+def test_a_guard_that_is_undefined_on_a_night_proves_nothing_either_way(guard: str) -> None:
+    config = replace(EVIDENCE, slices=(), metric="brier", guards={guard: 0.05})
+    loop = Loop(config, seed=3)
+    who = Tonight(
+        model="m",
+        challenger="2",
+        trained_until=night(0),
+        champion="1",
+        champion_trained_until=night(0),
+        epoch=1,
+        run_id="r",
+        mlflow_run_id="",
+        now=night(1),
+    )
+    docket, gone = opened(loop.docket, who, config)
+    # Two positives: a tenth of the resamples has none.
+    y = (np.arange(300) < 2).astype(int)
+    sure = np.clip(0.02 + 0.3 * y + 0.02 * loop.rng.normal(size=300), 0.001, 0.999)
+    pair = Comparison(
+        y=y,
+        challenger=np.stack([1 - sure, sure], axis=1),
+        champion=np.stack([1 - sure**1.1, sure**1.1], axis=1),
+        classes=(0, 1),
+    )
+    times = np.datetime64("2026-03-01T01:00:00", "us") + np.arange(300)
+    docket, verdict = judged(docket, gone, {"2": Sample(comparison=pair, times=times)}, who, config)
+    assert (verdict.cases[0].state, verdict.cases[0].harmed) == (CaseState.KEPT, "")
+    (rule,) = [rule for rule in verdict.rules if rule.rule is Rule.GUARD]
+    assert not rule.passed
+    assert rule.message.endswith("from 0 rows of 0 nights, no night's rows could tell yet")
 
 
 def test_a_guard_that_labels_cannot_answer_holds_with_its_reason() -> None:
@@ -225,6 +357,29 @@ def test_slices_and_guards_of_blocks_are_observations_of_blocks() -> None:
     assert case is not None
     assert {kept.blocks.blocks for kept in (*case.slices, *case.guards) if kept.blocks} == {4}
     assert {rule.low for rule in verdict.rules if rule.rule is Rule.SLICE} == {None}
+
+
+class OneClassInTheNorth(Loop):
+    """In the north every label is the same, so no AUC is defined there."""
+
+    def sample(
+        self, number: int, champion: np.ndarray, right: np.ndarray, region: np.ndarray
+    ) -> Sample:
+        whole = super().sample(number, champion, right, region)
+        y = np.where(region == "north", 1, whole.comparison.y)
+        pair = replace(
+            whole.comparison, y=y, challenger=surely(y, right), champion=surely(y, champion)
+        )
+        return replace(whole, comparison=pair)
+
+
+def test_a_slice_in_which_the_metric_is_undefined_proves_nothing_and_says_so() -> None:
+    config = replace(EVIDENCE, metric="roc_auc", block=timedelta(hours=6), effect=0.02)
+    loop = OneClassInTheNorth(config, seed=5)
+    north = slices(loop.spend(1, "2", FAR_BETTER))["region=north"]
+    assert not north.passed
+    assert "evidence 1 of 20 needed that it is not" in north.message
+    assert north.message.endswith(", no night's rows could tell yet")
 
 
 def test_a_new_champion_and_another_config_begin_the_slices_anew() -> None:

@@ -6,15 +6,17 @@ average (Wald, 1945). Ours must come close to that: whoever does not know the ef
 """
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from registry.gate_config import GateConfig
-from registry.methods.comparison import Comparison
-from registry.nights.betting import Sample
-from registry.nights.docket import Docket
+from registry.methods.comparison import Comparison, scored_pair
+from registry.methods.metrics import find_metric
+from registry.nights.betting import Sample, after_night, state_of, unit_of, with_capital
+from registry.nights.docket import Case, Docket
 from registry.nights.night import Tonight, judged, opened
 from registry.verdict import CaseNote, CaseState, Decision
 
@@ -24,7 +26,7 @@ GATE = GateConfig(resamples=100)
 LOOPS = 20
 PROVEN = math.log(365 / (0.95 * 0.04))  # its share of alpha: 9,605
 GIVEN_UP = math.log(1 / 0.005)
-EARLIER = Docket(rows=100_000, squares=6_000.0)
+EARLIER = Docket(unit=unit_of(GATE), rows=100_000, squares=6_000.0)
 """A loop that has compared models before, and knows how much they differ."""
 
 
@@ -89,10 +91,42 @@ def test_an_almost_equal_challenger_is_given_up_when_the_growth_rate_says(better
     assert bound <= mean <= 1.35 * bound + 1
 
 
-def test_the_first_comparison_of_a_loop_bets_on_every_scale_and_expires() -> None:
-    for seed in range(2):
-        number, note = last_night(0.0, seed, Docket())
-        assert (number, note.state) == (GATE.expire_after, CaseState.EXPIRED)
+@pytest.mark.parametrize("better", [0.0, -0.01])
+def test_the_first_comparison_of_a_loop_is_given_up_by_what_its_first_night_told(
+    better: float,
+) -> None:
+    ends = [last_night(better, seed, Docket()) for seed in range(LOOPS)]
+    assert {note.state for _, note in ends} == {CaseState.GIVEN_UP}
+    # Its first night bets on no doubt.
+    mean = np.mean([number for number, _ in ends]) - 1
+    bound = nights_needed(GIVEN_UP, GATE.useful_effect - better)
+    assert bound <= mean <= 1.35 * bound + 1
+
+
+def test_a_usefully_better_first_comparison_is_hardly_ever_given_up() -> None:
+    ends = [last_night(GATE.useful_effect, seed, Docket())[1].state for seed in range(100)]
+    # Of 100, 3 or more are given up by a probability of 1.4 % if each is by 0.5 %.
+    assert ends.count(CaseState.GIVEN_UP) <= 2
+
+
+def test_two_models_that_never_differ_leave_the_first_comparison_without_doubt() -> None:
+    case = with_capital(
+        Case(challenger="2", share=0.01, trained_until=START, opened=START), Docket(), GATE
+    )
+    sample = night(np.random.default_rng(0), 0.0, 1)
+    assert sample.comparison.champion is not None
+    same = replace(sample.comparison, challenger=sample.comparison.champion)
+    metric = find_metric(GATE.metric)
+    after = after_night(case, replace(sample, comparison=same), scored_pair(same, metric), GATE)
+    assert (after.useful, after.rows) == (None, ROWS)
+    assert state_of(after, GATE) is CaseState.KEPT
+    told = after_night(after, sample, scored_pair(sample.comparison, metric), GATE)
+    assert told.useful == pytest.approx(GATE.useful_effect)
+    assert told.doubt is not None
+    assert told.doubt.rows == 0  # these rows told how to bet, and are not bet on
+
+
+def test_the_first_comparison_of_a_loop_bets_on_every_scale() -> None:
     proven = [last_night(0.01, seed, Docket()) for seed in range(LOOPS)]
     assert {note.state for _, note in proven} == {CaseState.PROVEN}
     mean = np.mean([number for number, _ in proven])

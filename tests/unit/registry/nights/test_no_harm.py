@@ -109,7 +109,17 @@ def test_the_pace_says_about_how_many_nights_are_missing() -> None:
     assert kept.nights_left(PROVEN) is None
     said = [after_gains(kept, gains(rng, 0.0), None).nights_left(PROVEN) for _ in range(21)]
     assert 1 <= float(np.median([left for left in said if left is not None])) <= 6
-    assert after_gains(kept, np.full(ROWS, -0.1), None).nights_left(PROVEN) is None
+    worse = after_gains(kept, np.full(ROWS, -0.1), None)
+    assert (worse.nights_left(PROVEN), worse.above < 0) == (None, True)
+    hardly = after_gains(kept, np.resize([0.5, -0.5], ROWS) + 1e-6 - ALLOWED, None)
+    assert (hardly.nights_left(PROVEN), hardly.above > 0) == (None, True)
+
+
+def test_blocks_in_which_a_metric_is_undefined_tell_nothing() -> None:
+    blocks = begun_with_blocks("region=north", allowed=0.05, blocks=BlockEvidence(spread=Spread()))
+    kept = after_blocks(blocks, [], ROWS)
+    assert (kept.nights, kept.rows, kept.told, kept.above) == (1, ROWS, 0, 0.0)
+    assert kept.nights_left(PROVEN) is None
 
 
 def test_a_bound_is_the_unit_of_the_bets_and_the_mean_is_in_the_metrics_unit() -> None:

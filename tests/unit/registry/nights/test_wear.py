@@ -25,11 +25,32 @@ def test_a_sweep_on_the_same_rows_is_one_look_of_many_times() -> None:
     assert look.times == looked_at(looks, day(2), day(3)) == 500
 
 
-def test_old_looks_are_forgotten_beyond_a_number() -> None:
+def test_no_look_is_forgotten_however_many_there_are() -> None:
+    hours = [day(0) + timedelta(hours=hour) for hour in range(2000)]
+    week, looks = timedelta(days=7), ()
+    for hour in hours:
+        looks = with_look(looks, hour - week, hour)
+    assert len(looks) == REMEMBERED
+    assert sum(look.times for look in looks) == 2000
+    for back in (7, 30, 60, 83):
+        since = hours[-1] - timedelta(days=back)
+        overlapping = sum(hour >= since for hour in hours)
+        counted = looked_at(looks, since, hours[-1])
+        assert overlapping <= counted <= 1.2 * overlapping
+
+
+def test_a_sweep_stays_one_look_among_many() -> None:
     looks = ()
     for night in range(200):
-        looks = with_look(looks, day(night), day(night))
-    assert len(looks) == REMEMBERED
+        for _ in range(50 if night == 190 else 1):
+            looks = with_look(looks, day(night), day(night))
+    assert looked_at(looks, day(190), day(190)) == 50
+    assert [look.times for look in looks[-9:]] == [1] * 9
+
+
+def test_a_look_at_older_rows_takes_its_place_among_the_others() -> None:
+    looks = with_look(with_look((), day(5), day(6)), day(1), day(2))
+    assert [look.until for look in looks] == [day(2), day(6)]
 
 
 def test_the_newest_of_what_is_known() -> None:

@@ -1,0 +1,143 @@
+"""What must not get lost of a model: chains of rows in one database, whose ends MLflow remembers.
+
+A row that was changed, or taken out of the middle, breaks its chain. Rows cut off the end do not,
+nor does a table that was emptied or an older backup: so the newest hash of each chain is kept as a
+tag of the registered model. The tag follows the row, and tags of two runs may overtake each other:
+a tag that is behind is no loss, a hash that is in no row is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Table, select
+from sqlalchemy.engine import Engine
+
+from registry.answers import answers_table
+from registry.database import reading
+from registry.errors import LedgerBroken
+from registry.ledger import Action, Ledger, LedgerBreak, entries_table
+from registry.mlflow_seam import MlflowSeam, translated
+from registry.nights.docket_store import DocketStore, docket_table
+from registry.verdict import verdict_from_json
+from registry.watch_store import watch_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """One of the chains of a model."""
+
+    tag: str
+    """Of the registered model in MLflow: `PLACE:HASH` of the newest row."""
+    table: Table
+    places: tuple[str, ...]
+    """Columns that number its rows."""
+    words: str
+    """How a row is called, by its numbers."""
+
+
+LEDGER = Chain(tag="ratchet.ledger", table=entries_table, places=("epoch",), words="epoch {}")
+DOCKET = Chain(
+    tag="ratchet.docket", table=docket_table, places=("night",), words="night {} of the evidence"
+)
+WATCH = Chain(
+    tag="ratchet.watch",
+    table=watch_table,
+    places=("epoch", "night"),
+    words="night {1} of the watch over the champion of epoch {0}",
+)
+ANSWERS = Chain(
+    tag="ratchet.answers",
+    table=answers_table,
+    places=("number",),
+    words="answer {} to a request for approval",
+)
+CHAINS = (LEDGER, DOCKET, WATCH, ANSWERS)
+
+
+class History:
+    """The chains of a model, held against what MLflow remembers and against each other."""
+
+    def __init__(
+        self, engine: Engine, seam: MlflowSeam, ledger: Ledger, dockets: DocketStore
+    ) -> None:
+        self._engine = engine
+        self._seam = seam
+        self._ledger = ledger
+        self._dockets = dockets
+
+    def remember(self, model: str, *chains: Chain) -> None:
+        """Keep the newest hash of these chains in MLflow, or that there is none."""
+        known = self._tags(model)
+        for chain in chains:
+            end = self._end(model, chain)
+            with translated("MLflow"):
+                if end is not None:
+                    self._seam.client.set_registered_model_tag(model, chain.tag, end)
+                elif chain.tag in known:
+                    self._seam.client.delete_registered_model_tag(model, chain.tag)
+
+    def lost(self, model: str) -> LedgerBreak | None:
+        """The first chain without the row that MLflow remembers of it; None: nothing is lost."""
+        tags = self._tags(model)  # Before the rows: what another run adds meanwhile is no loss.
+        for chain in CHAINS:
+            place, _, digest = tags.get(chain.tag, "").rpartition(":")
+            if not digest or self._holds(model, chain, digest):
+                continue
+            words = chain.words.format(*place.split("."))
+            reason = f"MLflow remembers {words} with another content, or it was cut off"
+            head = self._ledger.head(model)
+            epoch = int(place) if chain is LEDGER else head.epoch if head is not None else 0
+            return LedgerBreak(model=model, epoch=epoch, reason=reason)
+        return None
+
+    def check(self, model: str) -> None:
+        """Raise LedgerBroken when something is lost: rows would judge twice."""
+        lost = self.lost(model)
+        if lost is None:
+            return
+        back = "put the newest backup of the ledger's database back"
+        head = self._ledger.head(model)
+        raise LedgerBroken(
+            f"The history of {model} ends too early: {lost.reason}.",
+            hint=f"{back}, or train under another name (model=...)"
+            if head is None
+            else f"{back}, or go on with what is there: "
+            f"ratchet champion {model} --adopt --reason TEXT",
+        )
+
+    def unproven(self, model: str) -> LedgerBreak | None:
+        """The first promotion that took of the error budget, and whose verdict the docket lacks."""
+        for entry in self._ledger.entries(model):
+            if entry.action is not Action.PROMOTE or entry.verdict is None:
+                continue
+            verdict = verdict_from_json(entry.verdict)
+            nights = self._dockets.of_run_id(verdict.run_id, model)
+            if verdict.budget_left is None or verdict in (night.verdict for night in nights):
+                continue
+            reason = f"the evidence has no night with the verdict that promoted {entry.version}"
+            return LedgerBreak(model=model, epoch=entry.epoch, reason=reason)
+        return None
+
+    def _tags(self, model: str) -> Mapping[str, str]:
+        found = self._seam.registered(model)
+        tags: Mapping[str, str] = {} if found is None else found.tags
+        return tags
+
+    def _end(self, model: str, chain: Chain) -> str | None:
+        """`PLACE:HASH` of the newest row; None: there is none."""
+        places = [chain.table.c[name] for name in chain.places]
+        newest = select(*places, chain.table.c.hash).where(chain.table.c.model == model)
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                newest.order_by(*(place.desc() for place in places)).limit(1)
+            ).first()
+        if row is None:
+            return None
+        *numbers, digest = row
+        return f"{'.'.join(map(str, numbers))}:{digest}"
+
+    def _holds(self, model: str, chain: Chain, digest: str) -> bool:
+        columns = chain.table.c
+        same = select(columns.hash).where(columns.model == model, columns.hash == digest)
+        with reading(self._engine) as connection:
+            return connection.execute(same.limit(1)).first() is not None
