@@ -165,10 +165,10 @@ class Samples:
         if case.challenger == self.challenger.version:
             keep &= pool.times >= as_time(self.challenger.holdout_from)
         if not keep.any():
-            if self._until() < self.challenger.holdout_until > bound:
+            if self._until() < self.challenger.holdout_until:
                 return (
-                    f"no block of time (gate.block={self.gate.block}) is complete since "
-                    f"{bound:%Y-%m-%d %H:%M}: newer rows wait for the rest of their block"
+                    f"no block of time is complete since {bound:%Y-%m-%d %H:%M}: newer rows wait "
+                    "for the rest of theirs (gate.block)"
                 )
             return f"no row is newer than {bound:%Y-%m-%d %H:%M}, up to which rows are spent"
         keep &= independent(

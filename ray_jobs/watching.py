@@ -158,7 +158,10 @@ def _sample(
     if gate.block is not None:
         rows = _of_complete_blocks(rows, dataset, gate.block)
     if not rows.num_rows:
-        return f"no block of time is complete since {bound:%Y-%m-%d %H:%M}: newer rows wait for it"
+        return (
+            f"no block of time is complete since {bound:%Y-%m-%d %H:%M}: newer rows wait "
+            "for the rest of theirs (gate.block)"
+        )
     group, cluster = scene.features.group, gate.cluster
     keep = independent(rows, before.bets, bound, dataset, group=group, cluster=cluster)
     rows = rows.filter(pa.array(keep))

@@ -66,19 +66,23 @@ class History:
         self._dockets = dockets
 
     def remember(self, model: str, *chains: Chain) -> None:
-        """Keep the newest hash of these chains in MLflow, or that there is none."""
+        """Keep the newest hash of these chains in MLflow, or that there is none.
+
+        A model that is not registered has no place for them.
+        """
         known = self._tags(model)
-        for chain in chains:
+        for chain in chains if known is not None else ():
             end = self._end(model, chain)
             with translated("MLflow"):
                 if end is not None:
                     self._seam.client.set_registered_model_tag(model, chain.tag, end)
-                elif chain.tag in known:
+                elif known and chain.tag in known:
                     self._seam.client.delete_registered_model_tag(model, chain.tag)
 
     def lost(self, model: str) -> LedgerBreak | None:
         """The first chain without the row that MLflow remembers of it; None: nothing is lost."""
-        tags = self._tags(model)  # Before the rows: what another run adds meanwhile is no loss.
+        # Before the rows: what another run adds meanwhile is no loss.
+        tags = self._tags(model) or {}
         for chain in CHAINS:
             place, _, digest = tags.get(chain.tag, "").rpartition(":")
             if not digest or self._holds(model, chain, digest):
@@ -118,9 +122,9 @@ class History:
             return LedgerBreak(model=model, epoch=entry.epoch, reason=reason)
         return None
 
-    def _tags(self, model: str) -> Mapping[str, str]:
+    def _tags(self, model: str) -> Mapping[str, str] | None:
         found = self._seam.registered(model)
-        tags: Mapping[str, str] = {} if found is None else found.tags
+        tags: Mapping[str, str] | None = None if found is None else found.tags
         return tags
 
     def _end(self, model: str, chain: Chain) -> str | None:

@@ -144,7 +144,7 @@ class Settings:
     budget: Year
     gate: GateConfig = field(default_factory=GateConfig)
     nights_as_blocks: bool = False
-    """Rows of a night depend on each other: a night is one observation."""
+    """Rows of a night depend on each other: a night is one observation, a whole block."""
 
 
 class Accumulating:

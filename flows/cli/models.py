@@ -42,7 +42,7 @@ def champion(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help="Default: every model.")] = None,
     adopt: Annotated[
-        bool, typer.Option("--adopt", help="Accept the champion that somebody else set.")
+        bool, typer.Option("--adopt", help="Accept what somebody else set, or a history cut short.")
     ] = False,
     restore: Annotated[
         bool, typer.Option("--restore", help="Undo what somebody else set.")

@@ -133,6 +133,7 @@ def _not_finite(what: str, values: AnyArray | None) -> Iterator[str]:
 
 def _class_obstacles(comparison: Comparison, judge_new_classes: bool) -> Iterator[str]:
     present = _present(comparison.y)
+    yield from _type_obstacles(comparison, present)
     if len(present) == 1:
         yield f"the holdout has one class only, {next(iter(present))}"
     new = unseen_by_champion(comparison)
@@ -143,6 +144,31 @@ def _class_obstacles(comparison: Comparison, judge_new_classes: bool) -> Iterato
             "errors; or drop these rows in a feature function, or train under another name "
             "(model=...)"
         )
+
+
+def _type_obstacles(comparison: Comparison, present: set[Any]) -> Iterator[str]:
+    """Labels and classes that no order holds for, such as words and numbers."""
+    own, others = comparison.classes, comparison.champion_classes or comparison.classes
+    for who, known, predicted in (
+        ("champion", others, comparison.champion),
+        ("challenger", own, comparison.challenger),
+    ):
+        if predicted is None:
+            continue
+        said = _present(predicted) if predicted.ndim == 1 else set()
+        try:
+            sorted(present | said | set(known or ()))
+        except TypeError:
+            why = (
+                f"the {who}'s classes are of another type than the labels "
+                f"({_types(said | set(known or ()))} and {_types(present)}): give the labels their "
+                "former type, or train under another name (model=...)"
+            )
+            yield why if who == "champion" else Unusable(why)
+
+
+def _types(values: set[Any]) -> str:
+    return ", ".join(sorted({type(value).__name__ for value in values}))
 
 
 def unseen_by_champion(comparison: Comparison) -> dict[Any, int]:

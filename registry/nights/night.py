@@ -204,7 +204,8 @@ def _anew(docket: Docket, kept: list[Case], config: GateConfig) -> tuple[Docket,
 def _seated(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket, list[CaseNote]]:
     notes, cases = [], list(docket.cases)
     if len(cases) > config.keep:
-        weakest = min(cases, key=lambda case: case.log_value)
+        # Of equals the newest: the others are nearer to their first block, or have more of them.
+        weakest = min(reversed(cases), key=lambda case: case.log_value)
         cases.remove(weakest)
         docket = _lent(docket, weakest)
         notes.append(note_of(weakest, CaseState.CROWDED_OUT))

@@ -269,6 +269,30 @@ def test_evidence_shows_what_is_not_proven_and_the_error_budget(
     assert "did you mean digits" in missing.stderr
 
 
+def test_an_older_backup_of_the_ledger_is_found_and_goes_on_once_it_is_adopted(
+    ratchet: Ratchet, home: Path
+) -> None:
+    def judge(version: str, expected: int) -> None:
+        held = replace(verdict(version, 2), promote=False)
+        with connect(config(home)) as registry:
+            assert registry.keep_night(
+                Docket(epoch=2), held, challenger=version, dataset="d", expected=expected, now=AT
+            )
+
+    judge("3", 0)
+    (home / "backup.db").write_bytes((home / "ledger.db").read_bytes())
+    judge("4", 1)
+    assert ratchet("ledger", "digits", "--verify").exit_code == 0
+    (home / "ledger.db").write_bytes((home / "backup.db").read_bytes())
+    broken = ratchet("ledger", "digits", "--verify")
+    assert broken.exit_code == 1
+    assert "MLflow remembers night 2 of the evidence" in " ".join(broken.stderr.split())
+    reason = ("--reason", "the backup of Monday")
+    entry = shown(ratchet("champion", "digits", "--adopt", *reason, "--json"))
+    assert (entry["version"], entry["epoch"], entry["reason"]) == ("2", 3, reason[1])
+    assert ratchet("ledger", "digits", "--verify").exit_code == 0
+
+
 def test_champion_says_how_far_its_watch_is(ratchet: Ratchet, home: Path) -> None:
     assert "watched:" not in ratchet("champion", "digits").stdout
     with connect(config(home)) as registry:

@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,36 @@ def test_what_is_not_proven_tonight_is_scored_again_and_promoted_on_a_later_nigh
         assert registry.verify("nights") is None
         tags = registry.models.version("nights", "2").tags
         assert tags["ratchet.verdict"] == "promote"
+
+
+def test_only_whole_blocks_judge_and_the_rows_of_a_part_wait_for_its_rest(workshop: Any) -> None:
+    gate = GateConfig(block=timedelta(hours=6), min_rows=50, resamples=100)
+    features = FeaturesConfig(view="parts", holdout=HOLDOUT)
+    workshop.create("parts", 1080)
+    dataset = workshop.extract(features)
+    first = workshop.train(dataset, STUMP, features, model="parts", run="p1")
+    promoted(workshop, judge(workshop, first, dataset, features, run="p1"))
+
+    def night(number: int, rows: int, until: int) -> tuple[Challenger, Verdict]:
+        """So many more rows, a minute each, until that minute."""
+        workshop.store.append("parts", workshop.rows(rows, first=until - rows, seed=number))
+        dataset = workshop.extract(features)
+        made = workshop.train(dataset, STUMP, features, model="parts", run=f"p{number}")
+        return made, judge(workshop, made, dataset, features, gate, run=f"p{number}")
+
+    made, verdict = night(2, 990, 2070)  # the block from 30:00 to 36:00 has rows until 34:29
+    assert made.train_until == workshop.start + timedelta(hours=25, minutes=51)
+    assert "no block of time is complete since 2026-01-02 05:59: newer rows wait" in verdict.reason
+    assert "for the rest of theirs (gate.block); it stays a challenger" in verdict.reason
+    made, verdict = night(3, 450, 2520)  # now until 41:59
+    assert made.train_until == workshop.start + timedelta(hours=31, minutes=29)
+    fresh = {case.challenger: case.fresh for case in verdict.cases}
+    assert fresh == {"2": 720, "3": 360}  # from 30:00, and from 36:00
+    with connect(workshop.registry) as registry:
+        entry = registry.docket("parts")
+    assert entry is not None
+    blocks = [case.blocks.blocks for case in entry.docket.cases if case.blocks is not None]
+    assert blocks == [2, 1]
 
 
 def test_an_older_challenger_whose_files_are_gone_is_given_up_and_stops_nobody(

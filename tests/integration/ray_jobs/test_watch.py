@@ -1,6 +1,7 @@
 """A promoted model that turns out harmful on fresh rows is rolled back, once, by the next runs."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,18 @@ def test_rows_that_nobody_has_seen_are_waited_for(workshop: Any) -> None:
     assert "no row with a mature label is newer than" in found.reason
     with connect(workshop.registry) as registry:
         assert registry.watches.latest("waiting") is None
+
+
+def test_rows_of_a_block_of_time_are_waited_for_until_it_is_whole(workshop: Any) -> None:
+    features = FeaturesConfig(view="days", holdout=HOLDOUT)
+    promoted(workshop, "days", features, WEAK, GOOD)
+    gate = replace(GATE, block=timedelta(days=1))
+    found = look(workshop, night(workshop, "days", features, 1), features, "n1", gate)
+    assert (found.fresh, found.nights) == (0, 0)  # January 8, until 11:59
+    assert "no block of time is complete since 2026-01-01 23:59" in found.reason
+    night(workshop, "days", features, 2)
+    found = look(workshop, night(workshop, "days", features, 3), features, "n3", gate)
+    assert (found.fresh, found.nights) == (1120, 1)  # not those of January 9
 
 
 def test_without_its_predecessor_the_watch_ends_and_people_are_told_once(workshop: Any) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from registry.gate import decide
 from registry.gate_config import GateConfig, GateMode, NewClasses, check_mode
 from registry.methods.comparison import (
     Comparison,
@@ -135,3 +136,30 @@ def test_new_classes_are_held_by_default_in_both_modes() -> None:
         config = GateConfig(mode=mode)
         check_mode(config)
         assert config.new_classes is NewClasses.HOLD
+
+
+@pytest.mark.parametrize("judge", [False, True])
+def test_labels_of_another_type_than_the_models_know_are_held(judge: bool) -> None:
+    words = Y.astype(str)
+    said = (
+        "the champion's classes are of another type than the labels (int and str): give the "
+        "labels their former type, or train under another name (model=...)"
+    )
+    assert first(replace(PAIR, y=words), judge=judge) == said
+    labels_only = Comparison(y=words, challenger=Y, champion=Y)
+    assert first(labels_only, judge=judge) == said
+    assert decide(labels_only, GateConfig(min_rows=1), model="m", challenger="2",
+                  champion="1").reason == f"Version 2 cannot be judged: {said}."  # fmt: skip
+    mine = first(
+        Comparison(y=words, challenger=Y, champion=words, classes=(0, 1, 2),
+                   champion_classes=("0", "1", "2")), judge=judge
+    )  # fmt: skip
+    assert mine == said.replace("champion", "challenger")
+    assert isinstance(mine, Unusable)
+    assert first(Comparison(y=words, challenger=Y), judge=judge) == mine  # a first model
+
+
+def test_truth_values_and_numbers_are_of_one_type() -> None:
+    truth = Y == 1
+    pair = Comparison(y=truth, challenger=truth.astype(int), champion=truth.astype(float))
+    assert first(pair) is None

@@ -538,6 +538,17 @@ def test_a_block_whose_metric_its_labels_leave_undefined_is_skipped() -> None:
     assert case.blocks.blocks == 1
 
 
+def test_with_blocks_longer_than_there_are_seats_the_oldest_wait_for_their_first_block() -> None:
+    weekly = replace(EVIDENCE, block=timedelta(days=7), keep=2)
+    docket = Docket()
+    for number in range(1, 7):
+        who = tonight(number, str(number + 1))
+        docket, gone = opened(docket, who, weekly)
+        waiting = {case.challenger: "no block of time is complete" for case in docket.cases}
+        docket, _ = judged(docket, gone, waiting, who, weekly)
+    assert [case.challenger for case in docket.cases] == ["2", "3", "7"]
+
+
 def test_losses_beyond_the_bound_count_as_the_bound() -> None:
     config = GateConfig(metric="mae", bound=2.0, effect=0.1, useful_effect=0.05, resamples=100)
     rng = np.random.default_rng(0)
