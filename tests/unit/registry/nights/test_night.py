@@ -513,7 +513,7 @@ def test_a_champion_that_is_off_beyond_all_measure_holds_the_night_and_spends_it
     assert "the champion's mse of inf is beyond all measure, so these 500 rows are spent" in (
         verdict.reason
     )
-    assert used_until(docket, "2") == sample.last
+    assert used_until(docket, "2") == docket.judged_until == sample.last
 
 
 def test_a_block_whose_metric_its_labels_leave_undefined_is_skipped() -> None:
