@@ -2,8 +2,8 @@
 
 A row that was changed, or taken out of the middle, breaks its chain. Rows cut off the end do not,
 nor does a table that was emptied or an older backup: so the newest hash of each chain is kept as a
-tag of the registered model. The tag follows the row, and tags of two runs may overtake each other:
-a tag that is behind is no loss, a hash that is in no row is.
+tag of the registered model. The tag follows the row, and a crash may come between: a tag that is
+behind is no loss, a hash that is in no row is. It is not forgotten for newer rows, only by `adopt`.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,11 @@ from sqlalchemy import Table, select
 from sqlalchemy.engine import Engine
 
 from registry.answers import answers_table
+from registry.champion import ALIAS
 from registry.database import reading
 from registry.errors import LedgerBroken
 from registry.ledger import Action, Ledger, LedgerBreak, entries_table
+from registry.locks import exclusive
 from registry.mlflow_seam import MlflowSeam, translated
 from registry.nights.docket_store import DocketStore, docket_table
 from registry.verdict import verdict_from_json
@@ -58,39 +60,52 @@ class History:
     """The chains of a model, held against what MLflow remembers and against each other."""
 
     def __init__(
-        self, engine: Engine, seam: MlflowSeam, ledger: Ledger, dockets: DocketStore
+        self,
+        engine: Engine,
+        seam: MlflowSeam,
+        ledger: Ledger,
+        dockets: DocketStore,
+        lock_url: str,
     ) -> None:
         self._engine = engine
         self._seam = seam
         self._ledger = ledger
         self._dockets = dockets
+        self._lock_url = lock_url
 
     def remember(self, model: str, *chains: Chain) -> None:
-        """Keep the newest hash of these chains in MLflow, or that there is none.
+        """Keep the newest hash of these chains in MLflow, unless what it remembers was lost.
 
         A model that is not registered has no place for them.
         """
-        known = self._tags(model)
-        for chain in chains if known is not None else ():
-            end = self._end(model, chain)
-            with translated("MLflow"):
-                if end is not None:
-                    self._seam.client.set_registered_model_tag(model, chain.tag, end)
-                elif known and chain.tag in known:
-                    self._seam.client.delete_registered_model_tag(model, chain.tag)
+        # Two who set a new tag at once break each other's write.
+        with exclusive(self._lock_url, f"history-{model}"):
+            tags = self._tags(model)
+            for chain in chains if tags is not None else ():
+                if not self._is_lost(model, chain, tags or {}):
+                    self._keep(model, chain)
+
+    def adopt(self, model: str) -> None:
+        """Forget what was lost: the chains end where they end."""
+        with exclusive(self._lock_url, f"history-{model}"):
+            for chain in CHAINS:
+                self._keep(model, chain)
 
     def lost(self, model: str) -> LedgerBreak | None:
         """The first chain without the row that MLflow remembers of it; None: nothing is lost."""
         # Before the rows: what another run adds meanwhile is no loss.
         tags = self._tags(model) or {}
         for chain in CHAINS:
-            place, _, digest = tags.get(chain.tag, "").rpartition(":")
-            if not digest or self._holds(model, chain, digest):
+            if not self._is_lost(model, chain, tags):
                 continue
-            words = chain.words.format(*place.split("."))
-            reason = f"MLflow remembers {words} with another content, or it was cut off"
-            head = self._ledger.head(model)
-            epoch = int(place) if chain is LEDGER else head.epoch if head is not None else 0
+            head, reason = self._ledger.head(model), f"MLflow's tag {chain.tag} cannot be read"
+            epoch = head.epoch if head is not None else 0
+            place = tags[chain.tag].rpartition(":")[0].split(".")
+            numbers = [int(number) for number in place if number.isdecimal()]
+            if len(numbers) == len(chain.places):
+                words = chain.words.format(*numbers)
+                reason = f"MLflow remembers {words} with another content, or it was cut off"
+                epoch = numbers[0] if chain is LEDGER else epoch
             return LedgerBreak(model=model, epoch=epoch, reason=reason)
         return None
 
@@ -100,13 +115,14 @@ class History:
         if lost is None:
             return
         back = "put the newest backup of the ledger's database back"
-        head = self._ledger.head(model)
+        found = self._seam.registered(model)
+        live = found is not None and ALIAS in found.aliases
         raise LedgerBroken(
             f"The history of {model} ends too early: {lost.reason}.",
-            hint=f"{back}, or train under another name (model=...)"
-            if head is None
-            else f"{back}, or go on with what is there: "
-            f"ratchet champion {model} --adopt --reason TEXT",
+            hint=f"{back}, or go on with what is there: "
+            f"ratchet champion {model} --adopt --reason TEXT"
+            if live
+            else f"{back}, or train under another name (model=...)",
         )
 
     def unproven(self, model: str) -> LedgerBreak | None:
@@ -126,6 +142,20 @@ class History:
         found = self._seam.registered(model)
         tags: Mapping[str, str] | None = None if found is None else found.tags
         return tags
+
+    def _is_lost(self, model: str, chain: Chain, tags: Mapping[str, str]) -> bool:
+        """Whether no row has the hash that MLflow remembers of the chain."""
+        tag = tags.get(chain.tag)
+        return tag is not None and not self._holds(model, chain, tag.rpartition(":")[2])
+
+    def _keep(self, model: str, chain: Chain) -> None:
+        """Tell MLflow where the chain ends, or that there is none."""
+        end, known = self._end(model, chain), self._tags(model)
+        with translated("MLflow"):
+            if end is not None:
+                self._seam.client.set_registered_model_tag(model, chain.tag, end)
+            elif known and chain.tag in known:
+                self._seam.client.delete_registered_model_tag(model, chain.tag)
 
     def _end(self, model: str, chain: Chain) -> str | None:
         """`PLACE:HASH` of the newest row; None: there is none."""

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from registry.champion import Alias, ChampionStatus, refuse_outsider, status_of
 from registry.errors import PromotionRefused, StaleEpoch
-from registry.history import CHAINS, LEDGER, History
+from registry.history import LEDGER, History
 from registry.ledger import Action, Beside, Change, EpochTaken, Ledger, LedgerEntry
 from registry.locks import exclusive
 from registry.models import Models
@@ -43,7 +43,8 @@ class Promotions:
 
         The same run again gets its own entry back, also when others followed. Raises StaleEpoch
         when another promotion came first, OutsiderChange when the alias was moved by somebody
-        else, PromotionRefused when the verdict is to hold.
+        else, LedgerBroken when rows were altered or cut off, PromotionRefused when the verdict is
+        to hold.
         """
         if not verdict.promote:
             raise PromotionRefused(f"The gate holds {verdict.model}: {verdict.reason}")
@@ -73,6 +74,7 @@ class Promotions:
             made = self._of_run(model, verdict.run_id, version)
             if made is not None:
                 return self._complete(made, now) if made == self._ledger.head(model) else made
+            self._history.check(model)
             head = self._settled_head(model, now)
             if (head.epoch if head else 0) != verdict.epoch:
                 raise stale(verdict, head)
@@ -250,7 +252,8 @@ class Promotions:
             at=now,
         )
         entry = self._change(change, status.epoch, now)
-        self._history.remember(status.model, *CHAINS)
+        if action is Action.ADOPT:
+            self._history.adopt(status.model)
         return entry
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.engine import Engine
 
@@ -38,7 +37,7 @@ from registry.nights.docket import Docket
 from registry.nights.docket_store import DocketStore, NightEntry, NightTaken
 from registry.promotion import Promotions
 from registry.tracking import Tracking
-from registry.verdict import Verdict, verdict_json
+from registry.verdict import Verdict, verdict_json, verdict_tags
 from registry.watch_store import WatchStore
 from registry.watches import Watches
 
@@ -189,7 +188,7 @@ class Registry:
         return entry
 
     def adopt(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
-        """Acknowledge a champion that an outsider set."""
+        """Acknowledge what is there: an outsider's champion, or a history that was cut off."""
         entry = self._promotions.adopt(model, actor=actor, reason=reason, now=now)
         self.export(model)
         return entry
@@ -339,7 +338,9 @@ class Registry:
 
     @cached_property
     def _history(self) -> History:
-        return History(self._engine, self._seam, self._ledger, self._dockets)
+        return History(
+            self._engine, self._seam, self._ledger, self._dockets, self.config.ledger_url
+        )
 
     @cached_property
     def _cards(self) -> Cards:
@@ -373,27 +374,3 @@ class Registry:
         self.models.set_tags(request.model, request.version, tags)
         if request.verdict.mlflow_run_id:
             self.tracking.log_tags(request.verdict.mlflow_run_id, tags)
-
-
-def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """What a model version shows about its verdict."""
-    figures: dict[str, Any] = {
-        "score": verdict.challenger_score,
-        "baseline": verdict.baseline,
-        "difference": verdict.difference,
-        "low": verdict.low,
-        "high": verdict.high,
-        "budget_left": verdict.budget_left,
-    }
-    return {
-        "ratchet.verdict": verdict.decision.value,
-        "ratchet.reason": verdict.reason,
-        "ratchet.run": verdict.run_id,
-        "ratchet.metric": verdict.metric,
-        "ratchet.rows": str(verdict.rows),
-        **{
-            f"ratchet.{name}": f"{value:.6g}"
-            for name, value in figures.items()
-            if value is not None
-        },
-    }

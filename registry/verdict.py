@@ -196,6 +196,30 @@ def verdict_from_json(text: str) -> Verdict:
     return found
 
 
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
+    """What a model version shows about its verdict."""
+    figures: dict[str, Any] = {
+        "score": verdict.challenger_score,
+        "baseline": verdict.baseline,
+        "difference": verdict.difference,
+        "low": verdict.low,
+        "high": verdict.high,
+        "budget_left": verdict.budget_left,
+    }
+    return {
+        "ratchet.verdict": verdict.decision.value,
+        "ratchet.reason": verdict.reason,
+        "ratchet.run": verdict.run_id,
+        "ratchet.metric": verdict.metric,
+        "ratchet.rows": str(verdict.rows),
+        **{
+            f"ratchet.{name}": f"{value:.6g}"
+            for name, value in figures.items()
+            if value is not None
+        },
+    }
+
+
 @cache
 def _reader() -> Any:
     from pydantic import TypeAdapter

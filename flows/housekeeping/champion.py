@@ -38,7 +38,9 @@ def rollback(
 def adopt(
     ratchet: Ratchet, models: Registry, model: str, *, actor: str, reason: str
 ) -> LedgerEntry:
-    """Accept the champion that an outsider set, and fire the schedules on it.
+    """Accept what is there, and fire the schedules on it.
+
+    An outsider's champion, or a history that was cut off.
 
     Raises RegistryError, StoreError.
     """

@@ -1,7 +1,9 @@
 """Rows cut off the end of a chain, by hand or by an older backup, are found and stop the gate."""
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +24,7 @@ from registry import (
 )
 from registry.approvals import awaiting
 from registry.gate_config import ApprovalConfig
-from registry.history import History
+from registry.history import DOCKET, History
 from registry.nights.docket import Docket
 from registry.watching import watched
 
@@ -234,3 +236,84 @@ def test_a_watched_night_that_was_cut_off_is_found(
     broken = registry.verify("digits")
     assert broken is not None
     assert "night 1 of the watch over the champion of epoch 2" in broken.reason
+
+
+@pytest.mark.usefixtures("nights")
+def test_a_loss_stays_found_whatever_is_written_after_it(
+    registry: Registry, verdict: Verdicts, now: datetime
+) -> None:
+    for version in ("2", "3"):
+        asked = replace(verdict(version, 1), run_id=f"asks-{version}")
+        judge(registry, awaiting(asked, ApprovalConfig(required=True), now), now)
+    registry.reject("digits", "2", actor="ann", reason="unfair", now=now)
+    with tampering(registry) as connection:
+        connection.execute(text("DELETE FROM approval_answer"))
+    registry.reject("digits", "3", actor="bob", reason="unfair", now=now)
+    assert registry.verify("digits") is not None
+    with pytest.raises(LedgerBroken):
+        registry.approve("digits", "2", actor="bob", reason="fine", now=now)
+
+
+@pytest.mark.usefixtures("nights")
+def test_an_entry_that_was_cut_off_stops_promotions_and_no_rollback_hides_it(
+    registry: Registry, verdict: Verdicts, now: datetime
+) -> None:
+    registry.promote(replace(verdict("2", 1), run_id="two"), actor="flow retrain", now=now)
+    registry.rollback("digits", actor="ann", reason="bad", now=now)
+    with tampering(registry) as connection:
+        for table in ("ledger_settlement", "ledger_entry"):
+            connection.execute(text(f"DELETE FROM {table} WHERE epoch > 1"))
+    with pytest.raises(LedgerBroken, match="epoch 3"):
+        registry.promote(replace(verdict("4", 1), run_id="four"), actor="flow retrain", now=now)
+    registry.rollback("digits", "3", actor="bob", reason="worse", now=now)
+    broken = registry.verify("digits")
+    assert broken is not None
+    assert "epoch 3" in broken.reason
+    registry.adopt("digits", actor="ann", reason="Monday's backup", now=now)
+    assert registry.verify("digits") is None
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.parametrize("tag", ["ratchet.ledger", "ratchet.watch"])
+@pytest.mark.parametrize("written", ["hello", "3", ":", "x:y"])
+def test_a_tag_that_somebody_has_written_over_is_found(
+    registry: Registry, tag: str, written: str
+) -> None:
+    registry.tracking._seam.client.set_registered_model_tag("digits", tag, written)
+    broken = registry.verify("digits")
+    assert broken is not None
+    assert broken.reason == f"MLflow's tag {tag} cannot be read"
+
+
+@pytest.mark.usefixtures("nights")
+def test_an_emptied_ledger_can_be_adopted_while_a_champion_is_live(
+    registry: Registry, now: datetime
+) -> None:
+    with tampering(registry) as connection:
+        for table in ("ledger_settlement", "ledger_entry"):
+            connection.execute(text(f"DELETE FROM {table}"))
+    with pytest.raises(LedgerBroken) as refused:
+        registry.check("digits")
+    assert "ratchet champion digits --adopt" in str(refused.value.hint)
+    registry.adopt("digits", actor="ann", reason="lost", now=now)
+    registry.check("digits")
+
+
+@pytest.mark.usefixtures("nights")
+def test_many_who_remember_a_new_chain_at_once_break_nothing(
+    registry: Registry, config: RegistryConfig, now: datetime
+) -> None:
+    client = registry.tracking._seam.client
+    client.delete_registered_model_tag("digits", "ratchet.docket")
+    start = threading.Barrier(6)
+
+    def remembered() -> None:
+        with connect(config) as mine:
+            mine.champion("digits")
+            start.wait()
+            mine._history.remember("digits", DOCKET)
+
+    with ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(remembered) for _ in range(6)]:
+            done.result()
+    assert client.get_registered_model("digits").tags["ratchet.docket"].startswith("3:")
