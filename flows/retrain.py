@@ -69,7 +69,11 @@ def poll(features: FeaturesConfig, model: str, again: bool = False) -> Snapshot:
 def check(
     snapshot: Snapshot, checks: ChecksConfig, features: FeaturesConfig, model: str
 ) -> CheckReport:
-    """Whether the new data is fit to train on; halts the run, and quarantines it, if not."""
+    """Whether the new data is fit to train on; halts the run, and quarantines it, if not.
+
+    Labels of older rows that matured badly halt it as well: new rows are not to blame for them, and
+    wait until the labels are mended.
+    """
     settings = Settings.of(current().config)
     store = feature_store.connect(settings.feature_store)
     report = feature_store.run_checks(
@@ -80,6 +84,9 @@ def check(
         label=features.label,
         label_delay=features.label_delay,
     )
+    if not report.passed and not report.new_failures:
+        hint = "mend these labels in the table, or loosen checks.nulls or checks.label_classes"
+        raise Halt(report.reason, hint=hint)
     if not report.passed:
         seen = Watermarks(settings.feature_store).get(snapshot.view, model)
         undecided = range(seen.version + 1 if seen else 1, snapshot.version + 1)

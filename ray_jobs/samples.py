@@ -165,7 +165,7 @@ class Samples:
         if case.challenger == self.challenger.version:
             keep &= pool.times >= as_time(self.challenger.holdout_from)
         if not keep.any():
-            if self._until() < self.challenger.holdout_until:
+            if self.gate.block is not None:
                 return (
                     f"no block of time is complete since {bound:%Y-%m-%d %H:%M}: newer rows wait "
                     "for the rest of theirs (gate.block)"

@@ -168,7 +168,10 @@ def _too_few(
     rows: int, window: int, config: HoldoutConfig, start: np.datetime64, seen: datetime | None
 ) -> str:
     left_out = (
-        f" ({window - rows:,} more belong to groups seen in training)" if window > rows else ""
+        f" ({window - rows:,} more belong to groups seen in training, which never judge: where the "
+        "same ones return, leave features.group out and set gate.cluster)"
+        if window > rows
+        else ""
     )
     champion = "" if seen is None else f"; the champion has seen rows until {seen:%Y-%m-%d %H:%M}"
     return (

@@ -31,7 +31,7 @@ class Year:
     """
 
     number: int = 0
-    """The calendar year, in UTC; with a later one the account starts anew."""
+    """The calendar year, in UTC; with the next one the account starts anew."""
     alpha: float = 0.05
     """Expected false promotions of the year, at most."""
     planned: int = 365
@@ -91,14 +91,17 @@ class Year:
         """The account of calendar year `number`, with what the configuration asks for now.
 
         What was spent this year stays spent, also when the configuration changes. A clock that is
-        behind opens no older account: of two around midnight, the later one counts.
+        behind by a year opens no older account: of two around midnight, the later one counts. One
+        that jumped further, either way, was or is wrong, or the model rested: the account takes
+        its year, and what was spent stays spent until the next year begins. So a clock that was
+        once ahead pays nothing twice, and once it is right again a new year is one.
         """
         terms = Year(number=number, alpha=alpha, planned=planned, reserve=reserve)
-        if number > self.number:
+        if number == self.number + 1:
             return terms
         return replace(
             terms,
-            number=self.number,
+            number=self.number if number == self.number - 1 else number,
             opened=self.opened,
             spent=self.spent,
             reopened=self.reopened,

@@ -270,7 +270,10 @@ def _check_comparison(comparison: Comparison, config: GateConfig) -> None:
     check_rows(comparison)
     check_columns(config.slices, comparison.slices)
     if config.cluster is not None and comparison.clusters is None:
-        raise GateError(f"The gate clusters rows by {config.cluster!r}, which the holdout lacks.")
+        raise GateError(
+            f"The gate clusters rows by {config.cluster!r}, which the holdout lacks.",
+            hint="name a column of the view in gate.cluster, and keep it by features.slices",
+        )
 
 
 def _obstacles(comparison: Comparison, config: GateConfig, metric: Metric) -> Iterator[str]:

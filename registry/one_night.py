@@ -1,6 +1,7 @@
 """What one night's rows say: the interval of a difference, and the test that suits it. Pure."""
 
 import math
+from dataclasses import replace
 from enum import StrEnum
 
 import numpy as np
@@ -245,8 +246,13 @@ def no_worse(
             rows=len(pair.champion),
             message=f"{what} is not defined on these rows",
         )
+    if whole.units <= 1:
+        whole = replace(whole, low=None, high=None)  # one unit shows no spread
     p = p_value(metric, pair, clusters, whole, config, null=-allowed, level=level)
     passed = p <= level
+    more = ""
+    if clusters is not None and not passed:
+        more = enough(metric, pair, clusters, whole, config, null=-allowed, level=level)
     return RuleResult(
         rule=rule,
         metric=metric.name,
@@ -259,14 +265,16 @@ def no_worse(
         rows=len(pair.champion),
         message=f"{what} changed by {figures(whole, config.confidence)}, which is "
         f"{'proven' if passed else 'not proven'} to be no worse than {-allowed:g} "
-        f"(p = {p:.2g}, at most {level:.2g} allowed)",
+        f"(p = {p:.2g}, at most {level:.2g} allowed){more}",
     )
 
 
 def figures(interval: Interval, confidence: float) -> str:
     """ "+0.012 (95% interval +0.003 to +0.021)"."""
     if interval.low is None or interval.high is None:
-        return f"{interval.difference:+.3g} (no interval: undefined in too many resamples)"
+        one = interval.units == 1
+        why = "one unit shows no spread" if one else "undefined in too many resamples"
+        return f"{interval.difference:+.3g} (no interval: {why})"
     return (
         f"{interval.difference:+.3g} "
         f"({confidence:.0%} interval {interval.low:+.3g} to {interval.high:+.3g})"

@@ -160,8 +160,12 @@ class Promotions:
             )
 
     def restore(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
-        """Undo an outsider's change: the ledger's champion is live again, and an entry says so."""
+        """Undo an outsider's change: the ledger's champion is live again, and an entry says so.
+
+        Raises LedgerBroken where rows were cut off: then it is the ledger that lags behind.
+        """
         with exclusive(self._lock_url, f"champion-{model}"):
+            self._history.check(model)
             status, alias = self.champion(model), self._alias.read(model)
             if status.outsider is None or status.version is None:
                 raise PromotionRefused(

@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from registry.errors import GateError
+from registry.methods.codes import numbered
 from registry.methods.predictions import AnyArray, Codes, Floats, nearest
 
 # A column with more values than this is not a slice column but a number or an identifier.
@@ -68,6 +69,8 @@ class SlicePlan:
     columns: tuple[SliceColumn, ...] = ()
     least: int = 1
     """Rows of one night that make a slice, by its last night."""
+    clusters: int = 0
+    """Clusters of one night that it needs as well; 0: rows are independent."""
 
     @property
     def specs(self) -> tuple[str, ...]:
@@ -132,8 +135,36 @@ def check_columns(specs: Sequence[str], columns: Mapping[str, AnyArray]) -> None
         for factor in factors_of(spec, columns):
             if factor.column not in columns:
                 others = list(columns)
-                near = nearest(factor.column, others) if others else "the holdout came without any"
-                raise GateError(f"There is no slice column {factor.column!r}; {near}")
+                near = nearest(factor.column, others) if others else "the holdout has none of them"
+                raise GateError(
+                    f"There is no slice column {factor.column!r}; {near}",
+                    hint="name a column of the view in gate.slices, and keep it by features.slices",
+                )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sample:
+    """The rows of one comparison."""
+
+    columns: Mapping[str, AnyArray]
+    clusters: Codes | None
+    """Number of each row's cluster; none: rows are independent."""
+    fewest: int
+    """Clusters below which rows are too few, however many they are."""
+
+    def sizes(self, codes: Codes, count: int, *, times: int = 1) -> Codes:
+        """The rows of each of `count` codes, (count,); 0 where the clusters are too few.
+
+        `codes`: (rows,), below 0 for rows that do not count; `times` as many as the fewest clusters
+        are asked for.
+        """
+        rows = np.bincount(codes[codes >= 0], minlength=count)
+        if self.clusters is None:
+            return rows
+        width = int(self.clusters.max(initial=0)) + 1
+        pairs = np.unique((codes * width + self.clusters)[codes >= 0])
+        units = np.bincount(pairs // width, minlength=count)
+        return np.where(units >= times * self.fewest, rows, 0)
 
 
 def planned(
@@ -141,6 +172,8 @@ def planned(
     samples: Sequence[Mapping[str, AnyArray]],
     least: float,
     *,
+    clusters: Sequence[AnyArray | None] = (),
+    fewest: float = 0,
     known: SlicePlan | None = None,
     patience: int = 1,
     nights: int = 1,
@@ -149,12 +182,18 @@ def planned(
 
     `samples`: the columns of each comparison, that of the most rows first; `least`: a value with so
     many rows in one of them is judged alone, and is not any more after `patience` nights in a row
-    without; `nights`: 0 when no row is newer than those of the plan before.
+    without; `clusters`: of each comparison, where rows depend on each other: then these rows must
+    be of `fewest` clusters; `nights`: 0 when no row is newer than those of the plan before. Raises
+    GateError when a column that is new has more than MAX_SLICES values.
     """
     before = {} if known is None else {column.spec: column for column in known.columns}
-    rows = math.ceil(least)
-    columns = [_planned(spec, before.get(spec), samples, rows, patience, nights) for spec in specs]
-    return SlicePlan(columns=tuple(columns), least=rows)
+    rows, units = math.ceil(least), math.ceil(fewest)
+    found = [
+        _Sample(columns=one, clusters=None if ids is None else numbered(ids)[1], fewest=units)
+        for one, ids in zip(samples, clusters or [None] * len(samples), strict=True)
+    ]
+    columns = [_planned(spec, before.get(spec), found, rows, patience, nights) for spec in specs]
+    return SlicePlan(columns=tuple(columns), least=rows, clusters=units)
 
 
 def parts(plan: SlicePlan, columns: Mapping[str, AnyArray]) -> list[Part]:
@@ -195,16 +234,16 @@ def _factor(text: str, known: Mapping[str, AnyArray] | None) -> Factor:
 def _planned(
     spec: str,
     before: SliceColumn | None,
-    samples: Sequence[Mapping[str, AnyArray]],
+    samples: Sequence[_Sample],
     least: int,
     patience: int,
     nights: int,
 ) -> SliceColumn:
     column = SliceColumn(spec=spec) if before is None else before
     most = samples[0]
-    binned = {factor.column: factor.bins for factor in factors_of(spec, most) if factor.bins}
+    binned = {f.column: f.bins for f in factors_of(spec, most.columns) if f.bins}
     fresh = {
-        name: _cuts(_numbers(most[name], name), bins, least)
+        name: _cuts(most, name, bins, least)
         for name, bins in binned.items()
         if column.aged or not column.cuts.get(name)
     }
@@ -212,8 +251,13 @@ def _planned(
     aged = column.aged and not any(fresh.values())
     if cuts != column.cuts:
         column = SliceColumn(spec=spec, cuts=cuts)
-    counts = [_counts(spec, columns, cuts) for columns in samples]
-    enough = {value for found in counts for value, rows in found.items() if rows >= least}
+    valued = [_values(spec, sample.columns, cuts) for sample in samples]
+    if before is None and len(valued[0][0]) > MAX_SLICES:
+        raise GateError(
+            f"The slice column {spec!r} has {len(valued[0][0]):,} values; at most {MAX_SLICES}.",
+            hint=f"slice by a category, or put numbers into bins: {spec}/4",
+        )
+    enough = _enough(valued, samples, least)
     thin = {
         value: before + nights
         for value, before in (column.gone | column.own).items()
@@ -221,17 +265,14 @@ def _planned(
     }
     kept = {value: so_far for value, so_far in thin.items() if value in column.own}
     kept = {value: so_far for value, so_far in kept.items() if so_far < patience}
-    own = dict.fromkeys(sorted(enough), 0) | kept
-    seen = len(counts[0]) if before is None else len(own)
-    if seen > MAX_SLICES:
-        raise GateError(
-            f"The slice column {spec!r} has {seen:,} values; at most {MAX_SLICES}.",
-            hint=f"slice by a category, or put numbers into bins: {spec}/4",
-        )
-    rest = max(sum(n for value, n in found.items() if value not in own) for found in counts)
-    others = 0 if rest >= least else None
+    # What there is no room for is judged with the others until one of these goes.
+    full = [value for value in enough if value not in column.own]
+    stay = (kept.keys() | enough.keys()) & column.own.keys()
+    come = sorted(full, key=lambda value: (-enough[value], value))[: max(MAX_SLICES - len(stay), 0)]
+    own = dict.fromkeys(sorted({*come, *(stay - kept.keys())}), 0) | kept
+    others = 0 if _is_rest_enough(valued, samples, own, least) else None
     # What is left when values leave the others to be judged alone may be nothing at all.
-    if others is None and column.others is not None and column.own.keys() >= enough:
+    if others is None and column.others is not None and column.own.keys() >= enough.keys():
         others = column.others + nights
     return SliceColumn(
         spec=spec,
@@ -243,13 +284,30 @@ def _planned(
     )
 
 
-def _counts(
-    spec: str, columns: Mapping[str, AnyArray], cuts: Mapping[str, tuple[float, ...]]
+def _enough(
+    valued: Sequence[tuple[list[str], Codes]], samples: Sequence[_Sample], least: int
 ) -> dict[str, int]:
-    """The rows of each value."""
-    values, codes = _values(spec, columns, cuts)
-    counts = np.bincount(codes, minlength=len(values)).tolist()
-    return dict(zip(values, counts, strict=True))
+    """The most rows of each value that has enough of them, and of clusters, in one sample."""
+    found: dict[str, int] = {}
+    for (values, codes), sample in zip(valued, samples, strict=True):
+        for value, rows in zip(values, sample.sizes(codes, len(values)).tolist(), strict=True):
+            if rows >= least:
+                found[value] = max(rows, found.get(value, 0))
+    return found
+
+
+def _is_rest_enough(
+    valued: Sequence[tuple[list[str], Codes]],
+    samples: Sequence[_Sample],
+    own: Mapping[str, int],
+    least: int,
+) -> bool:
+    """Whether the values that are not judged alone are enough together, in one sample."""
+    for (values, codes), sample in zip(valued, samples, strict=True):
+        place = np.array([-1 if value in own else 0 for value in values], dtype=np.int64)
+        if sample.sizes(place[codes], 1)[0] >= least:
+            return True
+    return False
 
 
 def _values(
@@ -296,11 +354,13 @@ def _numbers(column: AnyArray, name: str) -> Floats:
         ) from None
 
 
-def _cuts(numbers: Floats, bins: int, least: int) -> tuple[float, ...]:
+def _cuts(sample: _Sample, name: str, bins: int, least: int) -> tuple[float, ...]:
     """Where the bins begin; nothing yet when so few numbers could not fill them."""
-    usable = numbers[np.isfinite(numbers)]
-    if len(usable) < bins * least:
+    numbers = _numbers(sample.columns[name], name)
+    finite = np.isfinite(numbers)
+    if sample.sizes(np.where(finite, 0, -1), 1, times=bins)[0] < bins * least:
         return ()
+    usable = numbers[finite]
     inner = np.linspace(0.0, 1.0, bins + 1)[1:-1]
     cuts = np.unique(np.quantile(usable, inner, method="higher"))
     return tuple(cuts[cuts > usable.min()].tolist())

@@ -12,12 +12,16 @@ judged together, or, when they are too few even so, are reported and decide noth
 
 import math
 
+from registry.card.words import counted
 from registry.gate_config import GateConfig
+from registry.methods.codes import numbered
 from registry.methods.comparison import Comparison, ScoredPair
+from registry.methods.evidence import MAX_STAKE
 from registry.methods.metrics import Metric
+from registry.methods.power import fewest_units
 from registry.methods.predictions import AnyArray
 from registry.one_night import no_worse
-from registry.slice_columns import Part, parts, planned
+from registry.slice_columns import Part, SlicePlan, parts, planned
 from registry.verdict import Rule, RuleResult
 
 # What the mixture of bets costs, in units of log evidence (measured: 0.5 to 1.5).
@@ -35,6 +39,21 @@ def rows_for_evidence(square: float, config: GateConfig, bound: float) -> float:
     return (math.log(1 / config.slice_alpha) + MIXTURE_COST) / growth
 
 
+def clusters_for_evidence(config: GateConfig, bound: float) -> float:
+    """Clusters below which bets cannot prove a slice of equal models harmless.
+
+    The stake for a row is at most MAX_STAKE / (rows of its cluster), so models that are equal on
+    each row gain at most this much from a cluster, however large it is.
+    """
+    allowed = config.slice_max_drop / bound
+    return math.log(1 / config.slice_alpha) / math.log1p(MAX_STAKE * allowed)
+
+
+def clusters_of(part: Part, clusters: AnyArray) -> int:
+    """How many clusters its rows are of."""
+    return len(numbered(clusters[part.rows])[0])
+
+
 def slice_rules(
     comparison: Comparison, pair: ScoredPair, metric: Metric, config: GateConfig, *, looks: int
 ) -> tuple[RuleResult, ...]:
@@ -42,14 +61,29 @@ def slice_rules(
     if not config.slices or pair.champion is None or comparison.champion is None:
         return ()
     level = config.slice_alpha / (1 + looks)
-    plan = planned(config.slices, [comparison.slices], config.slice_min_rows)
-    few = f"fewer than {config.slice_min_rows:,} rows"
+    # Blocks, and metrics of the whole set, are not bet on.
+    bet_on = comparison.clusters if metric.row_wise and config.block is None else None
+    plan = planned(
+        config.slices,
+        [comparison.slices],
+        config.slice_min_rows,
+        clusters=[bet_on],
+        # Without the looks: more of them must not make a slice too small to be judged.
+        fewest=0 if bet_on is None else fewest_units(config.slice_alpha),
+    )
     return tuple(
         _tonight(part, comparison, pair, metric, config, level)
         if part.judged
-        else unjudged(part, metric, few)
+        else unjudged(part, metric, _too_few(part, bet_on, plan))
         for part in parts(plan, comparison.slices)
     )
+
+
+def _too_few(part: Part, clusters: AnyArray | None, plan: SlicePlan) -> str:
+    found = 0 if clusters is None else clusters_of(part, clusters)
+    if clusters is None or len(part.rows) < plan.least or found >= plan.clusters:
+        return f"fewer than {plan.least:,} rows"
+    return f"{counted(found, 'cluster')}, and nothing is proven by fewer than {plan.clusters:,}"
 
 
 def unjudged(part: Part, metric: Metric, why: str) -> RuleResult:

@@ -16,7 +16,13 @@ from benchmarks.gate.online_fdr import Account
 from benchmarks.gate.rules import Accumulating, Nightly, Settings
 from benchmarks.gate.world import Counts, Flags, Floats, Gains, Scenario, World
 from registry.methods.bounded import log_capital
-from registry.methods.evidence import MAX_STAKE, bets_around, log_mixture, log_value_of_counts
+from registry.methods.evidence import (
+    MAX_STAKE,
+    agreed,
+    bets_around,
+    log_mixture,
+    log_value_of_counts,
+)
 
 ROWS = 25
 DISPUTED = 0.1
@@ -223,19 +229,25 @@ class AccumulatingGains(Accumulating):
         self._doubts = np.log1p(stakes * (self._useful - gains.values)).T
 
     def _log_values(self, world: World) -> Floats:
-        counts = _gainful(world).counts
         if self._told:
-            return log_mixture(self._bets, counts @ self._growth)
+            return self._capital(_gainful(world), self._growth, _gainful(world).gains.values)
         wins, losses = self._labels(_gainful(world))
         return log_value_of_counts(self._bets, wins, losses)
 
     def _log_doubt(self, world: World) -> Floats:
-        counts = _gainful(world).counts
         if self._told:
-            return log_mixture(self._bets, counts @ self._doubts)
+            against = self._useful - _gainful(world).gains.values
+            return self._capital(_gainful(world), self._doubts, against)
         wins, losses = self._labels(_gainful(world))
         ties = world.slots.rows - wins - losses
         return log_value_of_counts(self._bets, losses, wins, ties, null=-self._useful)
+
+    def _capital(self, world: GainWorld, growth: Floats, values: Floats) -> Floats:
+        found = log_mixture(self._bets, world.counts @ growth)
+        if world.gains.rows == 1:
+            return found
+        total, squares = world.counts @ values, world.counts @ values**2
+        return agreed(found, total, squares, world.slots.nights.astype(np.float64))
 
     def _labels(self, world: GainWorld) -> tuple[Floats, Floats]:
         """Wins and losses of rows that count as independent; as many in dispute as on average."""

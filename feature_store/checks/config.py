@@ -19,7 +19,7 @@ class Scope(StrEnum):
     """Which rows the checks of values look at."""
 
     NEW = "new"
-    """The rows that are new in the snapshot."""
+    """The rows that are new in the snapshot; of labels, also those that matured since."""
     ALL = "all"
     """Every row of the snapshot."""
 

@@ -19,6 +19,8 @@ class CheckResult:
     """What was allowed, in the unit of the figure."""
     message: str
     """The column, the figure and the bound in one sentence."""
+    older: bool = False
+    """It is about labels of rows that were new before, and matured since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +46,8 @@ class CheckReport:
     def failures(self) -> tuple[CheckResult, ...]:
         """The results that did not pass."""
         return tuple(result for result in self.results if not result.passed)
+
+    @property
+    def new_failures(self) -> tuple[CheckResult, ...]:
+        """Those that the new rows are to blame for."""
+        return tuple(result for result in self.failures if not result.older)

@@ -1,6 +1,7 @@
 """Running the checks: what is known from the log first, then one pass over the columns needed."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pyarrow.compute as pc
@@ -9,7 +10,7 @@ from feature_store.checks.config import ChecksConfig, Scope
 from feature_store.checks.report import CheckReport, CheckResult
 from feature_store.checks.rows import age, volume
 from feature_store.checks.schema import named_columns, schema
-from feature_store.checks.values import Checked, values
+from feature_store.checks.values import Checked, matured, values
 from feature_store.columns import column_types, require
 from feature_store.snapshot import Part, Snapshot
 from feature_store.store import FeatureStore
@@ -36,7 +37,8 @@ def run_checks(
     - With `scope: new`, duplicates are looked for among the new rows only.
     - `now` is the moment against which `max_age` and `label_delay` are measured.
     - Labels (`label`; none: the view's) of rows younger than `label_delay` are not looked at: they
-      are used neither to train nor to judge before they are mature.
+      are used neither to train nor to judge before they are mature. Those of older rows that
+      matured since `snapshot.since` are looked at by `nulls` and `label_classes`.
     """
     view = store.view(snapshot.view)
     declared = store.declared_columns(view.name)
@@ -62,7 +64,38 @@ def run_checks(
             mature_until=now - label_delay if label_delay else None,
         )
         results += values(config, checked)
+        if label_delay and config.scope is Scope.NEW:
+            older = _older(store, snapshot, parts)
+            results += _matured(store, snapshot, older, config, checked, now, label_delay)
     return _report(snapshot, rows, results)
+
+
+def _older(store: FeatureStore, snapshot: Snapshot, new: Sequence[Part]) -> list[Part]:
+    """What the snapshot holds beside these parts."""
+    known = {part.uri for part in new}
+    return [part for part in store.parts(snapshot) if part.uri not in known]
+
+
+def _matured(
+    store: FeatureStore,
+    snapshot: Snapshot,
+    older: Sequence[Part],
+    config: ChecksConfig,
+    checked: Checked,
+    now: datetime,
+    delay: timedelta,
+) -> list[CheckResult]:
+    """What is to be said of labels that matured after their rows were new."""
+    if not older or snapshot.since is None:
+        return []
+    before = replace(
+        checked,
+        dataset=store.dataset(snapshot, older),
+        scope=f"the rows that matured since version {snapshot.since}",
+    )
+    # What was compacted since may hold new rows as well.
+    whole = any(part.version > snapshot.since for part in older)
+    return [*matured(config, before, now=now, delay=delay, whole=whole)]
 
 
 def _without_values(

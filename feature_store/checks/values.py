@@ -1,8 +1,8 @@
 """The checks of values: one streaming pass of duckdb over the columns that are needed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from feature_store.checks.config import ChecksConfig, Range
@@ -63,11 +63,48 @@ def values(config: ChecksConfig, checked: Checked) -> Iterator[CheckResult]:
         yield from _duplicates(connection, config, checked)
 
 
-def _ask(connection: Any, questions: Sequence[_Question]) -> Iterator[CheckResult]:
+def matured(
+    config: ChecksConfig, checked: Checked, *, now: datetime, delay: timedelta, whole: bool
+) -> Iterator[CheckResult]:
+    """Look at labels that were too young when their rows were new.
+
+    - `checked`: older rows, which were checked before, when none was newer than the newest of them;
+      `whole`: newer ones may be among them (compaction), so every mature label is looked at.
+    """
+    import duckdb
+
+    label = checked.label
+    if label is None or label not in checked.types:
+        return
+    bound = config.nulls.get(label, config.nulls.get("*"))
+    listed = label in config.nulls or label in checked.view.columns
+    config = replace(
+        config,
+        nulls={label: bound} if bound is not None and listed else {},
+        label_classes=config.label_classes if label == checked.view.label else 0,
+    )
+    time = _microseconds(checked)
+    until = _epoch(now - delay)
+    with duckdb.connect() as connection:
+        connection.register("checked", checked.dataset)
+        among = f"{time} <= {until}"
+        ((newest,),) = connection.execute(f"SELECT max({time}) FROM checked").fetchall()
+        # A row of the future says nothing about when the last check was.
+        if not whole and newest is not None and newest <= _epoch(now):
+            among += f" AND {time} > {newest - delay // timedelta(microseconds=1)}"
+        final = replace(checked, mature_until=None)
+        asked = (*_nulls(config, final), *_labels(config, final))
+        questions = [question for question in asked if isinstance(question, _Question)]
+        yield from (replace(found, older=True) for found in _ask(connection, questions, among))
+
+
+def _ask(
+    connection: Any, questions: Sequence[_Question], among: str = "true"
+) -> Iterator[CheckResult]:
     if not questions:
         return
     aggregates = [a for question in questions for a in question.aggregates]
-    query = f"SELECT count(*), {', '.join(aggregates)} FROM checked"
+    query = f"SELECT count(*), {', '.join(aggregates)} FROM checked WHERE {among}"
     rows, *figures = connection.execute(query).fetchone()
     if not rows:
         return
@@ -118,7 +155,9 @@ def _nulls(config: ChecksConfig, checked: Checked) -> Iterator[_Question | Check
                 figure=share,
                 bound=bound,
                 message=f"column {column}: {_percent(share)} null in "
-                f"{_scope(column, checked, rows - final)}, allowed {_percent(bound)}",
+                f"{_scope(column, checked, rows - final)}, allowed {_percent(bound)}"
+                if final
+                else _immature(column, checked),
             )
 
         final = _final(column, checked)
@@ -231,7 +270,9 @@ def _labels(config: ChecksConfig, checked: Checked) -> Iterator[_Question | Chec
             figure=classes,
             bound=config.label_classes,
             message=f"column {label}: {classes} class{'' if classes == 1 else 'es'} in "
-            f"{_scope(label, checked, rows - final)}, at least {config.label_classes} needed",
+            f"{_scope(label, checked, rows - final)}, at least {config.label_classes} needed"
+            if final
+            else _immature(label, checked),
         )
 
     final = _final(label, checked)
@@ -286,10 +327,23 @@ def _final(column: str, checked: Checked) -> str:
     """Say in SQL that a row is old enough for its value to be final: labels mature."""
     if column != checked.label or checked.mature_until is None:
         return "true"
+    return f"{_microseconds(checked)} <= {_epoch(checked.mature_until)}"
+
+
+def _microseconds(checked: Checked) -> str:
+    """Say in SQL how many microseconds after 1970 a row's event was."""
     time = _quoted(checked.view.event_time)
     if "tz=" in checked.types.get(checked.view.event_time, ""):
         time = f"CAST({time} AS TIMESTAMPTZ)"  # of nanoseconds, there is no epoch_us
-    return f"epoch_us({time}) <= {round(checked.mature_until.timestamp() * 1_000_000)}"
+    return f"epoch_us({time})"
+
+
+def _epoch(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
+def _immature(column: str, checked: Checked) -> str:
+    return f"column {column}: no label is mature yet in {checked.scope}"
 
 
 def _scope(column: str, checked: Checked, immature: int) -> str:

@@ -144,6 +144,12 @@ def models(settings: Settings) -> str:
         if path != settings.registry.tracking_uri and not Path(path).exists():
             return "MLflow's database is made by the first run"
         for model in known:
+            broken = connected.verify(model)
+            if broken is not None:
+                raise registry.LedgerBroken(
+                    f"The history of {model} is broken at epoch {broken.epoch}: {broken.reason}.",
+                    hint=f"ratchet ledger {model} --verify",
+                )
             connected.champion(model)
         if not known:
             connected.tracking.find_run("doctor", "doctor")

@@ -21,6 +21,7 @@ from registry import (
     Answer,
     AnswerKind,
     ChampionStatus,
+    LedgerBroken,
     LedgerEntry,
     Registry,
     Watched,
@@ -77,7 +78,7 @@ def champion(
         if as_json:
             print_json(champion_json(status, registry.watches.latest(model)))
         else:
-            _say_champion(status, now)
+            _say_champion(status, _lost(registry, model), now)
             _say_watch(registry.watches.latest(model))
             say_waiting(registry, model, now)
 
@@ -150,8 +151,19 @@ def _verified(registry: Registry, model: str, entries: int) -> int:
         say.print(f"the ledger of {model} is whole: {entries} entries, every hash fits")
         return 0
     say.print(f"error: the ledger of {model} is broken at epoch {broken.epoch}: {broken.reason}")
-    say.print("  next: restore the ledger's database from a backup, and find out who wrote to it")
+    lost = _lost(registry, model)
+    restore = "restore the ledger's database from a backup"
+    say.print(f"  next: {lost.hint if lost else restore}; and find out who wrote to it")
     return 1
+
+
+def _lost(registry: Registry, model: str) -> LedgerBroken | None:
+    """What is missing at the end of the model's history."""
+    try:
+        registry.check(model)
+    except LedgerBroken as lost:
+        return lost
+    return None
 
 
 def _say_watch(watched: Watched | None) -> None:
@@ -164,7 +176,7 @@ def _say_watch(watched: Watched | None) -> None:
         console().print(f"watched: {night}, {proven}")
 
 
-def _say_champion(status: ChampionStatus, now: datetime) -> None:
+def _say_champion(status: ChampionStatus, lost: LedgerBroken | None, now: datetime) -> None:
     say = console()
     if status.version is None:
         say.print(f"{status.model} has no champion yet; next: ratchet run retrain")
@@ -180,7 +192,10 @@ def _say_champion(status: ChampionStatus, now: datetime) -> None:
         )
         if status.reason:
             say.print(Text(status.reason, "dim"), soft_wrap=True)
-    if status.outsider is not None:
+    if lost is not None:
+        say.print(Text(str(lost), "yellow"), soft_wrap=True)
+        say.print(Text(f"next: {lost.hint}", "dim"), soft_wrap=True)
+    elif status.outsider is not None:
         took = "removed the alias" if status.outsider == "none" else f"set it to {status.outsider}"
         say.print(Text(f"somebody else changed the alias in MLflow: {took}", "yellow"))
         say.print(Text(f"next: ratchet champion {status.model} --adopt, or --restore", "dim"))

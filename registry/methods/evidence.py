@@ -16,6 +16,10 @@ Rows must be exchangeable between nights; rows that depend on each other within 
 as one unit (`after_units`), or, when the units are few and large, judged by
 `registry.methods.blocks`.
 
+A stake on a unit is limited by its size, so small units weigh more: exact where sizes tell nothing
+about gains. In case they do, evidence by units counts as no more than the mean over rows says
+(`agreed`).
+
 The same bets the other way round, against "the challenger is better by a useful effect", say when
 there is hardly any hope left: its capital exceeds 1/beta for a challenger that is that much better
 with a probability of at most beta.
@@ -59,11 +63,22 @@ class Evidence:
     """Rows bet on."""
     nights: int = 0
     """Nights whose rows were bet on."""
+    total: float = 0.0
+    """Sum over units of what they gained beyond the null; 0 where rows are bet on."""
+    squares: float = 0.0
+    """Sum of the squares of that; 0 where rows are bet on."""
 
     @property
     def log_value(self) -> float:
-        """Natural logarithm of the e-value: the whole capital."""
-        return float(log_mixture(self.bets, np.asarray(self.log_wealth)))
+        """Natural logarithm of the e-value: the whole capital, `agreed` where units are bet on."""
+        capital = log_mixture(self.bets, np.asarray(self.log_wealth))
+        if self.squares > 0:
+            capital = agreed(capital, self.total, self.squares, self.nights)
+        return float(capital)
+
+    def reversed(self, log_wealth: tuple[float, ...]) -> "Evidence":
+        """The same bets on the same rows the other way round; `log_wealth`: what they made."""
+        return replace(self, log_wealth=log_wealth, total=-self.total)
 
     @property
     def value(self) -> float:
@@ -119,7 +134,8 @@ def after_units(
     A unit is one bet on its sum of gains in [-1, 1]. It can lose as much as it has rows, so the
     stake for each row is at most MAX_STAKE / (rows of the unit): exact whatever the dependence
     inside a unit, and slow when units are large (see `docs/gate.md`). Units are independent of
-    each other; their sizes tell nothing about the gains. ValueError as `after_rows`.
+    each other; their sizes tell nothing about the gains, or `agreed` limits what it costs.
+    ValueError as `after_rows`.
     """
     _check(gains)
     _, codes, sizes = np.unique(units, return_inverse=True, return_counts=True)
@@ -127,7 +143,30 @@ def after_units(
     room = sizes * (1.0 + max(null, 0.0))
     stakes = np.minimum(np.asarray(evidence.bets.fractions)[:, None], MAX_STAKE / room[None, :])
     growth = np.log1p(stakes * sums[None, :]).sum(axis=1)
-    return _grown(evidence, growth, len(gains))
+    return replace(
+        _grown(evidence, growth, len(gains)),
+        total=evidence.total + float(sums.sum()),
+        squares=evidence.squares + float((sums**2).sum()),
+    )
+
+
+def agreed(
+    log_value: Floats, total: Floats | float, squares: Floats | float, nights: Floats | float
+) -> Floats:
+    """Log evidence by units, at most what the mean over all rows says; any shape.
+
+    `total`, `squares`: of what the units gained beyond the null; `nights`: looks so far. The limit
+    is 1 / (p k (k + 1)) at look k, p the normal tail of total / sqrt(squares) (Student's by
+    `squares` around 0, for many units): over all looks the levels add up to one share (Bonferroni).
+    The least of both is as exact as the bets, and approximately right where sizes of units tell
+    something about their gains.
+    """
+    from scipy.special import log_ndtr
+
+    looks = np.maximum(nights, 1.0)
+    z = total / np.sqrt(np.maximum(squares, np.finfo(np.float64).tiny))
+    limited: Floats = np.minimum(log_value, -log_ndtr(-z) - np.log(looks * (looks + 1.0)))
+    return limited
 
 
 def log_value_of_counts(

@@ -34,7 +34,13 @@ from registry.nights.no_harm import (
 from registry.nights.pairs import Pairs
 from registry.one_night import interval_of, p_value
 from registry.slice_columns import Part, SlicePlan, parts, planned
-from registry.slices import rows_for_evidence, taken, unjudged
+from registry.slices import (
+    clusters_for_evidence,
+    clusters_of,
+    rows_for_evidence,
+    taken,
+    unjudged,
+)
 from registry.verdict import Rule, RuleResult
 
 # A slice of which too few rows have come for so large a part of `expire_after` holds nobody any
@@ -59,16 +65,22 @@ def with_plan(
         return replace(docket, plan=None)
     # Comparisons over the same rows count once.
     usable = {
-        (len(sample.times), sample.last, sample.first): sample.comparison.slices
+        (len(sample.times), sample.last, sample.first): sample.comparison
         for version, sample in samples.items()
         if isinstance(sample, Sample) and isinstance(pairs.get(version), ScoredPair)
     }
     if not usable:
         return docket
+    found = [usable[key] for key in sorted(usable, reverse=True)]
+    # Blocks are not bet on.
+    clustered = config.block is None and found[0].clusters is not None
+    enough = clusters_for_evidence(config, bound_of(config)) if clustered else 0
     plan = planned(
         config.slices,
-        [usable[key] for key in sorted(usable, reverse=True)],
+        [one.slices for one in found],
         _least(docket, config),
+        clusters=[one.clusters if clustered else None for one in found],
+        fewest=enough / config.expire_after,
         known=docket.plan,
         patience=max(math.ceil(GONE_AFTER * config.expire_after), 1),
         nights=nights,
@@ -98,7 +110,7 @@ def slice_results(
     known = {kept.name: kept for kept in case.slices}
     return (
         *(_result(known[name], Rule.SLICE, metric, config) for name in plan.names),
-        *(unjudged(part, metric, _too_few(part, plan, config)) for part in small),
+        *(unjudged(part, metric, _too_few(part, sample, plan, config)) for part in small),
     )
 
 
@@ -273,10 +285,15 @@ def _least(docket: Docket, config: GateConfig) -> float:
     return max(config.slice_min_rows, rows / config.expire_after)
 
 
-def _too_few(part: Part, plan: SlicePlan, config: GateConfig) -> str:
+def _too_few(part: Part, sample: Sample, plan: SlicePlan, config: GateConfig) -> str:
     """Why a slice is not judged."""
     nights = f" for {counted(part.thin, 'night')} in a row" if part.thin else ""
     fewer = f"; fewer cannot be decided in {counted(config.expire_after, 'night')}"
+    clusters = sample.comparison.clusters
+    if plan.clusters and clusters is not None and len(part.rows) >= plan.least:
+        found = clusters_of(part, clusters)
+        asked = f"{found:,} tonight, and {plan.clusters:,} are needed{fewer}"
+        return f"too few clusters{nights} ({asked})"
     return (
         f"too few rows{nights} ({len(part.rows):,} tonight, and {plan.least:,} are needed"
         f"{fewer if plan.least > config.slice_min_rows else ''})"

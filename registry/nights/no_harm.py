@@ -28,7 +28,6 @@ from registry.methods.evidence import (
     after_units,
     bets_anywhere,
     bets_around,
-    log_mixture,
     opened,
 )
 from registry.methods.predictions import Codes, Floats
@@ -87,7 +86,7 @@ class NoHarm:
             return replace(self.blocks, total=-self.blocks.total).log_value
         if self.evidence is None:
             return 0.0
-        return float(log_mixture(self.evidence.bets, np.asarray(self.doubt)))
+        return self.evidence.reversed(self.doubt).log_value
 
     @property
     def mean(self) -> float | None:
@@ -166,7 +165,7 @@ def after_gains(kept: NoHarm, gains: Floats, units: Codes | None) -> NoHarm:
     """After a night's rows; `gains`: (rows,) in units of the bound, each in [-1, 1]."""
     assert kept.evidence is not None
     null, squares = -kept.allowed / kept.bound, float((gains**2).sum())
-    other = replace(kept.evidence, log_wealth=kept.doubt)
+    other = kept.evidence.reversed(kept.doubt)
     if units is None:
         evidence = after_rows(kept.evidence, gains, null=null)
         doubt = after_rows(other, -gains, null=-null)

@@ -317,3 +317,17 @@ def test_many_who_remember_a_new_chain_at_once_break_nothing(
         for done in [pool.submit(remembered) for _ in range(6)]:
             done.result()
     assert client.get_registered_model("digits").tags["ratchet.docket"].startswith("3:")
+
+
+@pytest.mark.usefixtures("nights")
+def test_a_ledger_that_lags_behind_is_not_restored_over_a_newer_champion(
+    registry: Registry, verdict: Verdicts, now: datetime
+) -> None:
+    registry.promote(verdict("2", 1), actor="flow retrain", now=now)
+    with tampering(registry) as connection:
+        for table in ("ledger_settlement", "ledger_entry"):
+            connection.execute(text(f"DELETE FROM {table} WHERE epoch > 1"))
+    assert registry.champion("digits").outsider == "2"
+    with pytest.raises(LedgerBroken, match="ends too early: MLflow remembers epoch 2"):
+        registry.restore("digits", actor="ann", reason="undo", now=now)
+    assert registry.champion("digits").outsider == "2"

@@ -68,6 +68,44 @@ def test_a_clock_that_goes_back_over_new_year_opens_no_second_account() -> None:
     assert paid <= 0.05
 
 
+def paid_in(year: Year, nights: list[int]) -> tuple[Year, float]:
+    """The account after a challenger in each of these years, and what they were paid together."""
+    paid = 0.0
+    for number in nights:
+        year = year.at(number, alpha=0.05, planned=20, reserve=0.2)
+        paid += year.share
+        year = year.after_opening()
+    return year, paid
+
+
+@pytest.mark.parametrize("wrong", [2099, 2029, 2024, 1970])
+def test_a_clock_that_was_once_wrong_pays_nothing_twice_and_heals_by_itself(wrong: int) -> None:
+    year, paid = paid_in(Year(), [2026] * 30 + [wrong] * 30 + [2026] * 30 + [wrong, 2026] * 30)
+    assert year.number == 2026
+    assert paid == pytest.approx(year.spent)
+    assert paid <= 0.04
+    after, paid = paid_in(year, [2027])
+    assert (after.number, after.opened) == (2027, 1)
+    assert paid == pytest.approx(0.95 * 0.04 / 20)
+
+
+def test_a_first_night_in_a_far_year_ruins_no_later_one() -> None:
+    year, _ = paid_in(Year(), [2099] + [2026] * 20)
+    assert (year.number, year.opened) == (2026, 21)
+    for number in range(2027, 2030):
+        year, paid = paid_in(year, [number] * 20)
+        assert paid == pytest.approx(0.95 * 0.04)
+
+
+def test_a_model_that_rested_for_years_starts_anew_with_the_next_one() -> None:
+    year, _ = paid_in(Year(), [2026] * 10)
+    year = year.after_gain(-0.01)
+    rested, _ = paid_in(year, [2029])
+    assert (rested.number, rested.opened, rested.conceded) == (2029, 11, 0.01)
+    anew, _ = paid_in(rested, [2030])
+    assert (anew.number, anew.opened, anew.conceded) == (2030, 1, 0.0)
+
+
 @pytest.mark.parametrize("reserve_after", [0.0, 1.0])
 def test_two_plans_in_one_year_do_not_spend_more_than_alpha_together(reserve_after: float) -> None:
     year = Year(planned=5)

@@ -231,7 +231,7 @@ def test_what_cannot_be_judged_is_held_with_the_reason(
         ({"champion": BAD[:-1]}, {}, "2,000 labels and 1,999 rows of champion"),
         ({"slices": {"a": Y[:3]}}, {}, "3 rows of a"),
         ({"slices": {"region": Y}}, {"slices": ("regoin",)}, "did you mean 'region'"),
-        ({}, {"slices": ("region",)}, "came without any"),
+        ({}, {"slices": ("region",)}, "has none of them"),
         (
             {"slices": {"id": np.arange(ROWS)}, "champion": BAD},
             {"slices": ("id",)},

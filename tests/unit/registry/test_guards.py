@@ -1,7 +1,9 @@
 """Guards and slices by one night's test: proven no worse, or held."""
 
 import math
+import re
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from registry.gate_config import GateConfig, check_config, check_mode
 from registry.guards import guard_rules
 from registry.methods.comparison import Comparison, scored_pair
 from registry.methods.metrics import find_metric
-from registry.slices import rows_for_evidence, slice_rules
+from registry.nights.no_harm import after_gains, begun
+from registry.slices import clusters_for_evidence, rows_for_evidence, slice_rules
 from registry.verdict import Rule, RuleResult
 
 ROWS = 3000
@@ -111,6 +114,71 @@ def test_the_rows_that_bets_need_grow_with_the_square_of_what_is_allowed() -> No
     assert tight / wide == pytest.approx(4, rel=0.05)
     assert 1000 < tight < 1300
     assert rows_for_evidence(0.06, replace(GateConfig(slice_max_drop=0.04)), 2.0) == wide
+
+
+def clustered(few: int) -> dict[str | None, RuleResult]:
+    """The slices of 200 clusters of 50 rows, of which `few` are of the east; +10 points in both."""
+    owner, rng = np.repeat(np.arange(200), 50), np.random.default_rng(1)
+    champion = rng.random(len(owner)) < 0.85
+    right = champion | (rng.random(len(owner)) < 0.7)
+    y = np.arange(len(owner)) % 2
+    comparison = Comparison(
+        y=y,
+        challenger=np.where(right, y, 1 - y),
+        champion=np.where(champion, y, 1 - y),
+        clusters=owner,
+        slices={"region": np.where(owner < few, "east", "west").astype(object)},
+    )
+    metric = find_metric("accuracy")
+    config = GateConfig(slices=("region",), cluster="owner", resamples=100)
+    rules = slice_rules(comparison, scored_pair(comparison, metric), metric, config, looks=0)
+    return {rule.slice: rule for rule in rules}
+
+
+@pytest.mark.parametrize("few", [1, 4])
+def test_a_slice_of_clusters_that_prove_nothing_whatever_they_say_is_not_judged(few: int) -> None:
+    east = clustered(few)["region=east"]
+    assert (east.judged, east.passed, east.low) == (False, True, None)
+    said = "1 cluster" if few == 1 else "4 clusters"
+    assert f"is not judged: {said}, and nothing is proven by fewer than 5" in east.message
+
+
+def test_a_slice_that_clusters_could_prove_says_how_many_would_have_been_enough() -> None:
+    east = clustered(6)["region=east"]
+    assert (east.judged, east.passed) == (True, False)
+    found = re.search(r"about (\d+) clusters like these would have been enough", east.message)
+    assert found
+    assert 6 < int(found[1]) < 60
+    assert clustered(2 * int(found[1]))["region=east"].passed
+
+
+def test_one_block_shows_no_interval_and_proves_nothing() -> None:
+    y, day = np.arange(400) % 2, np.arange(400) // 40
+    right = np.arange(400) % 5 > 0
+    comparison = Comparison(
+        y=y,
+        challenger=y,
+        champion=np.where(right, y, 1 - y),
+        clusters=day,
+        slices={"part": np.where(day == 3, "one", "nine")},
+    )
+    metric = find_metric("accuracy")
+    config = GateConfig(slices=("part",), block=timedelta(days=1), slice_min_rows=10, resamples=100)
+    rules = slice_rules(comparison, scored_pair(comparison, metric), metric, config, looks=0)
+    one = next(rule for rule in rules if rule.slice == "part=one")
+    assert (one.passed, one.low, one.high) == (False, None, None)
+    assert "+0.2 (no interval: one unit shows no spread)" in one.message
+
+
+def test_equal_models_are_proven_harmless_by_so_many_clusters_at_best() -> None:
+    config = GateConfig(slice_max_drop=0.02, slice_alpha=0.05)
+    needed = clusters_for_evidence(config, 1.0)
+    assert 150 < needed < 165
+    drop = begun("r", allowed=0.02, bound=1.0, square=0.1)
+    for count, proven in ((math.floor(needed), False), (math.ceil(1.1 * needed), True)):
+        owner = np.repeat(np.arange(count), 50)
+        after = after_gains(drop, np.zeros(len(owner)), owner)
+        assert (after.log_value >= math.log(20)) is proven
 
 
 @pytest.mark.parametrize(

@@ -216,9 +216,45 @@ def test_too_many_values_are_refused_with_what_to_do() -> None:
         planned(["id"], [{"id": np.arange(500)}], 10)
     assert "id/4" in str(error.value.hint)
     assert MAX_SLICES == 200
+
+
+def test_values_that_a_column_gains_later_and_has_no_room_for_are_judged_with_the_others() -> None:
     once = planned(["id"], [{"id": np.arange(150)}], 1)
-    with pytest.raises(GateError, match="has 300 values; at most 200"):
-        planned(["id"], [{"id": np.arange(150, 300)}], 1, known=once, patience=9)
+    later = {"id": np.concatenate([np.arange(150, 300), [299]])}
+    full = planned(["id"], [later], 1, known=once, patience=9)
+    assert len(full.columns[0].own) == MAX_SLICES
+    assert once.columns[0].own.keys() < full.columns[0].own.keys()
+    # Those with the most rows come first.
+    assert "id=299" in full.names
+    assert sizes(full, later)["id=other values"] == (100, True)
+    again = planned(["id"], [later], 1, known=full, patience=9)
+    assert again.names == full.names
+    # When values go, others have room.
+    for _ in range(8):
+        again = planned(["id"], [later], 1, known=again, patience=9)
+    assert again.names == sorted(f"id={value}" for value in range(150, 300))
+
+
+def test_a_value_whose_rows_are_of_too_few_clusters_is_one_of_the_others() -> None:
+    columns, owner = regions(north=60, south=60, east=60), np.arange(180) // 10
+    owner[60:120] = 100 + np.arange(60) % 3
+    plan = planned(["region"], [columns], 10, clusters=[owner], fewest=3.2)
+    assert (plan.names, plan.clusters) == (["region=east", "region=north"], 4)
+    assert sizes(plan, columns)["region=south"] == (60, False)
+    assert "region=south" in planned(["region"], [columns], 10, clusters=[owner], fewest=3).names
+    # Six clusters of one value and three of another one are enough together.
+    both = planned(["region"], [columns], 10, clusters=[owner], fewest=9)
+    assert both.names == ["region=other values"]
+    apart = planned(["region"], [columns], 10, clusters=[np.arange(180) % 8], fewest=9)
+    assert apart.names == []
+
+
+def test_numbers_are_not_cut_before_their_clusters_can_fill_the_bins() -> None:
+    columns, owner = {"price": np.arange(100.0)}, np.arange(100) % 11
+    few = planned(["price/4"], [columns], 10, clusters=[owner], fewest=3)
+    assert few.names == ["price/4=any number"]
+    cut = planned(["price/4"], [columns], 10, clusters=[np.arange(100) % 12], fewest=3)
+    assert len(cut.names) == 4
 
 
 @pytest.mark.parametrize(

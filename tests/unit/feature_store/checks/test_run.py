@@ -367,6 +367,87 @@ def test_labels_that_are_not_mature_yet_are_not_looked_at(tmp_path: Path, kind: 
     assert checked(3, since=1).passed
 
 
+def daily(
+    store: FeatureStore, labels: list[list[Any]], config: ChecksConfig, **kwargs: Any
+) -> list[CheckReport]:
+    """The report of each day: its rows are new, and labels mature after two days."""
+    reports, seen = [], 0
+    for day, found in enumerate(labels):
+        store.append("meter", rows(len(found), day=day, peak=found))
+        snapshot = store.snapshot("meter", since=seen)
+        now = START + timedelta(days=day, hours=6)
+        delay = timedelta(days=2)
+        reports.append(run_checks(store, snapshot, config, now=now, label_delay=delay, **kwargs))
+        seen = snapshot.version
+    return reports
+
+
+def test_labels_that_mature_after_their_rows_were_new_are_looked_at_then(
+    store: FeatureStore,
+) -> None:
+    good, bad = [True, False, True, False], [None, None, True, True]
+    config = replace(OFF, nulls={"*": 0.0}, label_classes=2)
+    reports = daily(store, [good, good, bad, good, good, good, good], config)
+    # Day 2 is mature on day 4.
+    assert [report.passed for report in reports] == [True, True, True, True, False, True, True]
+    failed = reports[4]
+    assert messages(failed) == [
+        "column peak: 50.0 % null in the rows that matured since version 4, allowed 0.0 %",
+        "column peak: 1 class in the rows that matured since version 4, at least 2 needed",
+    ]
+    assert failed.new_failures == ()
+    assert "column peak: no label is mature yet in the new rows" in [
+        result.message for result in failed.results
+    ]
+    kept = replace(OFF, nulls={"peak": 0.5})
+    assert all(report.passed for report in daily(store, [good] * 5, kept))
+
+
+def test_new_rows_are_to_blame_for_their_own_failures_only(store: FeatureStore) -> None:
+    store.append("meter", rows(4, day=0, peak=[None] * 4))
+    store.append("meter", rows(4, day=1))
+    store.append("meter", rows(4, day=2, load=[None, 1.0, 2.0, 3.0]))
+    report = run_checks(
+        store,
+        store.snapshot("meter", since=2),
+        replace(OFF, nulls={"*": 0.0}),
+        now=START + timedelta(days=2, hours=6),
+        label_delay=timedelta(days=2),
+    )
+    assert [(result.column, result.older) for result in report.failures] == [
+        ("load", False),
+        ("peak", True),
+    ]
+    assert [result.column for result in report.new_failures] == ["load"]
+
+
+def test_after_a_compaction_or_a_row_of_the_future_every_mature_label_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    store = connect(FeatureStoreConfig(uri=str(tmp_path)))
+    store.create(VIEW, rows(1).schema)
+    for day in (0, 30):
+        store.append("meter", rows(4, day=day, peak=[None if day == 0 else True] * 4))
+    now = START + timedelta(days=31)
+
+    def checked(since: int) -> list[str]:
+        snapshot, delay = store.snapshot("meter", since=since), timedelta(days=3)
+        config = replace(OFF, nulls={"*": 0.0})
+        return messages(run_checks(store, snapshot, config, now=now, label_delay=delay))
+
+    store.append("meter", rows(4, day=31))
+    assert checked(2) == []  # day 0 was mature when version 2 was checked
+    DeltaTable(str(tmp_path / "meter")).optimize.compact()
+    assert checked(2) == [
+        "column peak: 100.0 % null in the rows that matured since version 2, allowed 0.0 %"
+    ]
+    store.append("meter", rows(4, day=99_999))
+    store.append("meter", rows(4, day=31))
+    assert checked(5) == [
+        "column peak: 100.0 % null in the rows that matured since version 5, allowed 0.0 %"
+    ]
+
+
 def test_of_labels_the_mature_ones_are_counted_and_of_features_all(store: FeatureStore) -> None:
     store.append("meter", rows(4, day=0, peak=[None, True, False, True]))
     store.append("meter", rows(4, day=8, peak=[None] * 4, load=[None, 1.0, 2.0, 3.0]))

@@ -20,8 +20,10 @@ from registry.methods.evidence import (
     Bets,
     after_rows,
     after_units,
+    agreed,
     bets_anywhere,
     bets_around,
+    log_mixture,
     log_value_of_counts,
     opened,
 )
@@ -130,10 +132,70 @@ def test_dependent_rows_fool_bets_on_rows_but_not_bets_on_units() -> None:
 
 
 def test_units_of_one_row_are_rows() -> None:
-    gains = np.random.default_rng(6).choice([-1.0, 0.0, 1.0], size=300)
+    gains = np.random.default_rng(6).choice([-1.0, 0.0, 1.0], size=300, p=[0.2, 0.3, 0.5])
     bets = bets_around(0.1, 0.6)
     units = after_units(opened(bets), gains, np.arange(300))
     assert units.log_value == pytest.approx(after_rows(opened(bets), gains).log_value)
+    assert (units.total, units.squares) == (gains.sum(), (gains**2).sum())
+
+
+SIZES = np.r_[np.full(400, 5), np.full(10, 200)]
+CODES = np.repeat(np.arange(len(SIZES)), SIZES)
+
+
+def _telling(rng: np.random.Generator, small: float, large: float) -> np.ndarray:
+    """Rows in units of 5 and of 200, as many of each; what they gain goes by the size."""
+    mean = np.repeat(np.where(SIZES > 5, large, small), SIZES)
+    return np.where(rng.random(len(mean)) < 0.1, np.sign(rng.random(len(mean)) - 0.5 + 5 * mean), 0)
+
+
+def test_units_whose_sizes_tell_of_gains_prove_no_more_than_the_rows_do() -> None:
+    rng, wrong, level = np.random.default_rng(15), 0, math.log(100)
+    for _ in range(300):
+        evidence, found = opened(bets_anywhere()), False
+        for _ in range(7):
+            evidence = after_units(evidence, _telling(rng, 0.02, -0.02), CODES)
+            found = found or evidence.log_value >= level
+        wrong += found
+    # The capital alone says "better" nearly every time.
+    capital = log_mixture(evidence.bets, np.asarray(evidence.log_wealth))
+    assert capital > level
+    assert wrong / 300 <= 0.01 + 3 * math.sqrt(0.01 * 0.99 / 300)
+
+
+def test_a_better_challenger_in_units_of_all_sizes_waits_hardly_longer_than_for_its_bets() -> None:
+    waited = []
+    for seed in range(100, 112):
+        rng, evidence = np.random.default_rng(seed), opened(bets_around(0.01, 0.1))
+        alone = 0
+        while evidence.log_value < math.log(9_605):
+            evidence = after_units(evidence, _telling(rng, 0.01, 0.01), CODES)
+            capital = log_mixture(evidence.bets, np.asarray(evidence.log_wealth))
+            alone = alone or (evidence.nights if capital >= math.log(9_605) else 0)
+        waited.append(evidence.nights - alone)
+    assert np.median(waited) == 0
+    assert max(waited) <= 2
+
+
+def test_the_agreement_is_a_normal_tail_shared_among_the_looks() -> None:
+    for nights in (1, 4):
+        limit = -stats.norm.logsf(3.0) - math.log(nights * (nights + 1))
+        assert float(agreed(np.array(50.0), 6.0, 4.0, nights)) == pytest.approx(limit)
+    assert float(agreed(np.array(1.5), 6.0, 4.0, 1)) == 1.5
+    assert float(agreed(np.array(0.0), 0.0, 0.0, 0)) == 0.0  # before the first row
+    assert sum(1 / (k * (k + 1)) for k in range(1, 10_000)) < 1
+
+
+def test_bets_the_other_way_round_need_the_rows_to_agree_too() -> None:
+    rng, bets = np.random.default_rng(17), bets_anywhere()
+    worse, evidence = opened(bets), opened(bets)
+    for _ in range(7):
+        gains = _telling(rng, -0.02, 0.04)
+        evidence = after_units(evidence, gains, CODES)
+        worse = after_units(worse, -gains, CODES)
+    assert log_mixture(bets, np.asarray(worse.log_wealth)) > math.log(100)
+    assert worse.log_value < 0
+    assert evidence.reversed(worse.log_wealth).log_value == pytest.approx(worse.log_value)
 
 
 def test_a_truly_better_challenger_is_rarely_given_up() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from registry.methods.blocks import BlockEvidence, Spread
 from registry.methods.bootstrap import Interval
+from registry.nights.betting import GIVE_UP
 from registry.nights.no_harm import (
     NoHarm,
     after_blocks,
@@ -101,6 +102,22 @@ def test_clusters_are_bet_on_as_units_and_blocks_as_observations() -> None:
     assert many.log_value > PROVEN
     assert many.mean == pytest.approx(0.0, abs=0.02)
     assert after_blocks(blocks, (-0.2 + 0.01 * rng.standard_normal(8)).tolist(), 1).log_doubt > 5
+
+
+def test_sizes_of_clusters_that_tell_of_gains_prove_neither_harm_nor_its_absence() -> None:
+    sizes = np.r_[np.full(200, 5), np.full(20, 50)]
+    codes, small = np.repeat(np.arange(220), sizes), np.repeat(sizes == 5, sizes)
+    up = np.where(small, 0.1, -0.3)  # its rows lose 0.1, twice what is allowed
+    kept = begun("region=north", allowed=0.05, bound=1.0, square=None)
+    harmed, fine = kept, kept
+    for _ in range(10):
+        harmed = after_gains(harmed, up, codes)
+        fine = after_gains(fine, -up, codes)
+    assert harmed.log_value < 0
+    assert harmed.evidence is not None
+    assert max(harmed.evidence.log_wealth) > PROVEN  # by its bets alone it would pass
+    assert fine.log_doubt < 0
+    assert max(fine.doubt) > -math.log(GIVE_UP)
 
 
 def test_the_pace_says_about_how_many_nights_are_missing() -> None:

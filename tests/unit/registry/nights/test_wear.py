@@ -1,8 +1,9 @@
 """Rows remember how many decisions have looked at them."""
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 
-from registry.nights.wear import REMEMBERED, looked_at, newest, with_look
+from registry.nights.wear import REMEMBERED, Look, looked_at, newest, with_look
 
 
 def day(number: int) -> datetime:
@@ -37,6 +38,19 @@ def test_no_look_is_forgotten_however_many_there_are() -> None:
         overlapping = sum(hour >= since for hour in hours)
         counted = looked_at(looks, since, hours[-1])
         assert overlapping <= counted <= 1.2 * overlapping
+
+
+def test_windows_of_different_length_in_any_order_are_never_counted_too_few() -> None:
+    chance = Random(0)
+    looks: tuple[Look, ...] = ()
+    known: list[tuple[datetime, datetime]] = []
+    for hour in range(720, 1720):
+        until = day(0) + timedelta(hours=hour - chance.randrange(200))
+        since = until - timedelta(days=chance.choice((1, 7, 30)))
+        overlapping = sum(first <= until and last >= since for first, last in known)
+        assert overlapping <= looked_at(looks, since, until) <= 1.8 * overlapping
+        looks = with_look(looks, since, until)
+        known.append((since, until))
 
 
 def test_a_sweep_stays_one_look_among_many() -> None:
