@@ -286,7 +286,14 @@ def test_an_older_backup_of_the_ledger_is_found_and_goes_on_once_it_is_adopted(
     (home / "ledger.db").write_bytes((home / "backup.db").read_bytes())
     broken = ratchet("ledger", "digits", "--verify")
     assert broken.exit_code == 1
-    assert "MLflow remembers night 2 of the evidence" in " ".join(broken.stderr.split())
+    lost = "MLflow remembers night 2 of the evidence"
+    assert lost in " ".join(broken.stderr.split())
+    assert "--adopt --reason TEXT; and find out who" in " ".join(broken.stderr.split())
+    assert lost in " ".join(ratchet("champion", "digits").stdout.split())
+    assert lost in " ".join(ratchet("doctor").stdout.split())
+    refused = ratchet("champion", "digits", "--restore")
+    assert refused.exit_code == 1
+    assert lost in " ".join(refused.stderr.split())
     reason = ("--reason", "the backup of Monday")
     entry = shown(ratchet("champion", "digits", "--adopt", *reason, "--json"))
     assert (entry["version"], entry["epoch"], entry["reason"]) == ("2", 3, reason[1])
