@@ -315,6 +315,15 @@ def interrupt_once_running(run: RunHandle, *, release: bool) -> threading.Thread
     return pressing
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As a notebook's kernel is; what a shell starts in the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_and_goes_on_once_everything_is_gone(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -327,6 +336,7 @@ def test_an_interrupt_cancels_and_goes_on_once_everything_is_gone(
     assert "cancelling run" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interrupt_leaves_at_once(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
