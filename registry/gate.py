@@ -236,29 +236,26 @@ def _grouping(case: _Case) -> Iterator[RuleResult]:
     if clusters is None or name is None:
         return
     rows, groups = len(clusters), len(np.unique(clusters))
-    yield RuleResult(
+    words = f"The {rows:,} rows are of {groups:,} groups ({name}), each one observation"
+    yield _reported(case, rows, words)
+
+
+def _unseen(case: _Case) -> Iterator[RuleResult]:
+    """The rows that a model could only get wrong: reported, and decides nothing by itself."""
+    if case.metric.task is Task.CLASSIFICATION:
+        yield from (_reported(case, *found) for found in unseen_words(case.comparison))
+
+
+def _reported(case: _Case, rows: int, words: str) -> RuleResult:
+    """What is worth knowing of these rows."""
+    return RuleResult(
         rule=Rule.EVIDENCE,
         metric=case.metric.name,
         passed=True,
         judged=False,
         rows=rows,
-        message=f"The {rows:,} rows are of {groups:,} groups ({name}), each one observation",
+        message=words,
     )
-
-
-def _unseen(case: _Case) -> Iterator[RuleResult]:
-    """The rows that a model could only get wrong: reported, and decides nothing by itself."""
-    if case.metric.task is not Task.CLASSIFICATION:
-        return
-    for rows, words in unseen_words(case.comparison):
-        yield RuleResult(
-            rule=Rule.EVIDENCE,
-            metric=case.metric.name,
-            passed=True,
-            judged=False,
-            rows=rows,
-            message=words,
-        )
 
 
 def _flips(case: _Case) -> RuleResult | None:

@@ -54,6 +54,14 @@ def tampering(registry: Registry) -> Iterator[Any]:
         yield connection
 
 
+def reject_one_of_two(registry: Registry, verdict: Verdicts, now: datetime) -> None:
+    """Versions 2 and 3 wait for approval; 2 is rejected."""
+    for version in ("2", "3"):
+        asked = replace(verdict(version, 1), run_id=f"asks-{version}")
+        judge(registry, awaiting(asked, ApprovalConfig(required=True), now), now)
+    registry.reject("digits", "2", actor="ann", reason="unfair", now=now)
+
+
 @pytest.fixture
 def nights(registry: Registry, versions: Versions, verdict: Verdicts, now: datetime) -> None:
     """Version 1 is champion; after its promotion two nights held."""
@@ -205,10 +213,7 @@ def test_a_promotion_whose_verdict_is_another_than_the_nights_is_found(
 def test_a_rejection_that_was_cut_off_is_found_and_nothing_is_approved(
     registry: Registry, verdict: Verdicts, now: datetime
 ) -> None:
-    for version in ("2", "3"):
-        asked = replace(verdict(version, 1), run_id=f"asks-{version}")
-        judge(registry, awaiting(asked, ApprovalConfig(required=True), now), now)
-    registry.reject("digits", "2", actor="ann", reason="unfair", now=now)
+    reject_one_of_two(registry, verdict, now)
     assert registry.verify("digits") is None
     with tampering(registry) as connection:
         connection.execute(text("DELETE FROM approval_answer"))
@@ -242,10 +247,7 @@ def test_a_watched_night_that_was_cut_off_is_found(
 def test_a_loss_stays_found_whatever_is_written_after_it(
     registry: Registry, verdict: Verdicts, now: datetime
 ) -> None:
-    for version in ("2", "3"):
-        asked = replace(verdict(version, 1), run_id=f"asks-{version}")
-        judge(registry, awaiting(asked, ApprovalConfig(required=True), now), now)
-    registry.reject("digits", "2", actor="ann", reason="unfair", now=now)
+    reject_one_of_two(registry, verdict, now)
     with tampering(registry) as connection:
         connection.execute(text("DELETE FROM approval_answer"))
     registry.reject("digits", "3", actor="bob", reason="unfair", now=now)
