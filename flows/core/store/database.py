@@ -17,7 +17,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine, String, TypeDecorator, create_engine, event
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Engine,
+    String,
+    TypeDecorator,
+    create_engine,
+    event,
+    text,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.types import TIMESTAMP, TypeEngine
@@ -122,6 +131,26 @@ class Database:
         if connection is not None:
             connection.invalidate()
             connection.close()
+
+
+def has_table(connection: Connection, name: str) -> bool:
+    """Whether the store has a table already: code of this version also works on older tables.
+
+    Once there, a table stays: a connection asks for it until it has seen it.
+    """
+    seen: set[str] = connection.info.setdefault("tables", set())
+    if (
+        name not in seen
+        and connection.execute(_TABLE[connection.dialect.name], {"name": name}).first()
+    ):
+        seen.add(name)
+    return name in seen
+
+
+_TABLE = {
+    "sqlite": text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"),
+    "postgresql": text("SELECT 1 WHERE to_regclass(:name) IS NOT NULL"),
+}
 
 
 def _was_closed(connection: Connection) -> bool:

@@ -73,6 +73,15 @@ Index(
     sqlite_where=text("claimable_at IS NOT NULL"),
     postgresql_where=text("claimable_at IS NOT NULL"),
 )
+Index(
+    "run_waiting",
+    run.c.flow,
+    run.c.priority.desc(),
+    run.c.claimable_at,
+    run.c.id,
+    sqlite_where=text("claimable_at IS NOT NULL"),
+    postgresql_where=text("claimable_at IS NOT NULL"),
+)
 
 definition = Table(
     "definition",

@@ -7,7 +7,7 @@ from flows.core.store.bell import Bell, Wake, hear
 from flows.core.store.database import Database
 from flows.core.store.deadlines import DeadlineStore
 from flows.core.store.leases import LeaseStore
-from flows.core.store.migrate import migrate
+from flows.core.store.migrate import prepare
 from flows.core.store.outbox import Outbox
 from flows.core.store.pools import PoolStore
 from flows.core.store.prune import PruneStore
@@ -33,9 +33,9 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Open the store at `url`, creating or upgrading its tables. Raises StoreError."""
+        """Open the store at `url`, making its tables if it is new. Raises StoreError."""
         database = Database(url)
-        migrate(database)
+        prepare(database)
         return cls(database)
 
     def bell(self, wake: Wake) -> Bell:
