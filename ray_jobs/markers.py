@@ -15,12 +15,14 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from ray_jobs.artifacts import ArtifactStore
-from ray_jobs.errors import JobNotKnown
+from ray_jobs.errors import ArtifactError, JobNotKnown
 from ray_jobs.process import ProcessIdentity
 from ray_jobs.spec import JobError, JobSpec, JobState, LogChunk
 from ray_jobs.usage import Used
@@ -98,24 +100,38 @@ class JobMarkers:
 
     def heartbeat(self) -> Heartbeat | None:
         """The last heartbeat; None when the job never started."""
-        row = self._row("heartbeat.json")
-        if row is None:
-            return None
-        process = ProcessIdentity(**row["process"])
-        return Heartbeat(**row | {"process": process, "used": _used(row)})
+        with self._readable("heartbeat.json"):
+            row = self._row("heartbeat.json")
+            if row is None:
+                return None
+            process = _made(ProcessIdentity, row["process"])
+            return _made(Heartbeat, row | {"process": process, "used": _used(row)})
 
     def finish(self, done: Done) -> None:
         """Writes how the job ended."""
         self.store.write_text("done.json", _dump(done))
 
     def done(self) -> Done | None:
-        """How the job ended; None while it has not said so."""
-        row = self._row("done.json")
-        if row is None:
-            return None
-        if row["error"] is not None:
-            row["error"] = JobError(**row["error"] | {"kinds": tuple(row["error"]["kinds"])})
-        return Done(**row | {"state": JobState(row["state"]), "used": _used(row)})
+        """How the job ended; None while it has not said so.
+
+        An end that cannot be read is a failure: the job is over, and nobody will write it again.
+        """
+        try:
+            row = self._row("done.json")
+            if row is None:
+                return None
+            error = row["error"]
+            if error is not None:
+                error = _made(JobError, error | {"kinds": tuple(error["kinds"])})
+            state = JobState(row["state"])
+            return _made(Done, row | {"state": state, "error": error, "used": _used(row)})
+        except (LookupError, TypeError, ValueError) as problem:
+            error = JobError(
+                type="UnreadableEnd",
+                message=f"The job ended, and what it wrote of that cannot be read: {problem}",
+                hint=f"Look at {self.store.uri}/done.json.",
+            )
+            return Done(id=self.job_id, state=JobState.FAILED, at="", host="", error=error)
 
     def ask_to_stop(self, request: StopRequest) -> None:
         """Leaves the request to end; one that was asked for outranks one for an orphan."""
@@ -126,8 +142,11 @@ class JobMarkers:
 
     def stop_request(self) -> StopRequest | None:
         """The request to end, if there is one."""
-        row = self._row("stop.json")
-        return None if row is None else StopRequest(**row | {"reason": StopReason(row["reason"])})
+        with self._readable("stop.json"):
+            row = self._row("stop.json")
+            if row is None:
+                return None
+            return _made(StopRequest, row | {"reason": StopReason(row["reason"])})
 
     def log(self, offset: int = 0) -> LogChunk:
         """The log from byte `offset` on, cut after the last whole character."""
@@ -140,6 +159,14 @@ class JobMarkers:
         unfinished, _ = decoder.getstate()  # a character that is still being written
         return LogChunk(text=text, offset=offset + len(data) - len(unfinished))
 
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[None]:
+        """Raises ArtifactError, of this job alone, where a marker is not what one looks like."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{self.store.uri}/{name} cannot be read: {error}") from error
+
     def _text(self, name: str) -> str | None:
         try:
             return self.store.read_text(name)
@@ -151,9 +178,17 @@ class JobMarkers:
         return None if text is None else json.loads(text)
 
 
+T = TypeVar("T")
+
+
+def _made(record: type[T], row: dict[str, Any]) -> T:
+    """A record from its row; what a newer version wrote beside its fields is left out."""
+    return record(**{name: row[name] for name in row.keys() & record.__annotations__.keys()})
+
+
 def _used(row: dict[str, Any]) -> Used | None:
     used = row.get("used")
-    return None if used is None else Used(**used)
+    return None if used is None else _made(Used, used)
 
 
 def _dump(record: Heartbeat | StopRequest | Done) -> str:

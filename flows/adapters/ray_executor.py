@@ -8,11 +8,12 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.adapters.ray_room import RayCounter
-from flows.core.errors import NotStorable
+from flows.core.errors import RatchetError
 from flows.core.executors.perform import describe, outcome_from_text, work_to_text
 from flows.core.executors.protocol import Deliver, Outcome, OutcomeKind, Work
 from flows.core.records import ErrorInfo
@@ -23,6 +24,7 @@ from ray_jobs import (
     JobState,
     JobStatus,
     RayClient,
+    RayConfig,
     RayJobError,
     RayUnreachable,
 )
@@ -43,6 +45,7 @@ class _Live:
     submitted: bool = False
     unheard: RayUnreachable | None = None  # Ray has not been reached with it yet
     begun: bool = False
+    problem: str | None = None  # why it could not be watched at the last look
     copied: int | None = None  # bytes of the job's log that are in the attempt's log file
 
 
@@ -84,8 +87,11 @@ class RayExecutor:
 
     @property
     def survives(self) -> bool:
-        """Whether work goes on when this process dies."""
-        return self._ray.survives
+        """Whether work goes on when this process dies; it may, on a Ray that cannot be reached."""
+        try:
+            return self._ray.survives
+        except RatchetError:  # a secret that is not there: whoever starts work here is told
+            return True
 
     @property
     def _ray(self) -> RayClient:
@@ -97,7 +103,15 @@ class RayExecutor:
     @property
     def capacity(self) -> Capacity | None:
         """What the cluster has free; None for a Ray that only this process uses."""
-        return self._counter.capacity(self._ray.config.unreachable_s) if self.survives else None
+        return self._counter.capacity(self._patience) if self.survives else None
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for which everything waits for a Ray that does not answer."""
+        try:
+            return self._ray.config.unreachable_s
+        except RatchetError:
+            return RayConfig.unreachable_s
 
     def when_counted(self, wake: Callable[[], None]) -> None:
         """Have `wake` called whenever what is free was counted anew."""
@@ -145,7 +159,7 @@ class RayExecutor:
     def warm(self) -> None:
         """Begin to start an embedded Ray, or to count a cluster: a run will need it."""
         if self.survives:
-            self._counter.capacity(self._ray.config.unreachable_s)
+            self._counter.capacity(self._patience)
         self._call(lambda: self._ray.warm(self._import_paths))
 
     def close(self) -> None:
@@ -168,7 +182,7 @@ class RayExecutor:
         """Run what may take seconds (Ray starts, a cluster answers) beside the engine."""
         if self._calls is None:
             raise RuntimeError("the Ray executor is used before open()")
-        self._calls.submit(function, *arguments)
+        self._calls.submit(_logged, function, *arguments)
 
     def _submit(self, spec: JobSpec) -> None:
         unheard = None
@@ -189,9 +203,8 @@ class RayExecutor:
     def _stop(self, job: str, grace: float) -> None:
         try:
             self._ray.stop(job, grace)
-        except RayJobError as error:
-            _log.warning("The job %s cannot be asked to stop: %s", job, error)
-        self._ray.wake()
+        finally:
+            self._ray.wake()
 
     def _watch(self) -> None:
         passes = 0
@@ -205,21 +218,35 @@ class RayExecutor:
             passes += 1
             try:
                 self._pass(submitted, look_for_forgotten=passes % _PASSES == 0)
-            except (RayJobError, OSError) as error:
-                _log.warning("Ray jobs cannot be watched now: %s", error)
+            except Exception as error:  # all jobs of this worker hang on this thread
+                _log.warning("Ray jobs cannot be watched now: %r", error)
                 self._closing.wait(_LOOK_S)
 
     def _pass(self, submitted: list[str], *, look_for_forgotten: bool) -> None:
         """Deliver what has ended, copy logs, and submit again what Ray forgot."""
-        for job in self._ray.wait(submitted, _LOOK_S):
+        ended = self._ray.wait(submitted, _LOOK_S)
+        for job in [*ended, *(job for job in submitted if job not in ended)]:
+            try:
+                self._attend_to(job, job in ended, look_for_forgotten)
+            except Exception as error:  # the others' jobs must not wait for this one
+                self._report(job, repr(error))
+
+    def _report(self, job: str, problem: str) -> None:
+        """Log what is wrong with one job, once."""
+        live = self._live.get(job)
+        if live is not None and live.problem != problem:
+            live.problem = problem
+            _log.warning("The job %s cannot be watched now: %s", job, problem)
+
+    def _attend_to(self, job: str, ended: bool, look_for_forgotten: bool) -> None:
+        if ended:
             self._end(job)
-        for job in submitted:
+        else:
             self._note_begin(job)
             self._copy_log(job)
-        for job in submitted:
-            live = self._live.get(job)
-            if live is not None and (look_for_forgotten or live.unheard):
-                self._look_for(job, live)
+        live = self._live.get(job)
+        if live is not None and (look_for_forgotten or live.unheard):
+            self._look_for(job, live)
 
     def _look_for(self, job: str, live: _Live) -> None:
         """Submit a job that Ray does not know; one that it was never told of ends when it must."""
@@ -243,7 +270,8 @@ class RayExecutor:
         if live is None or self._deliver is None:
             return
         if error is None:
-            self._copy_log(job)
+            with suppress(OSError, RayJobError):  # a full disk: the end counts, not its log
+                self._copy_log(job)
             outcome = outcome_of(live.attempt_id, self._ray.status(job))
         else:
             outcome = _failed(live.attempt_id, describe(error))
@@ -272,6 +300,14 @@ class RayExecutor:
             with live.log.open("ab") as file:
                 file.write(chunk.text.encode())
             live.copied = chunk.offset
+
+
+def _logged(function: Callable[..., None], *arguments: object) -> None:
+    """Call `function` in a pool's thread, where an exception would be lost."""
+    try:
+        function(*arguments)
+    except Exception as error:
+        _log.warning("Ray cannot be asked now (%s): %r", function.__name__, error)
 
 
 def job_id(attempt_id: str) -> str:
@@ -321,7 +357,7 @@ def _ending(attempt_id: str, status: JobStatus) -> Outcome:
     if status.state is JobState.SUCCEEDED:
         try:
             return outcome_from_text(status.result or "")
-        except NotStorable as unreadable:
+        except Exception as unreadable:  # cut short, or of another version
             return _failed(
                 attempt_id,
                 ErrorInfo(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flows.core.resources import Capacity, Resources
-from ray_jobs import ClusterLoad, RayJobError
+from ray_jobs import ClusterLoad
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class RayCounter:
     def _look(self) -> None:
         try:
             load = self._load()
-        except (RayJobError, OSError) as error:
+        except Exception as error:  # also a secret that is not there: this thread must go on
             if self._silent_since is None:
                 _log.warning("Ray does not say what it has free: %s", error)
                 with self._lock:

@@ -19,10 +19,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, get_type_hints, overload
+from typing import Any, Generic, TypeVar, get_args, get_type_hints, overload
 
 from flows.core.annotations import fits, name_of
 from flows.core.errors import ConfigError, GraphError
@@ -54,6 +55,11 @@ class Task(Generic[R]):
     """A function that can be a node of a flow."""
 
     def __init__(self, function: Callable[..., R], options: TaskOptions) -> None:
+        if "after" in inspect.signature(function).parameters:
+            raise GraphError(
+                f"{function.__name__} has a parameter `after`, which says what a task waits for",
+                hint="give the parameter another name",
+            )
         self.function = function
         self.options = options
         self.__doc__ = function.__doc__
@@ -84,17 +90,42 @@ class Task(Generic[R]):
         return Task(self.function, dataclasses.replace(self.options, **changes))
 
     def code_version(self) -> str:
-        """What `cache` compares: the given version, else a digest of the function's source."""
+        """What `cache` compares: the given version, else a digest of the source.
+
+        The source is all of the modules in which the function and the dataclasses that it takes
+        and returns are written, so that a changed helper beside them counts. What is written in
+        a notebook counts by itself.
+        """
         if self.options.version is not None:
             return self.options.version
         try:
-            source = inspect.getsource(self.function)
-        except OSError as error:
+            sources = {_source(part) for part in (self.function, *_dataclasses(self.function))}
+        except (OSError, TypeError) as error:
             raise GraphError(
                 f"the source of {self.path} cannot be read, and cache needs its digest",
                 hint="give the task a version: @task(cache=True, version='1')",
             ) from error
-        return hashlib.sha256(source.encode()).hexdigest()[:16]
+        return hashlib.sha256("\0".join(sorted(sources)).encode()).hexdigest()[:16]
+
+
+def _source(part: Any) -> str:
+    module = sys.modules.get(part.__module__)
+    in_a_file = getattr(module, "__file__", None) and part.__module__ != "__main__"
+    return inspect.getsource(module if module and in_a_file else part)
+
+
+def _dataclasses(function: Callable[..., Any]) -> set[type]:
+    """The dataclasses in a function's annotations, and in their fields'."""
+    classes: set[type] = set()
+    waiting = list(get_type_hints(function).values())
+    while waiting:
+        annotation = waiting.pop()
+        waiting += get_args(annotation)
+        is_class = isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+        if is_class and annotation not in classes:
+            classes.add(annotation)
+            waiting += get_type_hints(annotation).values()
+    return classes
 
 
 @overload

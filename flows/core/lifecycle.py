@@ -25,7 +25,7 @@ class RunEvent(StrEnum):
     CANCELLED = "run.cancelled"  # the end that was asked for has come
     SKIPPED = "run.skipped"
     HANDED_OVER = "run.handed_over"  # its holder is gone; another has it to itself, or nobody
-    REOPENED = "run.reopened"  # `retry`: what had not succeeded will be run again
+    REOPENED = "run.reopened"  # `retry`: what had not succeeded, and what follows, will be run
 
 
 class TaskEvent(StrEnum):
@@ -43,7 +43,7 @@ class TaskEvent(StrEnum):
     RETRY = "task.retry"  # the attempt failed or timed out, and the policy allows another
     LOST = "task.lost"  # the attempt died with its worker, and may be started again
     CANCELLED = "task.cancelled"
-    REOPENED = "task.reopened"  # the run is retried, and this had not succeeded
+    REOPENED = "task.reopened"  # the run is retried: this, or one before it, had not succeeded
 
 
 class AttemptEvent(StrEnum):
@@ -104,6 +104,7 @@ TASK: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (T.HALTED, TaskEvent.REOPENED): T.PENDING,
     (T.CANCELLED, TaskEvent.REOPENED): T.PENDING,
     (T.SKIPPED, TaskEvent.REOPENED): T.PENDING,
+    (T.SUCCEEDED, TaskEvent.REOPENED): T.PENDING,  # on the end of one that is done again
 }
 
 ATTEMPT: dict[tuple[AttemptStatus, AttemptEvent], AttemptStatus] = {

@@ -24,7 +24,7 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
-from flows.core.rules import why_not
+from flows.core.rules import ending, to_do_again, why_not
 from flows.core.state import RunState
 
 
@@ -189,19 +189,30 @@ class Progress(RunState):
         self.move_run(RunEvent.HANDED_OVER, now, data, held_by=holder)
 
     def reopen(self, now: datetime, holder: str | None = None) -> None:
-        """Retry the run, for `holder` alone: what did not succeed is decided on again."""
+        """Retry the run, for `holder` alone: what did not succeed is decided on again.
+
+        So is everything after it: a join that ran on a failure has not seen what comes now.
+        """
         if not self.run.status.ended:
             raise Refused(f"run {self.run.id} is still {self.run.status}")
         if self.run.status in (RunStatus.SUCCEEDED, RunStatus.SKIPPED):
             raise Refused(f"run {self.run.id} {self.run.status}; there is nothing to retry")
         self.move_run(RunEvent.REOPENED, now, ended_at=None, reason=None, held_by=holder)
+        unfinished, behind = to_do_again(self.graph, self.tasks)
         for key, task in list(self.tasks.items()):
-            if task.status is not TaskStatus.SUCCEEDED:
-                fresh: dict[str, Any] = {"failures": 0, "losses": 0, "ended_at": None}
-                self.move_task(key, TaskEvent.REOPENED, now, reason=None, error=None, **fresh)
+            node, done = node_key(key), task.status is TaskStatus.SUCCEEDED
+            if node in behind or (node in unfinished and not done):
+                self._reopen_task(key, now)
         self.recount()
         self.undecided.extend(n.key for n in self.graph.nodes if self.is_decidable(n.key))
         self._settle(now)
+
+    def _reopen_task(self, key: str, now: datetime) -> None:
+        if self.tasks[key].status is TaskStatus.PENDING:
+            return  # the child of a mapped task that was never decided on
+        fresh: dict[str, Any] = dict.fromkeys(_MADE_BY_A_PASS) | {"failures": 0, "losses": 0}
+        self.move_task(key, TaskEvent.REOPENED, now, **fresh)
+        self._parsed.pop(key, None)
 
     def refuse(self, key: str, error: ErrorInfo, now: datetime) -> None:
         """A claimable task cannot be started at all: its input or its executor is wrong."""
@@ -259,9 +270,23 @@ class Progress(RunState):
         waiting = 0
         for index in range(len(items)):
             waiting += self._open_child(child_key(node.key, index), now)
+        self._skip_children(node.key, "its list has fewer elements now", now)
         self.open_children[node.key] = waiting
         if not waiting:
             self._finish_parent(node.key, now)
+
+    def _skip_children(self, key: str, reason: str, now: datetime) -> None:
+        """End the elements that a retried run had once, and that this pass does not have."""
+        for child in self.children(key):
+            if child.status is TaskStatus.PENDING:
+                self.move_task(
+                    child.key,
+                    TaskEvent.SKIPPED,
+                    now,
+                    {"reason": reason},
+                    ended_at=now,
+                    reason=reason,
+                )
 
     def _open_child(self, key: str, now: datetime) -> int:
         """Make a mapped child claimable; 0 when it had already succeeded (a retried run)."""
@@ -304,7 +329,8 @@ class Progress(RunState):
                 )
                 self._task_ended(key, now, settle=False)
                 return
-        value = "[" + ",".join(child.value or "null" for child in children) + "]"
+        made = [child.value or "null" for child in by_status.get(TaskStatus.SUCCEEDED, ())]
+        value = f"[{','.join(made)}]"  # without those that skipped: it is a list of what was made
         self.move_task(key, TaskEvent.SUCCEEDED, now, value=value, ended_at=now)
         self._task_ended(key, now, settle=False)
 
@@ -354,6 +380,8 @@ class Progress(RunState):
     def _task_ended(self, key: str, now: datetime, *, settle: bool = True) -> None:
         self.ready.pop(key, None)
         parent = node_key(key)
+        if parent in self.open_children and parent == key:
+            self._skip_children(key, self.tasks[key].reason or "", now)
         if parent != key:
             self.open_children[parent] -= 1
             if not self.open_children[parent]:
@@ -368,27 +396,14 @@ class Progress(RunState):
             self._settle(now)
 
     def _end(self, now: datetime) -> None:
-        event, reason = self._ending()
+        if self.run.status is RunStatus.CANCELLING:
+            event, reason = RunEvent.CANCELLED, self.run.reason
+        else:
+            event, reason = ending(self.graph, self.tasks)
         self.move_run(event, now, ended_at=now, reason=reason)
 
-    def _ending(self) -> tuple[RunEvent, str | None]:
-        """How the run ends, and why, once all its tasks have ended."""
-        if self.run.status is RunStatus.CANCELLING:
-            return RunEvent.CANCELLED, self.run.reason
-        nodes = [self.tasks[node.key] for node in self.graph.nodes]
-        for status, event in (
-            (TaskStatus.FAILED, RunEvent.FAILED),
-            (TaskStatus.HALTED, RunEvent.HALTED),
-        ):
-            for task in nodes:
-                if task.status is status:
-                    reason = task.reason or ""
-                    return event, f"{task.key}: {reason}" if event is RunEvent.FAILED else reason
-        skipped = [t for t in nodes if t.status is TaskStatus.SKIPPED and t.attempt]
-        idle = all(self.tasks[key].status is TaskStatus.SKIPPED for key in self.graph.leaves)
-        if skipped and idle:
-            return RunEvent.SKIPPED, skipped[0].reason
-        return RunEvent.SUCCEEDED, None
+
+_MADE_BY_A_PASS = ("started_at", "ended_at", "reason", "error", "value", "cache_key")
 
 
 def _timeout(node: Node) -> ErrorInfo:

@@ -1,10 +1,11 @@
-"""Trigger rules: whether a task runs, by how the tasks before it have ended."""
+"""What follows from how tasks end: whether the next runs, how the run ends, what a retry does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from flows.core.graph import RunIf
+from flows.core.graph import Graph, RunIf
+from flows.core.lifecycle import RunEvent
 from flows.core.records import TaskRun, TaskStatus
 
 
@@ -23,3 +24,42 @@ def why_not(rule: RunIf, before: Sequence[TaskRun]) -> str | None:
     if rule is RunIf.ANY_FAILED and not failed:
         return "nothing before it failed"
     return None
+
+
+def ending(graph: Graph, tasks: Mapping[str, TaskRun]) -> tuple[RunEvent, str | None]:
+    """How a run that nobody cancelled ends, and why, once all its tasks have ended."""
+    nodes = [tasks[node.key] for node in graph.nodes]
+    for status, event in (
+        (TaskStatus.FAILED, RunEvent.FAILED),
+        (TaskStatus.HALTED, RunEvent.HALTED),
+    ):
+        for task in nodes:
+            if task.status is status:
+                reason = task.reason or ""
+                return event, f"{task.key}: {reason}" if event is RunEvent.FAILED else reason
+    skipped = [task for task in nodes if _skipped_itself(task)]
+    if skipped and all(tasks[key].status is TaskStatus.SKIPPED for key in graph.leaves):
+        return RunEvent.SKIPPED, skipped[0].reason
+    return RunEvent.SUCCEEDED, None
+
+
+def to_do_again(graph: Graph, tasks: Mapping[str, TaskRun]) -> tuple[set[str], set[str]]:
+    """The nodes that did not come to a good end, and those that saw one of them end.
+
+    A task that was skipped by its rule or its branch is among the second, or stays skipped.
+    """
+    unfinished: set[str] = set()
+    behind: set[str] = set()
+    for node in graph.nodes:  # each stands after what it waits for
+        task = tasks[node.key]
+        good = task.status in (TaskStatus.SUCCEEDED, TaskStatus.SKIPPED)
+        if not good or _skipped_itself(task):
+            unfinished.add(node.key)
+        if any(key in unfinished or key in behind for key in node.upstream):
+            behind.add(node.key)
+    return unfinished, behind
+
+
+def _skipped_itself(task: TaskRun) -> bool:
+    """Whether it raised `Skip`; not when its rule or its branch left it out."""
+    return task.status is TaskStatus.SKIPPED and task.started_at is not None

@@ -40,8 +40,12 @@ def dumps(value: object) -> str:
 
 
 def loads(text: str, annotation: object = Any) -> Any:
-    """Decode JSON text into what `annotation` says."""
-    return from_json(json.loads(text), annotation)
+    """Decode JSON text into what `annotation` says. Raises NotStorable when it does not fit."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotStorable(f"it is no JSON text: {error}") from error
+    return from_json(data, annotation)
 
 
 def to_json(value: object) -> Json:
@@ -214,10 +218,11 @@ def _tuple_decoder(args: tuple[Any, ...]) -> Decoder:
 
 
 def _union_decoder(args: tuple[Any, ...]) -> Decoder:
-    options = [decoder(a) for a in args]
+    optional = type(None) in args
+    options = [decoder(a) for a in args if a is not type(None)]
 
     def decode(data: Json) -> Any:
-        if data is None and type(None) in args:
+        if data is None and optional:
             return None
         problems = []
         for option in options:
@@ -225,6 +230,8 @@ def _union_decoder(args: tuple[Any, ...]) -> Decoder:
                 return option(data)
             except (NotStorable, ValueError, TypeError) as error:
                 problems.append(str(error))
-        raise NotStorable(problems[-1])
+        if optional:
+            problems.append("or null")
+        raise NotStorable("; ".join(dict.fromkeys(problems)))
 
     return decode

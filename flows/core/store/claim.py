@@ -114,7 +114,8 @@ class Claiming:
         """Take over the value of an equal, earlier task, where the task asks for that."""
         if node.cache is None:
             return False
-        identity = "\n".join((node.function, node.cache, arguments))
+        config = progress.run.config_digest  # a task may read any of it
+        identity = "\n".join((node.function, node.cache, arguments, config))
         digest = hashlib.sha256(identity.encode()).hexdigest()
         progress.tasks[key] = replace(progress.tasks[key], cache_key=digest)
         found = writes.reusable(self._connection, digest)

@@ -197,6 +197,9 @@ def test_a_task_with_equal_code_and_inputs_is_reused_where_it_asks_for_that(stor
     changed = replace(graph.nodes[0], cache="v2")
     store.runs.create(new("r3", key="k3", graph=validated((changed,))), LATER)
     assert step(store, runs=("r3",), now=LATER).claims
+    other = replace(new("r4", key="k4", graph=graph), config_digest="e" * 64)
+    store.runs.create(other, LATER)  # its config is another one, which the task may have read
+    assert step(store, runs=("r4",), now=LATER).claims
 
 
 def test_events_are_numbered_without_gap_and_cannot_be_changed(store):

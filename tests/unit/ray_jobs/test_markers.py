@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs import ArtifactStore, JobError, JobNotKnown, JobSpec, JobState
+from ray_jobs import ArtifactError, ArtifactStore, JobError, JobNotKnown, JobSpec, JobState
 from ray_jobs.markers import Done, Heartbeat, JobMarkers, StopReason, StopRequest
 from ray_jobs.process import ProcessIdentity, proved_alive, this_process
 
@@ -67,6 +67,39 @@ def test_a_request_of_the_user_outranks_one_for_an_orphan(markers: JobMarkers) -
     markers.ask_to_stop(asked)
     markers.ask_to_stop(orphan)
     assert markers.stop_request() == asked
+
+
+@pytest.mark.parametrize("text", ['{"id": "a1", "sta', "[]", '{"state": "sung"}', ""])
+def test_an_end_that_cannot_be_read_is_a_failure_with_its_place(
+    markers: JobMarkers, text: str
+) -> None:
+    markers.store.write_text("done.json", text)
+    done = markers.done()
+    assert done is not None
+    assert (done.id, done.state) == (SPEC.id, JobState.FAILED)
+    assert done.error is not None
+    assert "done.json" in (done.error.hint or "")
+
+
+@pytest.mark.parametrize("text", ['{"beat": 1, "pro', "[]", '{"beat": 1}', ""])
+def test_a_sign_of_life_that_cannot_be_read_is_not_taken_for_none(
+    markers: JobMarkers, text: str
+) -> None:
+    markers.store.write_text("heartbeat.json", text)
+    markers.store.write_text("stop.json", text)
+    with pytest.raises(ArtifactError, match=r"heartbeat.json cannot be read"):
+        markers.heartbeat()
+    with pytest.raises(ArtifactError, match=r"stop.json cannot be read"):
+        markers.stop_request()
+
+
+def test_what_a_newer_version_writes_beside_is_left_out(markers: JobMarkers) -> None:
+    beat = Heartbeat(beat=3, at="now", every_s=1.0, process=this_process(), dedicated=True)
+    assert markers.claim(beat)
+    row = json.loads(markers.store.read_text("heartbeat.json"))
+    row["mood"] = row["process"]["mood"] = "good"
+    markers.store.write_text("heartbeat.json", json.dumps(row))
+    assert markers.heartbeat() == beat
 
 
 def test_a_log_is_read_on_in_whole_characters(markers: JobMarkers) -> None:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import pytest
 
 from flows.adapters.ray_executor import RayExecutor, job_id, job_spec, outcome_of
-from flows.core.executors.perform import work_from_text
+from flows.core.errors import ConfigError
+from flows.core.executors.perform import outcome_to_text, work_from_text
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
-from ray_jobs import JobError, JobSpec, JobState, JobStatus, RayConfig, RayUnreachable, connect
+from ray_jobs import (
+    JobError,
+    JobSpec,
+    JobState,
+    JobStatus,
+    LogChunk,
+    RayConfig,
+    RayUnreachable,
+    connect,
+)
 
 WORK = Work(
     attempt_id="7f3.extract[3].2",
@@ -151,3 +162,74 @@ def test_an_attempt_waits_for_a_head_that_is_started_again_and_does_not_fail() -
     executor.close()
     assert (outcome.kind, outcome.reason) == (OutcomeKind.STOPPED, "It ran.")
     assert ray.submitted == [job_id(WORK.attempt_id)]
+
+
+class SomeRay(AwayRay):
+    """A cluster that has all jobs at once, and of some says what nobody can make sense of."""
+
+    def __init__(self, **results: str) -> None:
+        super().__init__()
+        self.is_back.set()
+        self.results = results
+        self.stopped: list[str] = []
+
+    def status(self, job_id: str) -> JobStatus:
+        result = self.results[job_id.split(".")[0]]
+        if result == "odd":
+            raise KeyError("state")
+        return JobStatus(id=job_id, state=JobState.SUCCEEDED, result=result)
+
+    def logs(self, job_id: str, offset: int = 0) -> LogChunk:
+        return LogChunk(text="line\n", offset=offset + 5)
+
+    def stop(self, job_id: str, grace: float | None = None) -> None:
+        self.stopped.append(job_id)
+        raise TimeoutError("the dashboard did not answer")
+
+
+def work_of(run: str, log: str | None = None) -> Work:
+    return replace(WORK, attempt_id=f"{run}.a.1", run_id=run, task="a", log=log)
+
+
+def test_one_job_that_cannot_be_understood_holds_up_no_other(tmp_path: Path) -> None:
+    good = outcome_to_text(Outcome(attempt_id="r2.a.1", kind=OutcomeKind.SUCCEEDED, value="1"))
+    ray = SomeRay(r0="odd", r1=good[:-9], r2=good)
+    executor = RayExecutor(lambda: ray)
+    delivered: SimpleQueue[Outcome] = SimpleQueue()
+    executor.open(delivered.put)
+    nowhere = tmp_path / "file"
+    nowhere.write_text("a log cannot be written into a file as if it were a folder")
+    for run in ("r0", "r1", "r2"):
+        executor.start(work_of(run, str(nowhere / "a.log")))
+    outcomes = {o.attempt_id: o for o in (delivered.get(timeout=30), delivered.get(timeout=30))}
+    executor.close()
+    assert outcomes["r2.a.1"].value == "1"
+    cut = outcomes["r1.a.1"]
+    assert cut.kind is OutcomeKind.FAILED
+    assert cut.error is not None
+    assert "cannot be read" in cut.error.message
+
+
+def test_a_stop_that_goes_wrong_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    ray = SomeRay(r0="odd")
+    executor = RayExecutor(lambda: ray)
+    executor.open(lambda outcome: None)
+    executor.start(work_of("r0"))
+    executor.stop("r0.a.1", 1.0)
+    executor.close()
+    assert ray.stopped == ["r0.a.1"]
+    assert "the dashboard did not answer" in caplog.text
+
+
+def test_a_secret_that_is_not_there_is_the_reason_of_the_attempt_and_nobody_elses() -> None:
+    def connect() -> AwayRay:
+        raise ConfigError("The secret RAY_TOKEN is not set.", hint="export RAY_TOKEN=...")
+
+    executor = RayExecutor(connect)
+    executor.open(lambda outcome: None)
+    assert executor.survives
+    assert executor.capacity is not None  # everything waits, until Ray was silent for too long
+    executor.warm()
+    with pytest.raises(ConfigError, match="RAY_TOKEN"):
+        executor.start(work_of("r0"))
+    executor.close()

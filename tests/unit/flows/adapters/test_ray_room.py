@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from flows.adapters.ray_room import UNKNOWN, RayCounter, RayRoom
+from flows.core.errors import ConfigError
 from flows.core.resources import Resources
 from ray_jobs import ClusterLoad, RayUnreachable
 
@@ -66,14 +69,15 @@ def test_what_a_job_held_is_free_at_once_although_ray_counts_it_still() -> None:
 class Answers:
     """A Ray that answers, or does not."""
 
-    def __init__(self) -> None:
+    def __init__(self, problem: Exception | None = None) -> None:
         self.answer: ClusterLoad | None = None
+        self.problem = problem or RayUnreachable("No Ray answers.")
         self.asked = threading.Event()
 
     def __call__(self) -> ClusterLoad:
         try:
             if self.answer is None:
-                raise RayUnreachable("No Ray answers.")
+                raise self.problem
             return self.answer
         finally:
             self.asked.set()
@@ -96,8 +100,9 @@ def test_ray_is_asked_only_when_somebody_wants_to_know() -> None:
         counter.close()
 
 
-def test_work_waits_for_a_silent_ray_and_then_tries_all_the_same() -> None:
-    ray = Answers()
+@pytest.mark.parametrize("problem", [RayUnreachable("No Ray answers."), ConfigError("no secret")])
+def test_work_waits_for_a_silent_ray_and_then_tries_all_the_same(problem: Exception) -> None:
+    ray = Answers(problem)
     counter = RayCounter(ray)
     counter.open()
     try:

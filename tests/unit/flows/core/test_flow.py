@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -240,17 +243,71 @@ def test_an_unknown_option_names_the_known_ones():
     assert "retry" in caught.value.hint
 
 
-def test_changed_source_changes_the_code_version_of_a_cached_task():
-    @task(cache=True)
-    def one() -> int:
-        return 1
+SOURCES = {
+    "cached_shapes": """
+from dataclasses import dataclass
 
-    @task(cache=True)
-    def two() -> int:
-        return 2
+@dataclass(frozen=True)
+class Part:
+    rows: int = 0
 
-    assert one.code_version() == one.code_version()
-    assert one.code_version() != two.code_version()
+@dataclass(frozen=True)
+class Whole:
+    parts: tuple[Part, ...] = ()
+""",
+    "cached_tasks": """
+from cached_shapes import Whole
+from flows import task
+
+def helper() -> int:
+    return 1
+
+@task(cache=True)
+def count(whole: Whole) -> int:
+    return helper()
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after", "same"),
+    [
+        ("cached_tasks", "return helper()", "return helper() + 1", False),
+        ("cached_tasks", "return 1", "return 2", False),  # a helper beside the task
+        ("cached_shapes", "rows: int = 0", "rows: int = 0; size: int = 0", False),
+        ("cached_shapes", "rows", "rows", True),
+    ],
+)
+def test_changed_source_changes_the_code_version_of_a_cached_task(
+    tmp_path, monkeypatch, module, before, after, same
+):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def version():
+        for name in SOURCES:
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        return importlib.import_module("cached_tasks").count.code_version()
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name, source in SOURCES.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    first = version()
+    (tmp_path / f"{module}.py").write_text(SOURCES[module].replace(before, after))
+    assert (version() == first) is same
+    for name in SOURCES:
+        del sys.modules[name]
+
+
+def test_a_parameter_that_a_flow_could_never_fill_is_refused_where_it_is_declared():
+    with pytest.raises(GraphError, match="`after`") as caught:
+
+        @task
+        def late(after: int) -> int:
+            return after
+
+    assert "another name" in caught.value.hint
 
 
 def test_a_task_says_which_pool_it_takes_slots_of_and_how_many():

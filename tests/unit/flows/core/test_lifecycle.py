@@ -60,5 +60,6 @@ def test_an_ended_attempt_never_moves_again():
     assert {before for before, _ in ATTEMPT} == {AttemptStatus.RUNNING}
 
 
-def test_a_succeeded_task_never_moves_again():
-    assert not [event for before, event in TASK if before is TaskStatus.SUCCEEDED]
+def test_a_succeeded_task_moves_only_when_its_run_is_retried():
+    moving = [event for before, event in TASK if before is TaskStatus.SUCCEEDED]
+    assert moving == [TaskEvent.REOPENED]

@@ -257,6 +257,89 @@ def test_a_retried_run_keeps_what_succeeded_and_decides_the_rest_again():
     assert p.tasks["a"].attempt == 1
 
 
+@pytest.mark.parametrize("rule", [RunIf.ALL_DONE, RunIf.NONE_FAILED, RunIf.ANY_FAILED])
+def test_a_retry_decides_again_on_what_ran_on_a_failure(rule):
+    p = progress(node("a"), node("good"), node("join", "a", "good", run_if=rule), node("z", "join"))
+    end(p, "good", value="1")
+    fail(p, "a")
+    if rule is not RunIf.NONE_FAILED:
+        end(p, "join", value='"a failed"')
+        end(p, "z", value="0")
+    p.reopen(NOW)
+    assert list(p.claimable(NOW)) == ["a"]
+    end(p, "a", value="41")
+    assert p.tasks["join"].value is None
+    if rule is RunIf.ANY_FAILED:
+        assert (p.tasks["join"].status, p.run.status) == (TaskStatus.SKIPPED, RunStatus.SUCCEEDED)
+        return
+    assert p.arguments("join") == {"x0": 41, "x1": 1}
+    end(p, "join", value='"both"')
+    end(p, "z", value="1")
+    assert (p.tasks["z"].value, p.run.status) == ("1", RunStatus.SUCCEEDED)
+
+
+def test_a_retry_leaves_alone_what_saw_no_failure():
+    no = Condition(literals=((Ref(node="a", path=("go",)), True),))
+    p = progress(
+        node("a"), node("b", condition=no), node("join", "b", "a", run_if=RunIf.NONE_FAILED),
+        node("bad"), node("m", "list", over="x0"), node("list"),
+    )  # fmt: skip
+    end(p, "a", value='{"go":false}')
+    end(p, "join", value="1")
+    end(p, "list", value="[1,2]")
+    end(p, "m[0]", OutcomeKind.SKIPPED, reason="nothing in it")
+    end(p, "m[1]", value="2")
+    fail(p, "bad")
+    before = statuses(p)
+    p.reopen(NOW)
+    assert statuses(p) == {**before, "bad": "ready"}
+    end(p, "bad")
+    assert p.run.status is RunStatus.SUCCEEDED
+
+
+def test_a_retried_map_does_every_element_again_when_its_list_is_made_again():
+    p = progress(
+        node("a"), node("list", "a", run_if=RunIf.ALL_DONE), node("m", "list", over="x0"),
+        node("sum", "m"),
+    )  # fmt: skip
+    fail(p, "a")
+    end(p, "list", value="[7,8,9]")
+    for index in range(3):
+        end(p, f"m[{index}]", value=str(index))
+    end(p, "sum", value="3")
+    p.reopen(NOW)
+    end(p, "a")
+    end(p, "list", value="[1,2]")
+    assert list(p.claimable(NOW)) == ["m[0]", "m[1]"]
+    assert p.tasks["m[2]"].reason == "its list has fewer elements now"
+    end(p, "m[0]", value="10")
+    end(p, "m[1]", value="20")
+    assert p.arguments("sum") == {"x0": [10, 20]}
+    end(p, "sum", value="30")
+    assert p.run.status is RunStatus.SUCCEEDED
+
+
+def test_no_element_of_a_map_stays_pending_when_the_retried_map_is_skipped():
+    p = progress(
+        node("a"), node("list", "a", run_if=RunIf.ANY_FAILED), node("m", "list", over="x0")
+    )
+    fail(p, "a")
+    end(p, "list", value="[7]")
+    end(p, "m[0]", value="7")
+    p.reopen(NOW)
+    end(p, "a")
+    assert statuses(p) == {"a": "succeeded", "list": "skipped", "m": "skipped", "m[0]": "skipped"}
+
+
+def test_an_element_that_skips_is_left_out_of_the_list():
+    p = progress(node("a"), node("m", "a", over="x0"), node("sum", "m"))
+    end(p, "a", value="[1,2,3]")
+    end(p, "m[0]", value="1")
+    end(p, "m[1]", OutcomeKind.SKIPPED, reason="nothing in it")
+    end(p, "m[2]", value="3")
+    assert p.arguments("sum") == {"x0": [1, 3]}
+
+
 @pytest.mark.parametrize("how", ["succeeded", "running"])
 def test_a_run_that_succeeded_or_still_runs_is_not_reopened(how):
     p = progress(node("a"))

@@ -98,7 +98,10 @@ def test_what_is_not_a_small_typed_value_is_refused_with_its_kind(value, sentenc
         ('{"name":"x"}', Leaf, "Leaf cannot be read back"),
         ('"ash"', Literal["oak", "elm"], "'ash' is not one of 'oak', 'elm'"),
         ("[1]", dict[str, int], "expected dict, found list"),
-        ('"x"', int | None, "expected NoneType|expected int"),
+        ('"x"', int | None, "expected int, found str: 'x'; or null"),
+        ('"x"', int | bool | None, "expected int, .*; expected bool, .*; or null"),
+        ('{"a": 1', int, "no JSON text"),
+        ("[" * 100_000, int, "no JSON text"),
     ],
 )
 def test_stored_text_that_does_not_fit_its_reader_is_refused(text, annotation, sentence):
