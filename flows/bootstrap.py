@@ -28,13 +28,13 @@ from flows.core.executors.processes import ProcessExecutor
 from flows.core.executors.protocol import Executor
 from flows.core.executors.threads import ThreadExecutor
 from flows.core.flow import Flow
+from flows.core.identity import Identity
 from flows.core.records import Run
 from flows.core.schedule import Fire, Schedule
 from flows.core.schedule_service import ScheduleService
 from flows.core.scheduler import Scheduler
 from flows.core.service import Flows, Service, new_run_id
 from flows.core.store import NewRun, Store
-from flows.core.worker import Identity
 from flows.schedules import Declared
 from flows.settings import Settings, reveal, revealed
 from ray_jobs import RayConfig

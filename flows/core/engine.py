@@ -19,11 +19,12 @@ from flows.core.admission import Pool
 from flows.core.clock import Clock
 from flows.core.errors import LeaseLost, StoreError
 from flows.core.executors.protocol import Executor, Outcome, OutcomeKind
+from flows.core.identity import Identity
+from flows.core.lease_keeper import LEASE, LeaseKeeper, find_dead
 from flows.core.records import Event, Run
 from flows.core.running import Calls, Running
 from flows.core.state import between_spaces
 from flows.core.store import Claim, Step, Store
-from flows.core.worker import LEASE, Identity, LeaseKeeper, find_dead
 
 LOOK_ROUND = timedelta(seconds=0.25)
 """How often an engine without a bell looks for what other processes did."""

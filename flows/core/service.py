@@ -15,9 +15,9 @@ from flows.core.admission import Admission, Pool, Usage
 from flows.core.clock import Clock
 from flows.core.errors import NotFound, Refused
 from flows.core.flow import Flow
+from flows.core.lease_keeper import dead_among
 from flows.core.records import Event, Lease, Run, RunStatus
 from flows.core.store import NewRun, RunDetail, Store
-from flows.core.worker import dead_among
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing that looks alike
 

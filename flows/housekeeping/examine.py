@@ -8,7 +8,7 @@ from flows.bootstrap import Ratchet
 from flows.core import audit as audits
 from flows.core import kpis as figures
 from flows.core.alert import LetterStatus
-from flows.core.worker import dead_among
+from flows.core.lease_keeper import dead_among
 
 LETTERS = 1000
 """Alerts that were given up, of which an audit tells."""

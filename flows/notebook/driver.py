@@ -18,8 +18,8 @@ from flows.core.alert import TOLD_OF
 from flows.core.engine import Engine
 from flows.core.errors import LeaseLost, StoreError
 from flows.core.flow import Flow
+from flows.core.identity import Identity
 from flows.core.records import Event, Run
-from flows.core.worker import Identity
 
 IDLE_SECONDS = 300.0
 """How long an engine without a run is kept warm."""

@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.core.identity import start_ticks, stat_fields
+
 MARK = "RATCHET_UP"
 """Environment variable that says which child of which home a process belongs to."""
 
@@ -31,13 +33,13 @@ class Process:
     @classmethod
     def of(cls, pid: int) -> Process | None:
         """The process that has this pid now; None when there is none, or only a zombie."""
-        started = _start_ticks(pid)
+        started = start_ticks(pid)
         return None if started is None else cls(pid=pid, started=started)
 
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
-        return _start_ticks(self.pid) == self.started
+        return start_ticks(self.pid) == self.started
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; nothing happens when it is gone."""
@@ -74,24 +76,10 @@ def alive_among(processes: Iterable[Process]) -> list[Process]:
     return [process for process in processes if process.alive]
 
 
-def _start_ticks(pid: int) -> int | None:
-    fields = _stat(pid)
-    return None if not fields or fields[0] in "ZX" else int(fields[19])
-
-
 def _parents() -> dict[int, int]:
     """Pid -> pid of its parent, of everything that runs."""
     pids = [int(folder.name) for folder in _PROC.iterdir() if folder.name.isdigit()]
-    return {pid: int(fields[1]) for pid in pids if (fields := _stat(pid))}
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat after the name; empty when there is no such process."""
-    try:
-        # The command's name, in parentheses, may hold anything: count after the last ')'.
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+    return {pid: int(fields[1]) for pid in pids if (fields := stat_fields(pid))}
 
 
 def _session(pid: int) -> int | None:

@@ -15,11 +15,11 @@ from flows.core.clock import ManualClock
 from flows.core.engine import Engine
 from flows.core.executors.inline import InlineExecutor
 from flows.core.flow import flow, task, when
+from flows.core.lease_keeper import LEASE
 from flows.core.records import AttemptStatus, RunStatus, TaskStatus
 from flows.core.retry import Retry
 from flows.core.service import Service
 from flows.core.store import Store
-from flows.core.worker import LEASE
 
 executions: Counter[str] = Counter()
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from sqlalchemy import Connection
 
-from flows.core import courier, engine, worker
+from flows.core import courier, engine, lease_keeper
 from flows.core.admission import Admission, Starts
 from flows.core.alert import LetterStatus
 from flows.core.engine import Engine
@@ -136,7 +136,7 @@ def leases_last_for_ever() -> AbstractContextManager[Any]:
     return _both(
         patch.object(LeaseStore, "acquire", acquire),
         patch.object(LeaseStore, "renew", lambda self, lease, ttl, now: lease),
-        patch.object(worker, "is_proven_dead", lambda name: False),
+        patch.object(lease_keeper, "is_proven_dead", lambda name: False),
     )
 
 

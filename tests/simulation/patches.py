@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from flows.core import courier, service, worker
+from flows.core import courier, identity, lease_keeper, service
 from tests.simulation.post import OneAfterTheOther
-from tests.simulation.worker import NoThread, start_ticks
+from tests.simulation.worker import NoThread, is_gone
 from tests.simulation.world import World
 
 
@@ -43,9 +43,9 @@ def of_this_world(world: World) -> Iterator[None]:
     chance = world.chance
     with (
         patch.object(courier, "threading", Threading(courier.threading, OneAfterTheOther)),
-        patch.object(worker, "threading", Threading(worker.threading, NoThread)),
-        patch.object(worker, "_start_ticks", start_ticks(world)),
+        patch.object(lease_keeper, "threading", Threading(lease_keeper.threading, NoThread)),
+        patch.object(identity, "is_gone", is_gone(world)),
         patch.object(service, "secrets", Secrets(chance)),
-        patch.object(worker, "secrets", Secrets(chance)),
+        patch.object(identity, "secrets", Secrets(chance)),
     ):
         yield

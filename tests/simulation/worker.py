@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from typing import Any
 
-from flows.core import worker as worker_module
+from flows.core import identity
 from flows.core.admission import Pool
 from flows.core.engine import Engine
-from flows.core.worker import LEASE, Identity
+from flows.core.identity import Identity, this_machine
+from flows.core.lease_keeper import LEASE
 from tests.simulation.executions import Cluster, ClusterExecutor, Execution, LocalExecutor
 from tests.simulation.process import Process
 
@@ -39,7 +39,7 @@ class Worker(Process):
             "cluster": ClusterExecutor(self, self._cluster),
         }
         # Either all are on this machine, and a death can be proven, or each is on its own.
-        host = socket.gethostname() if self.world.one_machine else self.name
+        machine = this_machine() if self.world.one_machine else self.name
         pid = FIRST_PID + self.world.number_of(self, self.life)
         self.engine = Engine(
             self.store,
@@ -48,7 +48,13 @@ class Worker(Process):
             default_executor="local",
             pools=self._pools,
             discovers=True,
-            identity=Identity(host=host, pid=pid, started=self.life, nonce=f"{self.life:06x}"),
+            identity=Identity(
+                host=self.name,
+                machine=machine,
+                pid=pid,
+                started=self.life,
+                nonce=f"{self.life:06x}",
+            ),
         )
         self.engine.open()
         self.world.at(LEASE.total_seconds() / 4, self._keep_lease, self)
@@ -103,14 +109,14 @@ class NoThread:
     def join(self) -> None: ...
 
 
-def start_ticks(world: Any) -> Any:
-    """What /proc would say of a process, the simulated ones included."""
-    real = worker_module._start_ticks
+def is_gone(world: Any) -> Any:
+    """What the kernel would say of a process, the simulated ones included."""
+    real = identity.is_gone
 
-    def known(pid: int) -> int | None:
+    def gone(pid: int, started: int) -> bool:
         if pid < FIRST_PID:
-            return real(pid)
+            return bool(real(pid, started))
         process, life = world.process_of(pid - FIRST_PID)
-        return life if process.life == life and process.alive else None
+        return not (process.alive and process.life == life == started)
 
-    return known
+    return gone

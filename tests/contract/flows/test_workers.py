@@ -15,10 +15,11 @@ from flows.core.engine import Engine
 from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Outcome, OutcomeKind
 from flows.core.flow import flow, task
+from flows.core.identity import Identity, this_machine
+from flows.core.lease_keeper import LEASE
 from flows.core.records import AttemptStatus, RunStatus
 from flows.core.service import Service
 from flows.core.store import NewRun, Store
-from flows.core.worker import LEASE, Identity
 
 RESTING = timedelta(seconds=1.5)  # more than an engine's round
 
@@ -472,7 +473,14 @@ def test_a_worker_runs_only_tasks_of_the_pools_that_it_serves(store, clock):
 
 def foreign():
     """Somebody on another machine: that he is gone can only be told by his lease."""
-    return Identity(host="elsewhere", pid=1, started=1, nonce=f"{random.randrange(16**6):06x}")
+    return Identity(
+        host="elsewhere", machine="", pid=1, started=1, nonce=f"{random.randrange(16**6):06x}"
+    )
+
+
+def gone_from_here():
+    """Somebody of this machine, whose process is gone."""
+    return Identity(host="here", machine=this_machine(), pid=2**22 + 1, started=1, nonce="abcdef")
 
 
 def test_what_a_vanished_worker_had_is_claimed_again_within_ten_seconds(store, clock):
@@ -507,7 +515,7 @@ def test_what_a_vanished_worker_had_is_claimed_again_within_ten_seconds(store, c
 
 def test_what_a_dead_process_of_this_machine_had_is_claimed_again_at_once(store, clock):
     lost, taken = Held(), Held()
-    died = Identity(host=Identity.mine().host, pid=2**22 + 1, started=1, nonce="abcdef")
+    died = gone_from_here()
     gone = engine(store, clock, lost, identity=died)
     gone.open()
     make(store, clock, plain, "p0")
@@ -520,7 +528,7 @@ def test_what_a_dead_process_of_this_machine_had_is_claimed_again_at_once(store,
 
 def test_work_on_an_executor_that_outlives_its_worker_is_adopted_not_repeated(store, clock):
     lost, taken = Held(survives=True), Held(survives=True)
-    died = Identity(host=Identity.mine().host, pid=2**22 + 1, started=1, nonce="abcdef")
+    died = gone_from_here()
     gone = engine(store, clock, lost, identity=died)
     gone.open()
     make(store, clock, plain, "p0")

@@ -15,11 +15,11 @@ from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Outcome, OutcomeKind
 from flows.core.executors.threads import ThreadExecutor
 from flows.core.flow import flow, task
+from flows.core.lease_keeper import LEASE
 from flows.core.records import RunStatus
 from flows.core.retry import Retry
 from flows.core.service import Service
 from flows.core.store import Store
-from flows.core.worker import LEASE
 
 
 class Held:

@@ -1,19 +1,15 @@
-"""A process that claims work: its identity, its lease, and how to tell that it is dead."""
+"""The lease of a process that claims work, and how to tell that another one is dead."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from flows.core.clock import Clock
 from flows.core.errors import LeaseLost, StoreError
+from flows.core.identity import Identity, is_proven_dead
 from flows.core.records import Lease
 from flows.core.store import Store
 
@@ -22,54 +18,10 @@ LEASE = timedelta(seconds=8)
 finds it out, what it had is claimable again within 10 s."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """Who a worker is; enough to prove its death from another process of the same machine."""
-
-    host: str
-    pid: int
-    started: int  # start time of the process in kernel ticks: process ids are used again
-    nonce: str
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.pid}:{self.started}:{self.nonce}"
-
-    @classmethod
-    def mine(cls) -> Identity:
-        """The identity of a new worker in this process."""
-        pid = os.getpid()
-        return cls(
-            host=socket.gethostname(),
-            pid=pid,
-            started=_start_ticks(pid) or 0,
-            nonce=secrets.token_hex(3),
-        )
-
-    @classmethod
-    def parse(cls, text: str) -> Identity:
-        """From its text."""
-        host, pid, started, nonce = text.rsplit(":", 3)
-        return cls(host=host, pid=int(pid), started=int(started), nonce=nonce)
-
-    def is_dead(self) -> bool:
-        """True when it ran on this machine and its process is gone; else nothing is known."""
-        if self.host != socket.gethostname():
-            return False
-        return _start_ticks(self.pid) != self.started
-
-
 def dead_among(workers: Iterable[str], alive: Iterable[Lease]) -> set[str]:
     """The workers whose lease has run out, or whose process is provably gone."""
     holders = {lease.holder for lease in alive}
     return {name for name in workers if name not in holders or is_proven_dead(name)}
-
-
-def is_proven_dead(worker: str) -> bool:
-    """Whether the process of a worker ran on this machine, and is gone."""
-    try:
-        return Identity.parse(worker).is_dead()
-    except ValueError:  # not a name that we have made
-        return False
 
 
 def find_dead(store: Store, workers: Iterable[str], now: datetime, *, expired: bool) -> set[str]:
@@ -162,23 +114,3 @@ class LeaseKeeper:
         self._lease = self._store.leases.renew(lease, LEASE, now)
         if self._troubled or lease.expires_at <= now:
             self._steady_since, self._troubled = now, False
-
-
-def _start_ticks(pid: int) -> int | None:
-    """When the process was started, from /proc; None when there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None if Path("/proc/self").exists() or not _exists(pid) else 0
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
