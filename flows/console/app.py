@@ -160,4 +160,5 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _told(code: int, error: str, hint: str | None) -> JSONResponse:
-    return JSONResponse({"error": " ".join(error.split()), "hint": hint}, code)
+    later = {"Retry-After": "1"} if code in (429, 503) else None
+    return JSONResponse({"error": " ".join(error.split()), "hint": hint}, code, later)

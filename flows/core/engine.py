@@ -12,6 +12,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -130,12 +131,13 @@ class Engine:
     def run_until_ended(self, run_ids: Iterable[str], stop: threading.Event | None = None) -> None:
         """Drive runs until each has ended, or until `stop` is set."""
         open_runs = set(run_ids)
-        for run_id in open_runs:
-            self.drive(run_id)
-        while open_runs and not (stop and stop.is_set()):
-            open_runs -= {run.id for run in self.tick(self.clock.now())}
-            if open_runs:
-                self._wait()
+        with self.store.database.first():
+            for run_id in open_runs:
+                self.drive(run_id)
+            while open_runs and not (stop and stop.is_set()):
+                open_runs -= {run.id for run in self.tick(self.clock.now())}
+                if open_runs:
+                    self._wait()
 
     def serve(self, stop: threading.Event, *, drain: float = 30.0, leaves: bool = True) -> None:
         """Drive every run that nobody has to itself, until `stop` is set (and `wake` called).
@@ -149,8 +151,7 @@ class Engine:
         self._round = BELL_ROUND
         self._looked -= BELL_ROUND  # what the dead have left is taken over at once
         self.executors[self.default_executor].warm()  # beside the first look at what there is
-        bell = self.store.bell(self._ring)
-        try:
+        with self.store.database.first(), closing(self.store.bell(self._ring)):
             failures = 0
             while not stop.is_set():
                 failures = 0 if self._survived() else failures + 1
@@ -160,8 +161,6 @@ class Engine:
                 else:
                     self._wait()
             self._drain(self.clock.now() + timedelta(seconds=drain), leaves)
-        finally:
-            bell.close()
 
     def hurry(self) -> None:
         """End a drain that goes on now, from any thread."""

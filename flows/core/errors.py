@@ -10,6 +10,7 @@
     ├── IllegalTransition        the lifecycle table has no such line
     ├── DataUnavailable          the feature store cannot be reached just now
     ├── StoreError               the state store cannot be read or written
+    │   ├── StoreBusy            others are at it just now; the same call may work in a second
     │   └── LeaseLost            another worker owns this work now; what we did is not recorded
     └── ExecutorError            an executor cannot take or end work
     Signal                       not errors: a task's way to say how the run goes on
@@ -78,6 +79,10 @@ class StoreError(RatchetError):
     """The state store cannot be read or written."""
 
     permanent = False
+
+
+class StoreBusy(StoreError):
+    """Others are at the state store just now; nothing was written."""
 
 
 class LeaseLost(StoreError):

@@ -97,6 +97,10 @@ class LeaseKeeper:
                 self._store.leases.release(lease)
 
     def _keep(self) -> None:
+        with self._store.database.first():
+            self._renew_until_closed()
+
+    def _renew_until_closed(self) -> None:
         while not self._stop.wait((LEASE / 4).total_seconds()):
             try:
                 self._renew()

@@ -25,7 +25,7 @@ class Disk:
     """Where the stores of many worlds live, one after the other.
 
     The engine is shared by all processes of all worlds, because SQLAlchemy keeps the
-    statements that it has compiled with it. Each process has its own connections all the same.
+    statements that it has compiled with it.
     """
 
     def __init__(self, url: str | None = None) -> None:
@@ -76,7 +76,6 @@ class FaultyDatabase(Database):
 
     def __init__(self, disk: Disk, process: Process) -> None:
         vars(self).update(vars(disk.database))
-        self._held = {}
         self._process = process
         self._life = process.life
 
@@ -94,9 +93,7 @@ class FaultyDatabase(Database):
             yield connection
 
     def close(self) -> None:
-        for connection in self._held.values():
-            connection.close()
-        self._held.clear()
+        """The other processes of the world go on with the engine that they share."""
 
     def _fault(self, where: str) -> None:
         process, world = self._process, self._process.world

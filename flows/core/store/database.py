@@ -28,14 +28,18 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.types import TIMESTAMP, TypeEngine
 
 from flows.core.clock import SystemClock
-from flows.core.errors import StoreError
+from flows.core.errors import StoreBusy, StoreError
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another process's transaction on the same SQLite file."""
+SHARED = 10
+"""Connections that the threads of a process have at once, but for those that come first."""
+PATIENCE = 5.0
+"""Seconds that a thread waits for one of them."""
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -72,65 +76,109 @@ def iso(value: datetime) -> str:
 
 
 class Database:
-    """One store, opened by its URL; each thread writes through a connection it keeps."""
+    """One store, opened by its URL.
+
+    A thread has a connection for one transaction. At most `SHARED` have one at once; others wait
+    for `PATIENCE` at most and are then told that the store is busy. A thread that goes `first`
+    keeps a connection of its own and waits for nobody's: what an engine records, and a worker's
+    lease, come before any number of callers.
+    """
 
     def __init__(self, url: str) -> None:
         self.url: URL = make_url(url)
         self.engine = _engine(self.url)
         self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
-        self._held: dict[threading.Thread, Connection] = {}
-        self._guard = threading.Lock()
+        self._shared = threading.BoundedSemaphore(SHARED)
+        self._writer = threading.Lock()
+        self._own: dict[int, Connection | None] = {}  # by thread: of those that go first
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        """This thread's transactions go first, on a connection that it keeps."""
+        mine = threading.get_ident()
+        if mine in self._own:
+            yield
+            return
+        self._own[mine] = None
+        try:
+            yield
+        finally:
+            if (connection := self._own.pop(mine, None)) is not None:
+                connection.close()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One durable transaction. Raises StoreError with what to do."""
-        try:
-            connection = self._connection()
-            with connection.begin():
-                yield connection
-        except (SQLAlchemyError, self._driver_error) as error:
-            self._forget()
-            raise _explained(error, self.url) from error
+        """One durable transaction. Raises StoreError with what to do, StoreBusy."""
+        with self._turn_to_write(), self._transaction(reads_only=False) as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent snapshot that never waits for a writer. Raises StoreError."""
-        try:
-            reader = self.engine.execution_options(reads_only=True)
-            with reader.connect() as connection, connection.begin():
-                yield connection
-        except (SQLAlchemyError, self._driver_error) as error:
-            raise _explained(error, self.url) from error
+        """One consistent snapshot that never waits for a writer. Raises StoreError, StoreBusy."""
+        with self._transaction(reads_only=True) as connection:
+            yield connection
 
     def close(self) -> None:
         """Give back every connection."""
-        with self._guard:
-            for connection in self._held.values():
+        for thread, connection in list(self._own.items()):
+            if connection is not None:
+                self._own[thread] = None
                 connection.close()
-            self._held.clear()
         self.engine.dispose()
 
-    def _connection(self) -> Connection:
-        mine = threading.current_thread()
-        connection = self._held.get(mine)
-        if connection is not None and _was_closed(connection):
-            self._forget()
-            connection = None
-        if connection is None:
-            connection = self.engine.connect()
-            with self._guard:
-                for thread in [t for t in self._held if not t.is_alive()]:
-                    self._held.pop(thread).close()  # nobody will write through it any more
-                self._held[mine] = connection
-        return connection
+    @contextmanager
+    def _transaction(self, *, reads_only: bool) -> Iterator[Connection]:
+        try:
+            with self._connection() as connection:
+                try:
+                    with connection.execution_options(reads_only=reads_only).begin():
+                        yield connection
+                except (SQLAlchemyError, self._driver_error) as error:
+                    if not _is_about_a_row(error):
+                        connection.invalidate()
+                    raise
+        except (SQLAlchemyError, self._driver_error) as error:
+            raise _explained(error, self.url) from error
 
-    def _forget(self) -> None:
-        """Drop this thread's connection after an error: the next write opens a fresh one."""
-        with self._guard:
-            connection = self._held.pop(threading.current_thread(), None)
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        mine = threading.get_ident()
+        first = mine in self._own
+        if first and not _is_in_use(self._own[mine]):
+            yield self._own_connection(mine)
+            return
+        if not first and not self._shared.acquire(timeout=PATIENCE):
+            raise StoreBusy(f"{SHARED} callers have held the state store for {PATIENCE:g} s")
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        finally:
+            if not first:
+                self._shared.release()
+
+    def _own_connection(self, mine: int) -> Connection:
+        own = self._own[mine]
+        if own is not None and (own.invalidated or _was_closed(own)):
+            own.invalidate()
+            own.close()
+            own = self._own[mine] = None
+        if own is None:
+            own = self._own[mine] = self.engine.connect()
+        return own
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """SQLite has one writer at a time: of one process, threads wait here instead of there."""
+        if self.url.get_backend_name() != "sqlite":
+            yield
+            return
+        patience = BUSY_SECONDS if threading.get_ident() in self._own else PATIENCE
+        if not self._writer.acquire(timeout=patience):
+            raise StoreBusy(f"others have been writing to the state store for {patience:g} s")
+        try:
+            yield
+        finally:
+            self._writer.release()
 
 
 def has_table(connection: Connection, name: str) -> bool:
@@ -153,16 +201,39 @@ _TABLE = {
 }
 
 
+def _is_about_a_row(error: Exception) -> bool:
+    """Whether the database refused one row, and the connection is as good as before."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    names = {kind.__name__ for kind in type(cause).__mro__}
+    return not names.isdisjoint({"IntegrityError", "DataError"})
+
+
+def _is_in_use(own: Connection | None) -> bool:
+    """Whether a thread's own connection is in the middle of a transaction of that thread."""
+    return own is not None and own.in_transaction()
+
+
 def _was_closed(connection: Connection) -> bool:
     """Whether the server has closed an idle connection, as a restart does: it can be read then."""
-    if connection.dialect.name != "postgresql":
-        return False
+    return connection.dialect.name == "postgresql" and _can_be_read(connection.connection)
+
+
+def _can_be_read(driver: Any) -> bool:
+    if driver.closed:
+        return True
     poll = select.poll()
-    poll.register(connection.connection.fileno(), select.POLLIN)
+    poll.register(driver.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
-_PATIENCE = {
+def _refuse_closed(driver: Any, _record: Any, _proxy: Any) -> None:
+    if _can_be_read(driver):
+        raise InvalidatePoolError
+
+
+_POOL: dict[str, Any] = {"pool_size": SHARED, "max_overflow": -1, "pool_use_lifo": True}
+"""Opened as they are needed; who waits for one waits in `Database`, not in the pool."""
+_UNTIL_GONE = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -174,15 +245,16 @@ _PATIENCE = {
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args=_PATIENCE)
+        engine = create_engine(url, connect_args=_UNTIL_GONE, **_POOL)
+        event.listen(engine, "checkout", _refuse_closed)
+        return engine
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(url, error) from error
-    engine = create_engine(
-        url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, pool_size=16
-    )
+    arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -246,7 +318,7 @@ def _explained(error: Exception, url: URL) -> StoreError:
             hint="restore it from a backup, or choose another: store.url=sqlite:///FILE",
         )
     if "locked" in text:
-        return StoreError(
+        return StoreBusy(
             f"another process has held {where} for more than {BUSY_SECONDS:g} s",
             hint="see who: ratchet doctor",
         )
