@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from feature_store import FeatureStoreConfig
 from flows.core import values
-from flows.core.admission import Pool, Rate
+from flows.core.admission import Pool, Rate, check_pool_name
 from flows.core.alert import AlertKind, Severity, Throttle
 from flows.core.errors import ConfigError
 from flows.core.schedule import Late, Missed, Overlap
@@ -208,6 +208,7 @@ class Settings:
 
 
 def _pool(name: str, config: PoolConfig) -> Pool:
+    check_pool_name(name)
     if config.slots is not None and config.slots < 1:
         raise ConfigError(f"pool {name} has {config.slots} slots", hint="give it at least one")
     try:

@@ -24,6 +24,7 @@ from flows.core.records import Run
 PATIENCE = timedelta(seconds=30)
 """So long lighter tasks may pass one that needs more slots than are free."""
 
+_POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -59,6 +60,15 @@ class Pool:
     def limited(self) -> bool:
         """Whether it limits anything."""
         return self.slots is not None or self.rate is not None
+
+
+def check_pool_name(name: str) -> None:
+    """Raise ConfigError when a pool cannot be called so: columns hold several names in a row."""
+    if not isinstance(name, str) or not _POOL_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{str(name)[:80]!r} is no name for a pool",
+            hint="use letters, digits, - _ and . (at most 100, a letter or digit first)",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +12,9 @@ from typing import Any
 from flows.core import values
 from flows.core.errors import Refused
 from flows.core.records import Asset, Notice
+
+LONGEST_NAME, LONGEST_VERSION, LONGEST_KEY = 200, 100, 200
+"""Characters of an asset's name and version, and of a notice's key; longer keys are digested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +67,16 @@ def produced(name: str, version: str | int, *, at: datetime | None = None) -> No
     has produced nothing. Raises Refused outside of a task, and for a name without its kind.
     """
     kind, _, rest = name.partition(":")
-    if not kind or not rest:
-        raise Refused(f"{name!r} is no name of an asset", hint="name it kind:name, table:sales")
+    if not kind or not rest or values.fitted(name, LONGEST_NAME) != name:
+        raise Refused(
+            f"{name[:80]!r} is no name of an asset",
+            hint=f"name it kind:name, such as table:sales, in at most {LONGEST_NAME} characters",
+        )
     if at is not None and at.tzinfo is None:
         raise Refused(f"the time {at} of {name} has no time zone", hint="use aware UTC times")
-    _running()[1].assets[name] = Asset(name=name, version=str(version), at=at)
+    _running()[1].assets[name] = Asset(
+        name=name, version=values.fitted(str(version), LONGEST_VERSION), at=at
+    )
 
 
 def noticed(title: str, *, reason: str, then: str, key: str, kind: str = "noticed") -> None:
@@ -83,17 +92,25 @@ def noticed(title: str, *, reason: str, then: str, key: str, kind: str = "notice
     The alert is posted in the transaction in which the task ends in order. A task that fails has
     said nothing. Raises Refused outside of a task.
     """
-    said = Notice(key=f"{kind}:{key}", kind=kind, title=title, reason=reason, next=then)
-    _running()[1].notices[said.key] = said
+    notice = Notice(
+        key=values.fitted(f"{kind}:{key}", LONGEST_KEY),
+        kind=values.storable(kind),
+        title=values.storable(title),
+        reason=values.storable(reason),
+        next=values.storable(then),
+    )
+    _running()[1].notices[notice.key] = notice
 
 
 def spent(*, cpu_seconds: float = 0.0, gpu_seconds: float = 0.0) -> None:
     """Say what the running task used elsewhere: a remote service's CPUs or GPUs, times seconds.
 
     The processor time of its own process, and what Ratchet's own Ray tasks were granted, are
-    counted anyway. Raises Refused outside of a task.
+    counted anyway. Raises Refused outside of a task, and for what is no number.
     """
     account = _running()[1]
+    if not (math.isfinite(cpu_seconds) and math.isfinite(gpu_seconds)):
+        raise Refused(f"spent: {cpu_seconds} and {gpu_seconds} are no numbers of seconds")
     account.cpu_seconds += cpu_seconds
     account.gpu_seconds += gpu_seconds
 

@@ -311,6 +311,7 @@ class Engine:
             dead,
             worker=self.worker,
             survivors=self.running.survivors(),
+            unusable=self.running.unusable(),
             now=now,
             hold=hold,
         )

@@ -25,9 +25,11 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, get_args, get_type_hints, overload
 
+from flows.core import values
+from flows.core.admission import check_pool_name
 from flows.core.annotations import fits, name_of
 from flows.core.errors import ConfigError, GraphError
-from flows.core.graph import CONFIG, Condition, Graph, Input, Node, Ref, RunIf
+from flows.core.graph import CONFIG, LONGEST_NAME, Condition, Graph, Input, Node, Ref, RunIf
 from flows.core.graph import validated as validated_graph
 from flows.core.output import Output, input_of
 from flows.core.retry import Retry
@@ -137,6 +139,7 @@ def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     Raises:
         GraphError: an unknown option, or a timeout where the work cannot be ended.
+        ConfigError: a pool that cannot be called so.
     """
     if function is not None:
         return Task(function, TaskOptions())
@@ -157,6 +160,7 @@ def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         )
     if chosen.weight < 1:
         raise GraphError(f"a task's weight is at least 1, not {chosen.weight}")
+    check_pool_name(chosen.pool)
     return lambda function: Task(function, chosen)
 
 
@@ -205,6 +209,8 @@ class Flow:
         self.name = name
         self.config = config  # conf/flow/<config>.yaml
         self.source = source  # dotted path, `flows.retrain:retrain`
+        if values.fitted(name, LONGEST_NAME) != name:
+            raise ConfigError(f"{name[:80]!r} is too long a name for a flow, or no text")
         if max_runs is not None and max_runs < 1:
             raise ConfigError(f"flow {name}: max_runs is at least 1, not {max_runs}")
         self.max_runs = max_runs  # as many of its runs may run at once

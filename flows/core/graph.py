@@ -17,6 +17,8 @@ from flows.core import values
 from flows.core.errors import GraphError
 from flows.core.retry import Retry
 
+LONGEST_NAME = 150
+"""Characters of a flow's name and of a task's key; a mapped child has its index after it."""
 CONFIG = "<config>"
 """The name under which the run's config is an input."""
 
@@ -181,6 +183,8 @@ def validated(nodes: tuple[Node, ...]) -> Graph:
         raise GraphError("a flow without tasks", hint="call at least one @task in its body")
     known = {node.key for node in nodes}
     for node in nodes:
+        if values.fitted(node.key, LONGEST_NAME) != node.key:
+            raise GraphError(f"{node.key[:80]!r} is too long a name for a task, or no text")
         for key in node.upstream:
             if key not in known:
                 raise GraphError(f"task {node.key} waits for {key}, which is not in this flow")

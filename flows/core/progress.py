@@ -24,7 +24,7 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
-from flows.core.rules import ending, to_do_again, why_not
+from flows.core.rules import ending, to_do_again, undecidable, why_not
 from flows.core.state import RunState
 
 
@@ -234,14 +234,19 @@ class Progress(RunState):
         if self.run.status is RunStatus.CANCELLING:
             self._cancel_task(node.key, now)
             return
-        reason = self._why_not(node)
+        try:
+            reason = self._why_not(node)
+            items = self.read(node.inputs[node.over]) if reason is None and node.over else None
+        except Exception as error:  # a key that is not there, a value that is no mapping: its data
+            self._fail_task(node.key, undecidable(node.key, error), now, settle=False)
+            return
         if reason is not None:
             self.move_task(
                 node.key, TaskEvent.SKIPPED, now, {"reason": reason}, ended_at=now, reason=reason
             )
             self._task_ended(node.key, now, settle=False)
         elif node.over is not None:
-            self._expand(node, now)
+            self._expand(node, items, now)
         else:
             self.move_task(node.key, TaskEvent.READY, now, ready_at=now)
             self.ready[node.key] = None
@@ -255,9 +260,7 @@ class Progress(RunState):
                     return f"{ref} is {'false' if wanted else 'true'}"
         return reason
 
-    def _expand(self, node: Node, now: datetime) -> None:
-        assert node.over is not None
-        items = self.read(node.inputs[node.over])
+    def _expand(self, node: Node, items: Any, now: datetime) -> None:
         if not isinstance(items, list):
             error = ErrorInfo(
                 type="NotAList",

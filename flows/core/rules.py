@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from flows.core.graph import Graph, RunIf
 from flows.core.lifecycle import RunEvent
-from flows.core.records import TaskRun, TaskStatus
+from flows.core.records import ErrorInfo, TaskRun, TaskStatus
+from flows.core.values import storable
 
 
 def why_not(rule: RunIf, before: Sequence[TaskRun]) -> str | None:
@@ -63,3 +64,15 @@ def to_do_again(graph: Graph, tasks: Mapping[str, TaskRun]) -> tuple[set[str], s
 def _skipped_itself(task: TaskRun) -> bool:
     """Whether it raised `Skip`; not when its rule or its branch left it out."""
     return task.status is TaskStatus.SKIPPED and task.started_at is not None
+
+
+def undecidable(key: str, error: Exception) -> ErrorInfo:
+    """Why a task fails whose data does not say whether it is to run, and over what."""
+    why = f"there is no {error}" if isinstance(error, LookupError) else storable(error)
+    return ErrorInfo(
+        type="Undecidable",
+        message=f"whether {key} is to run, and over what, cannot be read: {why}",
+        kinds=("Undecidable", f"{type(error).__module__}.{type(error).__qualname__}"),
+        hint="what the tasks before it returned does not have what the flow reads from it",
+        permanent=True,
+    )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flows.core.clock import Clock
-from flows.core.errors import RatchetError
 from flows.core.executors.perform import describe
 from flows.core.executors.protocol import Deliver, Executor, Outcome, OutcomeKind, Work
 from flows.core.records import Attempt
-from flows.core.resources import Capacity
+from flows.core.resources import Capacity, Resources
 from flows.core.store import Claim
 
 QUICK = 0.05
@@ -21,8 +22,16 @@ QUICK = 0.05
 so that they do not wait for a commit between two pieces of work; never work with a timeout,
 which would pass in the queue."""
 
+NOTHING_FREE = Capacity(
+    total=Resources(cpus=math.inf, gpus=math.inf), free=Resources(cpus=-1, gpus=-1)
+)
+"""Of a cluster that cannot be asked: what needs it waits for a worker that can."""
+
 Calls = Callable[[str, str], Callable[..., Any] | None]
 """(flow, task) -> the function, for flows that live in this process only (notebooks)."""
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -50,19 +59,20 @@ class Running:
         calls: Calls | None,
     ) -> None:
         self.live: dict[str, Live] = {}
-        self._executors = executors
+        self.executors = executors
         self._deliver = deliver
         self._clock = clock
         self._logs = logs
         self._grace = grace
         self._calls = calls
         self._warmed: set[str] = set()
+        self._said: set[tuple[str, str]] = set()  # of executors that cannot be used
         self._pace: dict[str, float] = {}  # seconds that an executor's work took of late
 
     def start(self, claim: Claim) -> None:
         """Give an attempt to its executor; one that cannot take it delivers its failure."""
         attempt, timeout = claim.attempt, claim.node.timeout
-        executor = self._executors[attempt.executor]
+        executor = self.executors[attempt.executor]
         live = self.live[attempt.id] = Live(
             executor=executor,
             given=self._clock.now(),
@@ -70,13 +80,12 @@ class Running:
         )
         for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed
             self._warmed.add(name)
-            if name in self._executors:
-                self._executors[name].warm()
+            self._warm(name)
         try:
             executor.start(self._work(claim))
-            if live.timeout and executor.began(attempt.id):
+            if live.timeout and self._began(live, attempt.id):
                 live.deadline = attempt.started_at + live.timeout
-        except RatchetError as error:
+        except (Exception, SystemExit) as error:  # also of the module that has the task
             failed = Outcome(attempt_id=attempt.id, kind=OutcomeKind.FAILED, error=describe(error))
             self._deliver(failed)
 
@@ -87,12 +96,12 @@ class Running:
             return False
         if not live.told:
             live.told = True
-            live.executor.stop(attempt_id, self._grace)
+            self._ask(live.executor, lambda: live.executor.stop(attempt_id, self._grace), None)
         return True
 
     def let_go(self, attempt_id: str) -> None:
         """Another worker has it now: what runs in this process is ended, a Ray job goes on."""
-        if self.live[attempt_id].executor.survives:
+        if self.survives(self.live[attempt_id].executor) is not False:
             del self.live[attempt_id]
         else:
             self.tell_to_end(attempt_id)
@@ -111,7 +120,7 @@ class Running:
             if live.timeout is None or live.told:
                 continue
             if live.deadline is None:
-                if not live.executor.began(attempt_id):
+                if not self._began(live, attempt_id):
                     continue
                 live.deadline = now + live.timeout
             if live.deadline <= now:
@@ -124,11 +133,11 @@ class Running:
 
     def here(self) -> list[str]:
         """The attempts that end with this process."""
-        return [i for i, live in self.live.items() if not live.executor.survives]
+        return [i for i, live in self.live.items() if self.survives(live.executor) is False]
 
     def free_slots(self, ending: Iterable[Outcome]) -> dict[str, int]:
         """The free slots of each executor, those of attempts that are `ending` among them."""
-        free = {name: executor.slots for name, executor in self._executors.items()}
+        free = {name: executor.slots for name, executor in self.executors.items()}
         over = {outcome.attempt_id for outcome in ending}
         for attempt_id, live in self.live.items():
             if attempt_id not in over:
@@ -138,15 +147,46 @@ class Running:
     def ahead(self) -> dict[str, int]:
         """How many attempts may wait in each executor's own queue."""
         quick = {name for name, pace in self._pace.items() if pace < QUICK}
-        return {n: e.slots for n, e in self._executors.items() if e.queues and n in quick}
+        return {n: e.slots for n, e in self.executors.items() if e.queues and n in quick}
 
     def capacity(self) -> Mapping[str, Capacity]:
         """What the executors with a cluster have free; each is asked when it is looked up."""
-        return _Capacities(self._executors)
+        return _Capacities(self)
+
+    def capacity_of(self, name: str) -> Capacity | None:
+        """What the executor's cluster has free; nothing, when it cannot be asked here."""
+        executor = self.executors[name]
+        answer: Capacity | None = NOTHING_FREE
+        return self._ask(executor, lambda: executor.capacity, answer)
 
     def survivors(self) -> set[str]:
         """The executors whose work goes on when this process dies."""
-        return {name for name, executor in self._executors.items() if executor.survives}
+        return {name for name, e in self.executors.items() if self.survives(e) is True}
+
+    def unusable(self) -> set[str]:
+        """The executors that cannot be asked on this machine: others adopt what runs there."""
+        return {name for name, e in self.executors.items() if self.survives(e) is None}
+
+    def survives(self, executor: Executor) -> bool | None:
+        """Whether its work goes on when this process dies; None: it cannot be asked."""
+        return self._ask(executor, lambda: executor.survives, None)
+
+    def _began(self, live: Live, attempt_id: str) -> bool:
+        return self._ask(live.executor, lambda: live.executor.began(attempt_id), False)
+
+    def _warm(self, name: str) -> None:
+        if (executor := self.executors.get(name)) is not None:
+            self._ask(executor, executor.warm, None)
+
+    def _ask(self, executor: Executor, question: Callable[[], T], otherwise: T) -> T:
+        """An answer; `otherwise`, once said why, from one that cannot be asked on this machine."""
+        try:
+            return question()
+        except Exception as error:  # a secret that is not here, a library that fails
+            if (executor.name, repr(error)) not in self._said:
+                self._said.add((executor.name, repr(error)))
+                _log.warning("executor %s cannot be used here: %s", executor.name, error)
+            return otherwise
 
     def missing(self, stored: Collection[str]) -> list[str]:
         """Of the attempts that run here, those that the store does not say are ours."""
@@ -179,17 +219,17 @@ class Running:
 class _Capacities(Mapping[str, Capacity]):
     """Executor -> what its cluster has free. To ask costs the cluster something: not before."""
 
-    def __init__(self, executors: Mapping[str, Executor]) -> None:
-        self._executors = executors
+    def __init__(self, running: Running) -> None:
+        self._running = running
 
     def __getitem__(self, name: str) -> Capacity:
-        found = self._executors[name].capacity
-        if found is None:
+        capacity = self._running.capacity_of(name)
+        if capacity is None:
             raise KeyError(name)
-        return found
+        return capacity
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._executors)
+        return iter(self._running.executors)
 
     def __len__(self) -> int:
-        return len(self._executors)
+        return len(self._running.executors)

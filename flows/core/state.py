@@ -7,6 +7,7 @@ appends its event.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -222,6 +223,8 @@ class RunState:
         **fields: Any,
     ) -> None:
         task = self.tasks[key]
+        if fields.get("reason"):
+            fields["reason"] = values.storable(fields["reason"])
         changed = replace(task, status=task_after(task.status, event), **fields)
         self.tasks[key] = changed
         new = key in self._changes.new_tasks
@@ -255,8 +258,9 @@ class RunState:
         data: dict[str, Any] | None = None,
         **fields: Any,
     ) -> None:
+        if reason := fields.get("reason"):
+            fields["reason"] = reason = values.storable(reason)
         self.run = replace(self.run, status=run_after(self.run.status, event), **fields)
-        reason = fields.get("reason")
         self._append(event, now, None, None, {"reason": reason} if reason else data)
 
     def _append(
@@ -294,11 +298,8 @@ def _cost(ended: Attempt, now: datetime, outcome: Outcome | None) -> dict[str, A
         "executor": ended.executor,
         "seconds": round((now - ended.started_at).total_seconds(), 6),
     }
-    if outcome is not None and outcome.cpu_seconds is not None:
-        cost["cpu_s"] = round(outcome.cpu_seconds, 6)
-    if outcome is not None and outcome.gpu_seconds is not None:
-        cost["gpu_s"] = round(outcome.gpu_seconds, 6)
-    return cost
+    spent = {"cpu_s": outcome.cpu_seconds, "gpu_s": outcome.gpu_seconds} if outcome else {}
+    return cost | {n: round(s, 6) for n, s in spent.items() if s is not None and math.isfinite(s)}
 
 
 def _follow(ref: Ref, value: Any) -> Any:

@@ -8,8 +8,10 @@ and reading it runs no code: the annotation of the reader decides what is built.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -26,17 +28,47 @@ MAX_BYTES = 1_000_000
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def dumps(value: object) -> str:
-    """Encode `value` as compact JSON text with stable key order for dataclasses."""
+    """Encode `value` as compact JSON text with stable key order for dataclasses.
+
+    It can be encoded: half a character, as a file name that is not UTF-8 has it, is escaped,
+    and `loads` gives it back.
+    """
     text = _ENCODER.encode(to_json(value))
+    if not text.isascii():
+        text = _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
     if len(text) > MAX_BYTES:
         raise NotStorable(
             f"a value of {len(text):,} characters is too large for the state store",
             hint="write it to the artifact store and return its address",
         )
     return text
+
+
+def storable(text: object, longest: int = 10_000) -> str:
+    """Text as every database keeps it: at most so long; NUL and halves of characters escaped."""
+    kept = text if isinstance(text, str) else _text_of(text)
+    kept = _UNSTORABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), kept[:longest])
+    return kept[:longest]
+
+
+def fitted(name: str, longest: int) -> str:
+    """A name or key as a column of this width keeps it; a longer one ends in its digest."""
+    if len(kept := storable(name, longest + 1)) <= longest:
+        return kept
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{kept[: longest - 33]}-{digest}"
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # its own __str__ is wrong
+        return f"<{type(value).__name__} whose text cannot be read: {type(error).__name__}>"
 
 
 def loads(text: str, annotation: object = Any) -> Any:

@@ -18,11 +18,20 @@ from flows.core.context import TaskContext, entered
 from flows.core.errors import GiveUp, Halt, NotFound, Signal, Skip
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
 from flows.core.records import ErrorInfo
+from flows.core.values import storable
 
 _WORK_FIELDS = tuple(name for name in Work.__dataclass_fields__ if name != "call")
 
-LONGEST_MESSAGE, LONGEST_TRACE = 10_000, 50_000
+LONGEST_NAME, LONGEST_TRACE = 400, 50_000
 """Characters kept of an exception; the whole of it is in the attempt's log."""
+
+
+class Terminated(BaseException):
+    """Raised in a running task that has been told to end."""
+
+
+ENDING = (KeyboardInterrupt, Terminated)
+"""What ends more than the task that it is raised in."""
 
 
 def perform(work: Work, cpu: Callable[[], float] = time.thread_time) -> Outcome:
@@ -59,7 +68,9 @@ def _ended(work: Work) -> Outcome:
         return _signalled(work, OutcomeKind.HALTED, halt)
     except Skip as skip:
         return _signalled(work, OutcomeKind.SKIPPED, skip)
-    except (Exception, SystemExit) as error:  # sys.exit() in a task fails the task alone
+    except ENDING:
+        raise
+    except BaseException as error:  # also sys.exit() and asyncio's cancellation: of the task alone
         return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.FAILED, error=describe(error))
 
 
@@ -98,20 +109,47 @@ def _to_text(data: values.Json) -> str:
 
 
 def describe(error: BaseException) -> ErrorInfo:
-    """An exception as data, with the convention of `hint` and `permanent`."""
-    hint = getattr(error, "hint", None)
+    """An exception as data, with the convention of `hint` and `permanent`; raises nothing.
+
+    All of it is storable, whatever the exception's own code does when it is asked.
+    """
     return ErrorInfo(
-        type=type(error).__name__,
-        message=(error.reason if isinstance(error, GiveUp) else str(error))[:LONGEST_MESSAGE],
+        type=storable(type(error).__name__, LONGEST_NAME),
+        message=_reason(error) if isinstance(error, GiveUp) else storable(error),
         kinds=tuple(
-            f"{c.__module__}.{c.__qualname__}"
+            storable(f"{c.__module__}.{c.__qualname__}", LONGEST_NAME)
             for c in type(error).__mro__
             if c not in (object, BaseException)
         ),
-        trace="".join(traceback.format_exception(error))[-LONGEST_TRACE:],
-        hint=hint if isinstance(hint, str) else None,
-        permanent=getattr(error, "permanent", False) is True,
+        trace=storable(_trace(error), LONGEST_TRACE),
+        hint=_hint(error),
+        permanent=_attribute(error, "permanent") is True,
     )
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
+    except Exception as failure:  # of a library's own traceback or source
+        return f"the traceback cannot be read: {type(failure).__name__}"
+
+
+def _attribute(error: BaseException, name: str) -> Any:
+    """What an exception says by convention; of a class of somebody else's, who may raise."""
+    try:
+        return getattr(error, name, None)
+    except Exception:
+        return None
+
+
+def _reason(signal: Signal) -> str:
+    reason = _attribute(signal, "reason")  # none where a subclass does not call our __init__
+    return storable(signal if reason is None else reason)
+
+
+def _hint(error: BaseException) -> str | None:
+    hint = _attribute(error, "hint")
+    return storable(hint) if isinstance(hint, str) else None
 
 
 def resolve(path: str) -> Callable[..., Any]:
@@ -132,11 +170,11 @@ def resolve(path: str) -> Callable[..., Any]:
 
 def _signalled(work: Work, kind: OutcomeKind, signal: Signal) -> Outcome:
     """A signal is no error; but what to do next is kept as an error's hint is."""
-    error = None
-    if signal.hint is not None:
-        name = type(signal).__name__
-        error = ErrorInfo(type=name, message=signal.reason, hint=signal.hint, permanent=True)
-    return Outcome(attempt_id=work.attempt_id, kind=kind, reason=signal.reason, error=error)
+    reason, hint, error = _reason(signal), _hint(signal), None
+    if hint is not None:
+        name = storable(type(signal).__name__, LONGEST_NAME)
+        error = ErrorInfo(type=name, message=reason, hint=hint, permanent=True)
+    return Outcome(attempt_id=work.attempt_id, kind=kind, reason=reason, error=error)
 
 
 def _context(work: Work) -> TaskContext:

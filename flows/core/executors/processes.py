@@ -25,7 +25,7 @@ class ProcessExecutor:
 
     - An attempt is delivered as STOPPED or LOST only after its worker has been waited for and
       its process group killed. A task's child that opens a session of its own escapes this.
-    - A stopped task sees `worker.Terminated` raised where it is (SIGTERM), so that `finally`
+    - A stopped task sees `perform.Terminated` raised where it is (SIGTERM), so that `finally`
       blocks run; then comes SIGKILL. A failure after that is delivered as STOPPED.
     - Workers end when this process ends, even by SIGKILL.
     - A task that lives in `__main__` (a script, a notebook) cannot be imported by a worker; it

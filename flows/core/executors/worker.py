@@ -27,6 +27,7 @@ from typing import NoReturn, TextIO
 from flows.core import values
 from flows.core.executors.output import LOG_FORMAT
 from flows.core.executors.perform import (
+    Terminated,
     describe,
     outcome_to_text,
     perform,
@@ -36,10 +37,6 @@ from flows.core.executors.perform import (
 from flows.core.executors.protocol import Outcome, OutcomeKind
 
 _LENGTH = struct.Struct(">I")
-
-
-class Terminated(BaseException):
-    """Raised in a running task that has been told to end."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,8 +128,11 @@ def arguments_of(progress: Progress, key: str) -> str:
     """The inputs of a task run as JSON text. Raises NotStorable."""
     try:
         return values.dumps(progress.arguments(key))
-    except (LookupError, TypeError) as error:
-        raise NotStorable(f"the inputs of {key} cannot be read: {error!r}") from error
+    except NotStorable:
+        raise
+    except Exception as error:  # a key that is not there, a value that is no mapping: their data
+        reason = values.storable(f"{type(error).__name__}: {error}")
+        raise NotStorable(f"the inputs of {key} cannot be read: {reason}") from error
 
 
 def claim_of(progress: Progress, attempt: Attempt, arguments: str) -> Claim:

@@ -8,7 +8,7 @@ and the decision is taken anew. So any number of processes may drive the same ru
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from flows.core import values
 from flows.core.admission import Pool, Waiting
 from flows.core.errors import StoreError
 from flows.core.graph import Graph
@@ -179,14 +180,16 @@ class RunStore:
         dead: Iterable[str],
         *,
         worker: str,
-        survivors: set[str],
+        survivors: Collection[str],
+        unusable: Collection[str] = (),
         now: datetime,
         hold: bool = False,
     ) -> list[Claim]:
         """Take over what dead workers had of a run; it runs nothing itself.
 
         Attempts on an executor that outlives its process are handed to `worker` (and returned,
-        to be adopted by their id); the others are lost, and claimable again. A run that a dead
+        to be adopted by their id), those on one that is `unusable` here are left to others; the
+        rest is lost, and claimable again. A run that a dead
         worker had to itself is `worker`'s with `hold`, and else anybody's, unless only the
         session in which it was written can run it.
         """
@@ -196,7 +199,7 @@ class RunStore:
         def take_over(progress: Progress) -> None:
             adopted.clear()
             for attempt in list(progress.attempts.values()):
-                if attempt.worker not in gone:
+                if attempt.worker not in gone or attempt.executor in unusable:
                     continue
                 if attempt.executor in survivors:
                     taken = progress.adopt(attempt, worker, now)
@@ -318,7 +321,7 @@ def insert_new(connection: Connection, new: NewRun, now: datetime) -> Progress |
     run = Run(
         id=new.id,
         flow=new.flow,
-        key=new.key,
+        key=values.fitted(new.key, writes.LONGEST_KEY),
         status=RunStatus.QUEUED,
         reason=None,
         source=new.source,

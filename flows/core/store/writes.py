@@ -19,6 +19,8 @@ from flows.core.store.batch import change, execute, insertion
 from flows.core.store.bell import ring
 
 _run, _task, _attempt = schema.run, schema.task_run, schema.attempt
+LONGEST_KEY = 200
+"""Characters of a run's key; a longer one is kept as far as it fits, with its digest."""
 
 
 class Moved(Exception):
@@ -142,6 +144,7 @@ def insert_run(connection: Connection, progress: Progress, created: Event) -> No
 
 def by_key(connection: Connection, flow: str, key: str) -> Run | None:
     """The run of a flow that was made under `key`."""
+    key = values.fitted(key, LONGEST_KEY)
     row = connection.execute(_BY_KEY, {"flow": flow, "key": key}).mappings().first()
     return rows.run_from(row) if row is not None else None
 

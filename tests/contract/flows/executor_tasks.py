@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flows.core.context import current, noticed, produced, spent
 from flows.core.errors import GiveUp, Halt, Skip
-from flows.core.executors.worker import Terminated
+from flows.core.executors.perform import Terminated
 
 
 @dataclass(frozen=True, kw_only=True)

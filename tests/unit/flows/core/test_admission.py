@@ -6,8 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.core.admission import Admission, Head, Pool, Rate, Starts, Turns, Usage, Waiting
+from flows.core.admission import (
+    Admission,
+    Head,
+    Pool,
+    Rate,
+    Starts,
+    Turns,
+    Usage,
+    Waiting,
+    check_pool_name,
+)
 from flows.core.errors import ConfigError
+from flows.core.flow import task
 from flows.core.records import Run, RunStatus
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -155,3 +166,11 @@ def test_as_many_runs_of_a_flow_start_as_it_allows():
     starts.took("f", None)
     assert not starts.allows(run(max_runs=2))
     assert starts.allows(run(max_runs=None))
+
+
+@pytest.mark.parametrize("name", ["big gpu", " gpu", "", "g" * 101, "a\x00", "-", "café\udce9"])
+def test_a_pool_is_not_called_what_a_column_of_names_would_take_for_another(name):
+    with pytest.raises(ConfigError, match="is no name for a pool"):
+        check_pool_name(name)
+    with pytest.raises(ConfigError, match="is no name for a pool"):
+        task(pool=name)(int)

@@ -10,7 +10,7 @@ import pytest
 from flows.core.clock import ManualClock, SystemClock
 from flows.core.context import current
 from flows.core.engine import Engine
-from flows.core.errors import GiveUp, Halt, LeaseLost, Skip, StoreError
+from flows.core.errors import ConfigError, GiveUp, Halt, LeaseLost, Skip, StoreError
 from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Outcome, OutcomeKind
 from flows.core.executors.threads import ThreadExecutor
@@ -513,3 +513,59 @@ def test_a_serving_worker_outlives_an_outage_of_the_store_and_records_what_ended
     end()
     opened.close()
     assert store.reads.detail(made.id).tasks[0].value == "1"
+
+
+class Unusable(Held):
+    """An executor that this machine has no secret for, and whose every answer is an error."""
+
+    @property
+    def survives(self):
+        raise ConfigError("the secret RAY_TOKEN is not set")
+
+    capacity = survives
+
+    def start(self, work):
+        raise OSError("no such cluster")
+
+    def warm(self):
+        raise OSError("no such cluster")
+
+    began = stop = warm
+
+
+def test_an_executor_that_cannot_be_asked_lets_its_work_wait_and_all_other_work_go_on(
+    store, clock, caplog
+):
+    @task(executor="held")
+    def far(x: int) -> int:
+        return x
+
+    @flow
+    def both() -> None:
+        add(far(one()))
+        add(one())
+
+    tasks = both.tasks
+    options = {
+        "clock": clock, "default_executor": "inline", "discovers": True,
+        "calls": lambda name, key: tasks[key].function,
+    }  # fmt: skip
+    run_id = begin(store, clock, both).id
+    with Engine(store, {"inline": InlineExecutor(), "held": Unusable()}, **options) as driver:
+        for _ in range(5):
+            driver.tick(clock.advance(2))
+    stands = {t.key: str(t.status) for t in store.reads.detail(run_id).tasks}
+    assert (stands["far"], stands["add-2"]) == ("ready", "succeeded")
+    assert caplog.text.count("the secret RAY_TOKEN is not set") == 1
+
+
+def test_work_that_its_executor_cannot_start_fails_whatever_is_raised(store, clock):
+    class Broken(Held):
+        def start(self, work):
+            raise OSError("no such cluster")
+
+    run_id = begin(store, clock, chain).id
+    with engine(store, clock, Broken(), chain, discovers=True) as driver:
+        for _ in range(4):
+            driver.tick(clock.advance(2))
+    assert store.reads.find(run_id).reason == "one: OSError: no such cluster"

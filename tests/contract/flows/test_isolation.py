@@ -1,0 +1,220 @@
+"""Nothing that one run's data, code or names hold stops the worker, or anybody else's run."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flows.core.clock import ManualClock
+from flows.core.context import noticed, produced, spent
+from flows.core.engine import Engine
+from flows.core.errors import GiveUp, Halt, Skip
+from flows.core.executors.inline import InlineExecutor
+from flows.core.flow import flow, task, when
+from flows.core.records import RunStatus
+from flows.core.service import Service
+
+NOT_UTF8, NUL = "caf\udce9.csv", "a\x00b"
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    @property
+    def hint(self) -> str:
+        raise RuntimeError("no hint")
+
+
+class Bare(Halt):
+    def __init__(self) -> None:
+        pass
+
+
+def raising(error):
+    def fail() -> int:
+        raise error
+
+    return fail
+
+
+def returning(value):
+    def give() -> object:
+        return value
+
+    return give
+
+
+def noticing(**changes):
+    def notice() -> int:
+        noticed(**{"title": "t", "reason": "r", "then": "n", "key": "k", **changes})
+        return 1
+
+    return notice
+
+
+def producing(*asset):
+    def produce() -> int:
+        produced(*asset)
+        return 1
+
+    return produce
+
+
+def spending(seconds):
+    def spend() -> int:
+        spent(cpu_seconds=seconds)
+        return 1
+
+    return spend
+
+
+BODIES = {
+    "a file name that is not UTF-8 in an exception": (raising(OSError(NOT_UTF8)), "failed"),
+    "a file name that is not UTF-8 as the value": (returning([NOT_UTF8]), "succeeded"),
+    "... and as a key": (returning({NOT_UTF8: 1}), "succeeded"),
+    "NUL in an exception": (raising(ValueError(NUL)), "failed"),
+    "NUL as the value": (returning(NUL), "succeeded"),
+    "NUL in Halt": (raising(Halt(NUL)), "halted"),
+    "NUL in Skip and its hint": (raising(Skip(NUL, hint=NUL)), "skipped"),
+    "NUL in GiveUp": (raising(GiveUp(NUL)), "failed"),
+    "a reason that is no text": (raising(Halt(7)), "halted"),
+    "a reason that is far too long": (raising(Halt("x" * 3_000_000)), "halted"),
+    "an exception without a text": (raising(Mute()), "failed"),
+    "a signal that never got its reason": (raising(Bare()), "halted"),
+    "an exception of asyncio's that is no Exception": (raising(asyncio.CancelledError()), "failed"),
+    "sys.exit": (raising(SystemExit(3)), "failed"),
+    "an endless value": (returning((lambda x: x.append(x) or x)([])), "failed"),
+    "a long key of a notice": (noticing(key="k" * 3000), "succeeded"),
+    "a notice that is not UTF-8": (
+        noticing(title=NOT_UTF8, reason=NUL, then=NUL, key=NUL, kind=NOT_UTF8), "succeeded",
+    ),
+    "a long version of an asset": (producing("table:t", "v" * 3000), "succeeded"),
+    "a long name of an asset": (producing("table:" + "t" * 3000, 1), "failed"),
+    "seconds that are no number": (spending(float("nan")), "failed"),
+}  # fmt: skip
+
+
+@task
+def flags() -> dict[str, bool]:
+    return {}
+
+
+@task
+def lists() -> dict[str, list[int]]:
+    return {}
+
+
+@task
+def numbers() -> list[int]:
+    return []
+
+
+@task
+def act(x: int = 0) -> int:
+    return x
+
+
+@flow
+def missing_flag() -> None:
+    when(flags()["go"]).then(act())
+
+
+@flow
+def missing_list() -> None:
+    act.map(lists()["xs"])
+
+
+@flow
+def missing_input() -> None:
+    act(lists()["xs"][3])
+
+
+@flow
+def missing_item() -> None:
+    act(numbers()[7])
+
+
+@flow
+def innocent() -> None:
+    act(act())
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+def serve(store, clock, flows, ticks=8, executors=None):
+    """Let one worker do `ticks` passes over a run of each of these flows."""
+    tasks = {f.name: f.tasks for f in flows}
+    service = Service(store, clock)
+    runs = {}
+    for each in flows:
+        made = service.start(
+            each, config={}, config_yaml="", config_digest="d", trigger={"kind": "test"}
+        )
+        runs[each.name] = made.id
+    engine = Engine(
+        store, executors or {"inline": InlineExecutor()}, clock=clock, default_executor="inline",
+        calls=lambda name, key: tasks[name][key].function, discovers=True,
+    )  # fmt: skip
+    with engine:
+        for _ in range(ticks):
+            engine.tick(clock.advance(1.5))
+    return {name: store.reads.find(run_id) for name, run_id in runs.items()}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_what_a_task_says_ends_its_own_run_and_hinders_no_other(store, clock, body):
+    function, ending = BODIES[body]
+
+    @flow
+    def poison() -> None:
+        task(function)()
+
+    runs = serve(store, clock, [poison, innocent])
+    assert runs["poison"].status == ending
+    assert runs["innocent"].status is RunStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("poison", [missing_flag, missing_list, missing_input, missing_item])
+def test_what_a_value_does_not_have_fails_the_task_that_needs_it(store, clock, poison):
+    runs = serve(store, clock, [poison, innocent])
+    assert runs[poison.name].status is RunStatus.FAILED
+    assert "cannot be read" in runs[poison.name].reason
+    assert runs["innocent"].status is RunStatus.SUCCEEDED
+
+
+def test_a_value_that_is_not_utf8_is_given_to_the_next_task_as_it_was(store, clock):
+    given = []
+
+    @task
+    def find() -> list[str]:
+        return [NOT_UTF8]
+
+    @task
+    def use(paths: list[str]) -> int:
+        given.extend(paths)
+        return 1
+
+    @flow
+    def passing() -> None:
+        use(find())
+
+    assert serve(store, clock, [passing])["passing"].status is RunStatus.SUCCEEDED
+    assert given == [NOT_UTF8]
+
+
+def test_a_key_that_is_longer_than_its_column_is_still_unique(store, clock):
+    service = Service(store, clock)
+
+    def start(key):
+        return service.start(
+            innocent, config={}, config_yaml="", config_digest="d", trigger={}, key=key
+        )
+
+    first, same, other = start("k" * 300 + "1"), start("k" * 300 + "1"), start("k" * 300 + "2")
+    assert first.id == same.id != other.id
+    assert start(NUL + NOT_UTF8).id == start(NUL + NOT_UTF8).id
