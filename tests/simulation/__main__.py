@@ -8,10 +8,15 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 
-from tests.simulation.database import Disk
+from benchmarks import postgres
+from tests.simulation.database import Disk, new_database
+from tests.simulation.states import STATES, unreached
 from tests.simulation.story import Told, tell
 
 SHARE = 100
@@ -26,6 +31,7 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="tell its story")
     parser.add_argument("--seeds", type=int, default=10_000, help="how many to play")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     asked = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a story
@@ -34,34 +40,33 @@ def main() -> int:
             [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": "0"},
         )
-    if asked.seed is not None:
-        return _report([_one(asked.seed, trace=asked.trace)], 0.0)
-    begun = time.monotonic()
-    seeds = range(asked.first, asked.first + asked.seeds)
-    shares = [seeds[n : n + SHARE] for n in range(0, len(seeds), SHARE)]
-    told: list[Told] = []
-    with ProcessPoolExecutor(asked.jobs) as pool:
-        for share in pool.map(play, shares):
+    with ExitStack() as stack:
+        url = None
+        if asked.database == "postgresql":
+            url = stack.enter_context(postgres.Server(durable=False)).url
+        if asked.seed is not None:
+            say = _say if asked.trace else None
+            return _report(play(range(asked.seed, asked.seed + 1), url, say), 0.0)
+        begun = time.monotonic()
+        seeds = range(asked.first, asked.first + asked.seeds)
+        shares = [seeds[n : n + SHARE] for n in range(0, len(seeds), SHARE)]
+        told: list[Told] = []
+        pool = stack.enter_context(ProcessPoolExecutor(asked.jobs))
+        for share in pool.map(partial(play, url=url), shares):
             told += share
             if len(told) % 1000 == 0:
                 _say(f"{len(told)} of {len(seeds)} seeds, {time.monotonic() - begun:.0f} s")
-    return _report(told, time.monotonic() - begun)
+        return _report(told, time.monotonic() - begun)
 
 
-def play(seeds: range) -> list[Told]:
-    """Play these, one after the other."""
+def play(
+    seeds: range, url: str | None = None, say: Callable[[str], None] | None = None
+) -> list[Told]:
+    """Play these, one after the other; in a database of their own on the server at `url`."""
     logging.disable(logging.CRITICAL)
-    disk = Disk()
+    disk = Disk(url and new_database(url, f"nights_{seeds[0]}"))
     try:
-        return [tell(seed, disk) for seed in seeds]
-    finally:
-        disk.remove()
-
-
-def _one(seed: int, *, trace: bool) -> Told:
-    disk = Disk()
-    try:
-        return tell(seed, disk, _say if trace else None)
+        return [tell(seed, disk, say) for seed in seeds]
     finally:
         disk.remove()
 
@@ -73,11 +78,17 @@ def _report(told: list[Told], seconds: float) -> int:
         for problem in one.problems[1:6]:
             _say(f"    {problem}")
         _say(f"    again: {AGAIN.format(seed=one.seed)}")
+    states = Counter(state for one in told for state in one.states)
+    for state, seeds in states.most_common():
+        _say(f"{seeds:6} seeds: {state}")
+    missing = unreached(states, len(told))
+    for state in missing:
+        _say(f"no seed: {state}, reached at least once in {STATES[state]}")
     counts: Counter[str] = sum((Counter(one.counts) for one in told), Counter())
     looked_at = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
     _say(f"{len(told)} seeds ({seconds:.0f} s): {looked_at}")
     _say(f"{len(broken)} seeds broke an invariant")
-    return 1 if broken else 0
+    return 1 if broken or missing else 0
 
 
 def _say(line: str) -> None:

@@ -7,11 +7,23 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
+from flows.core import values
 from flows.core.lifecycle import RunEvent, TaskEvent, run_after, task_after
-from flows.core.records import Attempt, AttemptStatus, Event, RunStatus, TaskStatus
+from flows.core.progress import Progress
+from flows.core.records import (
+    Attempt,
+    AttemptStatus,
+    Event,
+    Outcome,
+    OutcomeKind,
+    RunStatus,
+    TaskStatus,
+)
+from flows.core.service import digest
 from flows.core.store import RunDetail
 from tests.simulation.executions import Execution
 from tests.simulation.findings import Findings, Record
+from tests.simulation.nights import FAILURES
 from tests.simulation.world import World
 
 
@@ -20,6 +32,9 @@ def check_runs(found: Findings, record: Record, world: World) -> None:
     for detail in record.details:
         check_chain(found, detail, record.chains[detail.run.id])
         check_attempts(found, detail)
+        check_inputs(found, detail)
+        check_branch(found, detail)
+        check_reason(found, detail)
     check_promises(found, record.details, world)
     found.counts["runs"] = len(record.details)
     found.counts["attempts"] = sum(len(detail.attempts) for detail in record.details)
@@ -97,25 +112,72 @@ def check_stamp(found: Findings, attempt: Attempt, value: str | None) -> None:
         )
 
 
+def check_inputs(found: Findings, detail: RunDetail) -> None:
+    """What a task has made, it has made of what the tasks before it hold now."""
+    progress = Progress(detail.run, detail.graph, {}, detail.tasks, detail.attempts)
+    for task in detail.tasks:
+        made = json.loads(task.value or "null")
+        if task.status is TaskStatus.SUCCEEDED and isinstance(made, dict) and "inputs" in made:
+            inputs = digest(values.dumps(progress.arguments(task.key)))
+            found.check(
+                made["inputs"] == inputs, f"{detail.run.id}.{task.key} was made of other inputs"
+            )
+
+
+def check_branch(found: Findings, detail: RunDetail) -> None:
+    """Of two tasks of which one was to run, the other did not."""
+    tasks = {task.key: task for task in detail.tasks}
+    better = tasks.get("better")
+    if better is None or better.value is None:
+        return
+    wrong = "halt" if json.loads(better.value) else "promote"
+    found.check(not tasks[wrong].attempt, f"{detail.run.id}.{wrong} ran: better={better.value}")
+
+
+def check_reason(found: Findings, detail: RunDetail) -> None:
+    """A run fails of what its own tasks did, and of nothing else."""
+    run = detail.run
+    if run.status is RunStatus.FAILED:
+        own = any(f"{kind}: " in (run.reason or "") for kind in FAILURES)
+        found.check(own, f"run {run.id} failed, and not of its own tasks: {run.reason}")
+
+
 def check_promises(found: Findings, details: Iterable[RunDetail], world: World) -> None:
     """Whoever was given a run finds it; one key, one run."""
-    ids = {(d.run.flow, d.run.key): d.run.id for d in details}
+    ids = {(detail.run.flow, detail.run.key): detail.run.id for detail in details}
     for flow, key, run_id in world.promises:
         found.check(
             ids.get((flow, key)) == run_id, f"run {run_id} was promised for {key}, and is not it"
         )
 
 
+def check_end(found: Findings, attempt: Attempt, outcome: Outcome) -> None:
+    """What is recorded of an attempt is how it ended, if that was recorded at all."""
+    ends = {
+        AttemptStatus.SUCCEEDED: OutcomeKind.SUCCEEDED,
+        AttemptStatus.HALTED: OutcomeKind.HALTED,
+        AttemptStatus.SKIPPED: OutcomeKind.SKIPPED,
+        AttemptStatus.FAILED: OutcomeKind.FAILED,
+    }
+    wanted = ends.get(attempt.status, outcome.kind)
+    found.check(
+        outcome.kind is wanted, f"{attempt.id} ended {outcome.kind}, recorded is {attempt.status}"
+    )
+
+
 def check_executions(
     found: Findings, details: Iterable[RunDetail], executions: Iterable[Execution]
 ) -> None:
     """Nothing ran without its durable attempt, nothing twice, and no two jobs of one task."""
-    known = {attempt.id for detail in details for attempt in detail.attempts}
+    known = {attempt.id: attempt for detail in details for attempt in detail.attempts}
     seen: Counter[str] = Counter()
     jobs: dict[tuple[str, str], list[Execution]] = defaultdict(list)
     for done in executions:
         seen[done.attempt_id] += 1
-        found.check(done.attempt_id in known, f"{done.attempt_id} ran, and no attempt says so")
+        attempt = known.get(done.attempt_id)
+        found.check(attempt is not None, f"{done.attempt_id} ran, and no attempt says so")
+        if attempt is not None and done.outcome is not None:
+            check_end(found, attempt, done.outcome)
         if done.where == "cluster":
             jobs[done.run_id, done.task].append(done)
     for attempt_id, times in seen.items():

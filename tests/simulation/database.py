@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, create_engine, event, text
 
 from flows.core.errors import StoreError
 from flows.core.store import Store, schema
@@ -55,6 +55,16 @@ class Disk:
         self.database.close()
         if self._folder is not None:
             shutil.rmtree(self._folder)
+
+
+def new_database(url: str, name: str) -> str:
+    """An empty database in the server at `url`, made anew; its URL."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return engine.url.set(database=name).render_as_string(hide_password=False)
 
 
 def _memory() -> str | None:

@@ -26,6 +26,11 @@ class Execution:
     clients: list[tuple[Process, int, Deliver]] = field(default_factory=list)
     stopping: bool = False
 
+    @property
+    def ended_itself(self) -> bool:
+        """Whether it came to its own end, and somebody might have heard of it."""
+        return self.outcome is not None and self.outcome.kind is not OutcomeKind.LOST
+
 
 class LocalExecutor:
     """Threads or processes of a worker: what they do ends with it, or goes on unheard."""
@@ -111,6 +116,7 @@ class Cluster:
             self.world.at(seconds, lambda: self.end(job, outcome))
         job.clients.append(client)
         if job.outcome is not None:
+            self.world.reach("job ended before it was adopted", len(job.clients) > 1)
             self._tell(job, client)
 
     def end(self, job: Execution, outcome: Outcome) -> None:
@@ -124,6 +130,8 @@ class Cluster:
     def lose_everything(self) -> None:
         """The head is gone, and with it all that was running."""
         self.world.note("cluster", "loses its head")
+        clients = {job.clients[-1][0] for job in self.jobs.values() if job.outcome is None}
+        self.world.reach("jobs of two workers lost with the head", len(clients) > 1)
         for job in list(self.jobs.values()):
             lost = Outcome(
                 attempt_id=job.attempt_id, kind=OutcomeKind.LOST, reason="the head was lost"

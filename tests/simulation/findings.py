@@ -15,6 +15,7 @@ class Findings:
 
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)  # rare ones that were reached
 
     def check(self, holds: object, problem: str) -> None:
         """Note the problem unless it holds."""

@@ -9,22 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
 from sqlalchemy import Connection
 
-from flows.core import courier, engine, lease_keeper
+from flows.core import courier, due, engine, lease_keeper, retry
 from flows.core.admission import Admission, Starts
 from flows.core.alert import LetterStatus
 from flows.core.engine import Engine
 from flows.core.firing import Firing
+from flows.core.lifecycle import TaskEvent
 from flows.core.progress import Progress
+from flows.core.records import AttemptStatus, OutcomeKind
 from flows.core.running import Running
+from flows.core.service import Service
 from flows.core.store import schedules, writes
 from flows.core.store.leases import LeaseStore
 from flows.core.store.outbox import Outbox
+from flows.core.store.schedules import ScheduleStore
 
 
 def run_guard_off() -> AbstractContextManager[Any]:
@@ -140,6 +144,130 @@ def leases_last_for_ever() -> AbstractContextManager[Any]:
     )
 
 
+def timeouts_are_not_noticed() -> AbstractContextManager[Any]:
+    """What takes too long goes on."""
+    return patch.object(Running, "overdue", lambda self, now: [])
+
+
+def nothing_is_told_to_end() -> AbstractContextManager[Any]:
+    """What is cancelled goes on until it has ended by itself."""
+    return patch.object(Running, "tell_to_end", lambda self, attempt_id: True)
+
+
+def losses_are_failures() -> AbstractContextManager[Any]:
+    """A task fails because its worker died."""
+    return patch.object(retry, "decide_lost", lambda *_: retry.GiveUp(reason="its worker died"))
+
+
+def retries_give_up() -> AbstractContextManager[Any]:
+    """A lost attempt is never tried again, nor said to have failed."""
+
+    def decide_lost(policy: Any, lost: int, now: datetime) -> retry.RetryAt:
+        return retry.RetryAt(at=now + timedelta(days=900))
+
+    return patch.object(retry, "decide_lost", decide_lost)
+
+
+def children_are_mixed_up() -> AbstractContextManager[Any]:
+    """A mapped child is given the first item, whichever is its own."""
+    real = Running._work
+
+    def work(self: Running, claim: Any) -> Any:
+        changed = claim.arguments.replace("1", "0") if "[" in claim.attempt.key else claim.arguments
+        return real(self, replace(claim, arguments=changed))
+
+    return patch.object(Running, "_work", work)
+
+
+def conditions_are_ignored() -> AbstractContextManager[Any]:
+    """A model that is not better is promoted."""
+    real = Progress._why_not
+    return patch.object(
+        Progress, "_why_not", lambda self, node: real(self, replace(node, condition=None))
+    )
+
+
+def an_event_is_not_written() -> AbstractContextManager[Any]:
+    """Something happens to a task, and the record does not say so."""
+    real = Progress._append
+
+    def append(self: Progress, kind: str, *data: Any) -> None:
+        real(self, kind, *data)
+        if kind == TaskEvent.RETRY:
+            self._changes.events.pop()
+
+    return patch.object(Progress, "_append", append)
+
+
+def flows_run_without_limit() -> AbstractContextManager[Any]:
+    """A flow runs more often at once than it may."""
+    real = Starts.allows
+    return patch.object(Starts, "allows", lambda self, run: real(self, replace(run, max_runs=None)))
+
+
+def what_is_new_is_forgotten() -> AbstractContextManager[Any]:
+    """Rows that are too few to run on do not count the next time either."""
+    real = due.decide_data
+
+    def decide_data(stored: Any, state: Any, now: datetime) -> Any:
+        decision = real(stored, state, now)
+        return replace(decision, cursor={**decision.cursor, "version": state.version})
+
+    return patch.object(due, "decide_data", decide_data)
+
+
+def the_grace_is_ignored() -> AbstractContextManager[Any]:
+    """A fire that is too late to be of use is run all the same."""
+    real = due._sorted_out
+    return patch.object(
+        due,
+        "_sorted_out",
+        lambda schedule, *more: real(replace(schedule, grace=timedelta(days=9)), *more),
+    )
+
+
+def asking_twice_makes_two() -> AbstractContextManager[Any]:
+    """A caller that has heard no answer and asks again gets another run."""
+    real = Service.start
+    return patch.object(
+        Service, "start", lambda self, flow, *, key, **more: real(self, flow, **more)
+    )
+
+
+def ends_are_told_wrongly() -> AbstractContextManager[Any]:
+    """A run that halted counts as done."""
+    real = Progress.finish
+
+    def finish(self: Progress, outcome: Any, now: datetime, *, worker: str) -> bool:
+        if outcome.kind is OutcomeKind.HALTED:
+            outcome = replace(outcome, kind=OutcomeKind.SUCCEEDED)
+        return real(self, outcome, now, worker=worker)
+
+    return patch.object(Progress, "finish", finish)
+
+
+def schedules_stay_postponed() -> AbstractContextManager[Any]:
+    """Data that could not be reached once is never looked at again."""
+    real = ScheduleStore.postpone
+    return patch.object(
+        ScheduleStore,
+        "postpone",
+        lambda self, stored, reason, next_at, now: real(self, stored, reason, None, now),
+    )
+
+
+def slots_are_held_for_ever() -> AbstractContextManager[Any]:
+    """What a lost attempt held of a pool stays taken."""
+    real = Progress.lose
+
+    def lose(self: Progress, attempt: Any, *args: Any) -> None:
+        real(self, attempt, *args)
+        kept = replace(self._changes.attempts[attempt.id], status=AttemptStatus.RUNNING)
+        self._changes.attempts[attempt.id] = kept
+
+    return patch.object(Progress, "lose", lose)
+
+
 MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     run_guard_off,
     schedule_guard_off,
@@ -155,6 +283,20 @@ MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     missed_fires_leave_no_trace,
     letters_are_not_leased,
     leases_last_for_ever,
+    timeouts_are_not_noticed,
+    nothing_is_told_to_end,
+    losses_are_failures,
+    retries_give_up,
+    children_are_mixed_up,
+    conditions_are_ignored,
+    an_event_is_not_written,
+    flows_run_without_limit,
+    what_is_new_is_forgotten,
+    the_grace_is_ignored,
+    asking_twice_makes_two,
+    ends_are_told_wrongly,
+    schedules_stay_postponed,
+    slots_are_held_for_ever,
 )
 
 

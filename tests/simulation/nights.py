@@ -15,6 +15,7 @@ from flows.core.executors.protocol import Work
 from flows.core.flow import Flow, flow, task, when
 from flows.core.records import Asset, ErrorInfo, Outcome, OutcomeKind
 from flows.core.retry import Backoff, Retry
+from flows.core.service import digest
 
 PATIENT = Retry(attempts=3, delay=5.0, backoff=Backoff.EXPONENTIAL, lost=1000)
 
@@ -25,6 +26,7 @@ class Stamp:
 
     attempt: str
     where: str  # the worker, or the cluster
+    inputs: str  # digest of its arguments
 
 
 @task(retry=PATIENT)
@@ -83,6 +85,9 @@ def alone() -> None:
 
 FLOWS: dict[str, Flow] = {which.name: which for which in (loop, chain, alone)}
 
+FAILURES = ("OSError", "TimedOut")
+"""Types of the errors of which the runs of these flows fail."""
+
 
 def answer(work: Work, where: str, chance: random.Random) -> Outcome:
     """How an execution of `work` would end."""
@@ -100,7 +105,7 @@ def answer(work: Work, where: str, chance: random.Random) -> Outcome:
     elif name == "better":
         value = chance.random() < 0.6
     else:
-        value = {"attempt": work.attempt_id, "where": where}
+        value = {"attempt": work.attempt_id, "where": where, "inputs": digest(work.arguments)}
     assets = (Asset(name="model:night", version=work.run_id),) if name == "promote" else ()
     return Outcome(
         attempt_id=work.attempt_id,

@@ -99,7 +99,10 @@ class Person(Process):
             trigger={"kind": "api"},
             key=f"wish-{key}",
         )
-        self.world.promises.append((flow.name, run.key, run.id))
+        promise = (flow.name, f"wish-{key}", run.id)
+        if promise in self.world.promises:
+            self.world.reach("asked for again, and given the same run")
+        self.world.promises.append(promise)
 
     def _cancel(self, key: str) -> None:
         runs = [run for run in self._runs.runs(limit=8) if not run.status.ended]

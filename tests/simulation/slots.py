@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import groupby
 
 from flows.core.admission import Pool
@@ -55,6 +56,7 @@ def check_slots(found: Findings, record: Record, pools: Mapping[str, Pool]) -> N
         for attempt in alive.values():
             used[attempt.pool or ""] += attempt.weight
         for name, pool in pools.items():
+            found.states["pool full"] += pool.slots is not None and used[name] == pool.slots
             found.check(
                 pool.slots is None or used[name] <= pool.slots,
                 f"pool {name} held {used[name]} of {pool.slots}, event {commit and commit[-1].id}",
@@ -62,6 +64,29 @@ def check_slots(found: Findings, record: Record, pools: Mapping[str, Pool]) -> N
     found.check(not alive, f"never ended: {sorted(a.id for a in alive.values())}")
     leaked = [a for a in attempts.values() if a.status is AttemptStatus.RUNNING and a.pool]
     found.check(not leaked, f"slots are leaked: {[a.id for a in leaked]}")
+
+
+def check_rates(found: Findings, record: Record, pools: Mapping[str, Pool]) -> None:
+    """No pool started more within its rate's time than it may; only where all clocks agree."""
+    for name, pool in pools.items():
+        if pool.rate is None:
+            continue
+        started = sorted(
+            attempt.started_at
+            for detail in record.details
+            for attempt in detail.attempts
+            if attempt.pool == name
+        )
+        within: deque[datetime] = deque()
+        for at in started:
+            within.append(at)
+            while at - within[0] >= pool.rate.per:
+                within.popleft()
+            found.states["rate used up"] += len(within) == pool.rate.count
+            found.check(
+                len(within) <= pool.rate.count,
+                f"pool {name} started {len(within)} within {pool.rate.per}, until {at}",
+            )
 
 
 def _end(event: Event, alive: dict[tuple[str, str], Attempt], running: set[str]) -> None:

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from flows.core.admission import Pool, Rate
 from flows.core.alert import LetterStatus
-from flows.core.lifecycle import TaskEvent
-from flows.core.records import AttemptStatus, RunStatus
+from flows.core.records import RunStatus
 from flows.core.schedule import ScheduleStatus
 from flows.core.store import Store
+from tests.simulation.calm import check_calm
 from tests.simulation.chains import check_executions, check_runs
 from tests.simulation.database import Disk
 from tests.simulation.executions import Cluster, Execution
@@ -24,6 +24,7 @@ from tests.simulation.planner import Data, Planner, declare, plan
 from tests.simulation.post import Channels, Messenger
 from tests.simulation.process import Faults, Process
 from tests.simulation.slots import check_slots
+from tests.simulation.states import count_states, watched
 from tests.simulation.worker import Worker
 from tests.simulation.world import World
 
@@ -45,6 +46,7 @@ class Told:
     seed: int
     problems: tuple[str, ...]
     counts: dict[str, int]  # what was looked at: runs, attempts, fires, alerts, deaths
+    states: dict[str, int]  # rare ones, and how often they were reached
 
 
 class Story:
@@ -141,36 +143,35 @@ class Story:
 
     def findings(self) -> Findings:
         """What of all that must hold does not."""
-        found = Findings(problems=list(self.world.surprises))
+        found = Findings(problems=list(self.world.surprises), states=self.world.states)
         record = Record(Store(self.disk.database))
+        executions = [*self.record, *self.cluster.jobs.values()]
         check_runs(found, record, self.world)
-        check_executions(found, record.details, [*self.record, *self.cluster.jobs.values()])
+        check_executions(found, record.details, executions)
         check_slots(found, record, POOLS)
         check_fires(found, record, self.schedules, self.data)
         check_letters(found, record, self.channels)
+        deaths = sum(process.deaths for process in self.processes)
         if not self._scale and not self.world.watcher:
-            check_calm(found, record)
-        found.counts["deaths"] = sum(process.deaths for process in self.processes)
+            check_calm(found, record, POOLS, deaths - len(self._script))
+        count_states(found.states, record, executions, self.schedules, self.channels.received)
+        found.counts["deaths"] = deaths
         return found
-
-
-def check_calm(found: Findings, record: Record) -> None:
-    """Where nothing has gone wrong, nobody was taken for dead."""
-    for detail in record.details:
-        for attempt in detail.attempts:
-            found.check(attempt.status is not AttemptStatus.LOST, f"{attempt.id} was lost")
-    adopted = [event.id for event in record.events if event.kind == TaskEvent.ADOPTED]
-    found.check(not adopted, f"events {adopted} say that living workers were recovered")
 
 
 def tell(seed: int, disk: Disk, say: Callable[[str], None] | None = None) -> Told:
     """Play one seed and check what is left of it."""
     disk.wipe()
     story = Story(seed, disk, say)
-    with of_this_world(story.world):
+    with of_this_world(story.world), watched(story.world):
         story.play()
     found = story.findings()
-    return Told(seed=seed, problems=tuple(found.problems), counts=dict(found.counts))
+    return Told(
+        seed=seed,
+        problems=tuple(found.problems),
+        counts=dict(found.counts),
+        states=dict(+found.states),
+    )
 
 
 def open_runs(store: Store) -> list[str]:

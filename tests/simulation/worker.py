@@ -57,11 +57,14 @@ class Worker(Process):
             ),
         )
         self.engine.open()
+        self.world.workers.add(self.name)
         self.world.at(LEASE.total_seconds() / 4, self._keep_lease, self)
 
     def leave(self) -> None:
         """End in good order, as on Ctrl-C; another life begins in a while."""
         assert self.engine is not None
+        goes_on = any(live.executor.survives for live in self.engine.running.live.values())
+        self.world.reach("job left behind in good order", goes_on)
         self.engine.close()
         self.die("in good order")
 
@@ -75,6 +78,11 @@ class Worker(Process):
         finally:
             keeper._stop = stop
         self.world.at(LEASE.total_seconds() / 4, self._keep_lease, self)
+
+    def die(self, why: str) -> None:
+        super().die(why)
+        self.world.workers.discard(self.name)
+        self.world.reach("every worker dead at once", not self.world.workers)
 
     def turn(self) -> float:
         assert self.engine is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -43,6 +44,8 @@ class World:
             None  # sees each edge of a transaction
         )
         self.promises: list[tuple[str, str, str]] = []  # (flow, key, run id) that somebody was told
+        self.states: Counter[str] = Counter()  # rare states, and how often they were reached
+        self.workers: set[str] = set()  # that are alive
         self.surprises: list[str] = []  # errors that nobody had reckoned with
         self._queue: list[tuple[datetime, int, Process | None, int, Callable[[], None]]] = []
         self._order = count()
@@ -74,6 +77,10 @@ class World:
     def happens(self, probability: float) -> bool:
         """Whether a fault of this probability happens now."""
         return self.faulty and self.chance.random() < probability
+
+    def reach(self, state: str, really: bool = True) -> None:
+        """Count a rare state (`states.py`) that this story has come to."""
+        self.states[state] += really
 
     def note(self, who: str, what: str) -> None:
         """One line of the story."""
