@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, and_, bindparam, delete, func, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, select, update
 
 from flows.core.records import Event, Run, RunStatus
 from flows.core.store import rows, schema
@@ -47,24 +47,16 @@ class PruneStore:
 
         Never an open run, and never one of the newest `keep` of its flow.
         """
-        place = func.row_number().over(
-            partition_by=_run.c.flow, order_by=(_run.c.created_at.desc(), _run.c.id.desc())
-        )
-        ranked = select(_run, place.label("place")).subquery()
-        query = (
-            select(ranked)
-            .join(_definition, _definition.c.run_id == ranked.c.id)
-            .where(
-                ranked.c.place > keep,
-                ranked.c.ended_at < before,
-                ranked.c.status.in_(_ENDED),
-            )
-            .order_by(ranked.c.created_at, ranked.c.id)
-        )
-        names = [column.name for column in _run.columns]
+        newest: dict[str, frozenset[str]] = {}
+        candidates = []
         with self._database.read() as connection:
-            found = connection.execute(query).mappings()
-            return tuple(rows.run_from({name: row[name] for name in names}) for row in found)
+            for row in connection.execute(_OLD, {"before": before}).mappings():
+                if (flow := row["flow"]) not in newest:
+                    ids = connection.execute(_NEWEST, {"flow": flow, "keep": keep}).scalars()
+                    newest[flow] = frozenset(ids)
+                if row["id"] not in newest[flow]:
+                    candidates.append(rows.run_from(row))
+        return tuple(candidates)
 
     def belongings(self, runs: Sequence[Run]) -> Iterator[Belongings]:
         """What the runs point at, run by run in their order."""
@@ -153,6 +145,18 @@ _ATTEMPTS = select(_attempt.c.run_id, _attempt.c.id, _attempt.c.executor).where(
 )
 _VALUES = select(_task.c.run_id, _task.c.value).where(
     and_(_task.c.run_id.in_(_IDS), _task.c.value.is_not(None))
+)
+_OLD = (
+    select(_run)
+    .join_from(_definition, _run, _definition.c.run_id == _run.c.id)
+    .where(_run.c.ended_at < bindparam("before"), _run.c.status.in_(_ENDED))
+    .order_by(_run.c.created_at, _run.c.id)
+)
+_NEWEST = (
+    select(_run.c.id)
+    .where(_run.c.flow == bindparam("flow"))
+    .order_by(_run.c.created_at.desc(), _run.c.id.desc())
+    .limit(bindparam("keep"))
 )
 _MOVE = (
     update(_run)

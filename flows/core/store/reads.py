@@ -56,24 +56,35 @@ class ReadStore:
         with self._database.read() as connection:
             return rows.runs_from(connection.execute(query))
 
+    def get(self, run_id: str) -> Run:
+        """A run by its whole id. Raises NotFound."""
+        with self._database.read() as connection:
+            row = connection.execute(_RUN, {"run": run_id}).mappings().first()
+        if row is None:
+            raise NotFound(f"there is no run {run_id}", hint=self._nearest(run_id))
+        return rows.run_from(row)
+
     def find(self, reference: str) -> Run:
-        """A run by its id, the end of its id, or `last`. Raises NotFound, Refused."""
+        """A run by its id, the end of its id, or `last`. Raises NotFound, Refused.
+
+        For people: an end is looked for in all ids, unless it is a whole one.
+        """
         if reference == "last":
             newest = self.runs(limit=1)
             if not newest:
                 raise NotFound("there is no run yet", hint="start one: ratchet run retrain")
             return newest[0]
-        pattern = "%" + reference.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        query = select(_run).where(_run.c.id.like(pattern, escape="\\")).limit(2)
         with self._database.read() as connection:
-            found = [rows.run_from(row) for row in connection.execute(query).mappings()]
-        if not found:
-            raise NotFound(f"there is no run {reference}", hint=self._nearest(reference))
-        if len(found) > 1:
+            row = connection.execute(_RUN, {"run": reference}).mappings().first()
+            if row is not None:
+                return rows.run_from(row)
+            ending = select(_run.c.id).where(_run.c.id.endswith(reference, autoescape=True))
+            ids = connection.execute(ending.limit(2)).scalars().all()
+        if len(ids) > 1:
             raise Refused(
                 f"{reference} is the end of several runs' ids", hint="type more of it: ratchet runs"
             )
-        return found[0]
+        return self.get(ids[0] if ids else reference)
 
     def _nearest(self, reference: str) -> str:
         """What may have been meant by a reference to no run: an id, or the end of one."""
@@ -188,32 +199,18 @@ class ReadStore:
 
     def newest_by_flow(self) -> dict[str, datetime]:
         """When each flow last had a run."""
-        query = select(_run.c.flow, func.max(_run.c.created_at).label("newest")).group_by(
-            _run.c.flow
-        )
         with self._database.read() as connection:
-            return {row.flow: row.newest for row in connection.execute(query)}
+            return {row.flow: row.newest for row in connection.execute(_NEWEST_BY_FLOW)}
 
     def results(self, each: int) -> dict[str, tuple[Run, ...]]:
         """The newest runs of each schedule that have ended, at most `each`, the newest first."""
-        order = func.row_number().over(
-            partition_by=_fire.c.schedule, order_by=_fire.c.decided_at.desc()
-        )
-        ranked = (
-            select(_run, _fire.c.schedule, order.label("place"))
-            .join(_fire, _fire.c.run_id == _run.c.id)
-            .where(_run.c.ended_at.is_not(None))
-            .subquery()
-        )
-        query = (
-            select(ranked).where(ranked.c.place <= each).order_by(ranked.c.schedule, ranked.c.place)
-        )
-        found: dict[str, tuple[Run, ...]] = {}
+        results: dict[str, tuple[Run, ...]] = {}
         with self._database.read() as connection:
-            for row in connection.execute(query).mappings():
-                run = rows.run_from({column.name: row[column.name] for column in _run.columns})
-                found[row["schedule"]] = (*found.get(row["schedule"], ()), run)
-        return found
+            for name in connection.execute(select(schema.schedule.c.name)).scalars():
+                ended = connection.execute(_RESULTS, {"schedule": name, "limit": each}).mappings()
+                if runs := tuple(rows.run_from(row) for row in ended):
+                    results[name] = runs
+        return results
 
 
 def _in_order(graph: Graph, tasks: list[TaskRun]) -> tuple[TaskRun, ...]:
@@ -240,3 +237,28 @@ _ATTEMPTS = (
     .where(_attempt.c.run_id == bindparam("run"))
     .order_by(_attempt.c.started_at, _attempt.c.number)
 )
+_RESULTS = (
+    select(_run)
+    .join(_fire, _fire.c.run_id == _run.c.id)
+    .where(
+        _fire.c.schedule == bindparam("schedule"),
+        _fire.c.run_id.is_not(None),
+        _run.c.ended_at.is_not(None),
+    )
+    .order_by(_fire.c.decided_at.desc())
+    .limit(bindparam("limit"))
+)
+_flows = select(func.min(_run.c.flow).label("flow")).cte("flows", recursive=True)
+_flows = _flows.union_all(
+    select(
+        select(func.min(_run.c.flow)).where(_run.c.flow > _flows.c.flow).scalar_subquery()
+    ).where(_flows.c.flow.is_not(None))
+)
+"""The names of all flows: one step of an index for each, however many runs it has."""
+_NEWEST_BY_FLOW = select(
+    _flows.c.flow,
+    select(func.max(_run.c.created_at))
+    .where(_run.c.flow == _flows.c.flow)
+    .scalar_subquery()
+    .label("newest"),
+).where(_flows.c.flow.is_not(None))

@@ -53,7 +53,7 @@ run = Table(
     UniqueConstraint("flow", "key", name="one_run_per_flow_and_key"),
     Index("run_newest", "created_at", "id"),
     Index("run_newest_of_flow", "flow", "created_at"),
-    Index("run_status", "status"),
+    Index("run_newest_of_status", "status", "created_at", "id"),
 )
 Index(
     "run_open_in_lane",
@@ -228,6 +228,13 @@ fire = Table(
     Column("reason", Text),
     Column("run_id", String(64)),
     Index("fire_newest", "schedule", "decided_at"),
+)
+Index(
+    "fire_of_run",
+    fire.c.schedule,
+    fire.c.decided_at,
+    sqlite_where=text("run_id IS NOT NULL"),
+    postgresql_where=text("run_id IS NOT NULL"),
 )
 
 deadline = Table(

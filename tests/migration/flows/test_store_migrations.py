@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -66,7 +67,6 @@ def make_as_released(url: str) -> None:
     """A store as the release before made it: its version stands in one table."""
     opened = Store.open(url)
     with opened.database.write() as connection:
-        connection.execute(text("DROP INDEX run_waiting"))
+        command.downgrade(migrate._config(connection), "0002")
         connection.execute(text(f"DROP TABLE {SCHEMA_TABLE}"))
-        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))
     opened.close()

@@ -20,6 +20,9 @@ def upgrade() -> None:
         ["flow", sa.text("priority DESC"), "claimable_at", "id"],
         "claimable_at IS NOT NULL",
     )
+    _partial_index("fire_of_run", "fire", ["schedule", "decided_at"], "run_id IS NOT NULL")
+    op.create_index("run_newest_of_status", "run", ["status", "created_at", "id"])
+    op.drop_index("run_status", "run")  # the one before does all that it did
 
 
 def _partial_index(name: str, table: str, columns: list[str | sa.TextClause], where: str) -> None:
@@ -30,4 +33,7 @@ def _partial_index(name: str, table: str, columns: list[str | sa.TextClause], wh
 
 def downgrade() -> None:
     """Take them away again."""
+    op.create_index("run_status", "run", ["status"])
+    op.drop_index("run_newest_of_status", "run")
+    op.drop_index("fire_of_run", "fire")
     op.drop_index("run_waiting", "run")
