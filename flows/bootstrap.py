@@ -17,7 +17,7 @@ from flows import schedules
 from flows.adapters.alerts import Alerts
 from flows.adapters.ray_executor import RayExecutor
 from flows.adapters.views import ViewSource
-from flows.config import Composed, Composer, compose
+from flows.config import Composed, Composer, check_outside, compose
 from flows.core import due, values
 from flows.core.clock import Clock, SystemClock
 from flows.core.courier import Courier
@@ -93,7 +93,7 @@ class Ratchet:
     def _composer(self) -> Composer:
         return Composer(project=self.project)
 
-    def _compose_for_outsider(self, flow: Flow, overrides: Sequence[str]) -> Composed[Any]:
+    def _compose_own(self, flow: Flow, overrides: Sequence[str]) -> Composed[Any]:
         """With overrides that may name only keys of the flow's own config. Raises ConfigError."""
         return self._composer.compose(
             flow.config, flow.config_type, self.overrides, flow_only=overrides
@@ -107,19 +107,20 @@ class Ratchet:
         trigger: Mapping[str, Any],
         key: str | None = None,
         held_by: str | None = None,
-        flow_only: bool = False,
+        outside: bool = False,
     ) -> Run:
         """Record a run of `flow` with its config, composed here and never again.
 
         Args:
             held_by: the worker that is about to drive it, alone; None: whoever finds it.
-            flow_only: the overrides come from outside, and may set the flow's own keys only.
+            outside: the overrides come from outside the installation.
 
         Raises:
             ConfigError: an override does not fit the flow's config.
         """
-        compose = self._compose_for_outsider if flow_only else self.compose
-        composed = compose(flow, overrides)
+        if outside:
+            check_outside(overrides, flow.config_type)
+        composed = self.compose(flow, overrides)
         return self.service.start(
             flow,
             config=_config_of(composed),
@@ -178,10 +179,13 @@ class Ratchet:
         return replace(self, settings=settings)
 
     def fire(self, schedule: str, overrides: Sequence[str], *, key: str | None, by: str) -> Fire:
-        """Fire a schedule now, on request, with overrides of the flow's own config for this run.
+        """Fire a schedule now, on request, with overrides from outside for this run.
 
         Raises NotFound, Refused, ConfigError.
         """
+        if overrides:
+            stored, _ = self.schedules.show(schedule, limit=1)
+            check_outside(overrides, self.flow(stored.schedule.flow).config_type)
         return self.schedules.fire(schedule, key=key, by=by, overrides=tuple(overrides))
 
     def declared(self) -> Declared:
@@ -193,7 +197,7 @@ class Ratchet:
     def prepare(self, schedule: Schedule, key: str, at: datetime) -> NewRun:
         """The run of one fire of a schedule. Raises NotFound, ConfigError."""
         flow = self.flow(schedule.flow)
-        composed = self._compose_for_outsider(flow, due.filled(schedule, at))
+        composed = self._compose_own(flow, due.filled(schedule, at))
         return NewRun(
             id=new_run_id(self.clock.now()),
             flow=flow.name,
@@ -220,7 +224,7 @@ class Ratchet:
         )
 
     def _check(self, schedule: Schedule) -> None:
-        schedules.check(schedule, self.flows, self._compose_for_outsider, self.clock.now())
+        schedules.check(schedule, self.flows, self._compose_own, self.clock.now())
 
     @cached_property
     def _views(self) -> ViewSource:

@@ -26,15 +26,13 @@ from flows.core.admission import Pool, Rate, check_pool_name
 from flows.core.alert import AlertKind, Severity, Throttle
 from flows.core.errors import ConfigError
 from flows.core.schedule import Late, Missed, Overlap
-from ray_jobs import RayConfig
+from ray_jobs import BUILT_IN_MODULES, RayConfig
 from registry import RegistryConfig
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
-
-BUILT_IN_MODULES = ("sklearn", "xgboost", "torch", "flows", "ray_jobs")
 
 _REFERENCE = re.compile(r"(?<![A-Za-z0-9_])secret:([A-Z_][A-Z0-9_]*)")
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/?#@]*)@")
@@ -273,6 +271,11 @@ def _read_secret(name: str, environ: Mapping[str, str]) -> str:
             f"The secret {name} cannot be read from {path}: {reason}.",
             hint=f"set {name}_FILE to a readable file, or {name} itself",
         ) from None
+
+
+def refers_to_secret(text: str) -> bool:
+    """Whether ``reveal`` would put a secret into ``text``."""
+    return _REFERENCE.search(text) is not None
 
 
 def mask(text: str) -> str:

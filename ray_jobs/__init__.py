@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray_jobs.client import RayClient, RayConfig
 from ray_jobs.dashboard import ClusterLoad, Dashboard
-from ray_jobs.dotted import resolve
+from ray_jobs.dotted import BUILT_IN_MODULES, require_allowed, resolve
 from ray_jobs.errors import (
     ArtifactError,
     BadEntrypoint,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactError",
     "ArtifactStore",
+    "BUILT_IN_MODULES",
     "BadEntrypoint",
     "ClusterLoad",
     "ClusterRay",
@@ -91,6 +92,7 @@ __all__ = [
     "WorkerLost",
     "evaluate",
     "extract",
+    "require_allowed",
     "resolve",
     "train",
     "watch",

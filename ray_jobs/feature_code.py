@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ray_jobs.dotted import nearest, partition, require_allowed
+from ray_jobs.dotted import nearest, partition, require_allowed, require_own
 from ray_jobs.training_errors import FeatureError, UnknownName
 
 _OURS = frozenset({"flows", "feature_store", "ray_jobs", "registry"})
@@ -56,8 +56,7 @@ def pack(functions: Sequence[str], allowed: Sequence[str]) -> FeatureCode:
     roots: set[Path] = set()
     waiting: list[str] = []
     for path in functions:
-        module, _ = partition(path)
-        require_allowed(module, path, allowed)
+        module, _ = require_allowed(path, allowed)
         spec = _spec(module)
         if spec is None or spec.loader is None:
             raise UnknownName(
@@ -74,7 +73,10 @@ def pack(functions: Sequence[str], allowed: Sequence[str]) -> FeatureCode:
         modules[name] = _source(name)
         waiting += _own_imports(name, modules[name], lambda m: _is_own(m, tops, roots))
     code = FeatureCode(functions=tuple(functions), modules=dict(sorted(modules.items())))
-    load(code)
+    space = _Space(code)
+    for path in functions:
+        function = space.function(path)
+        require_own(function, path, allowed, space.home(function))
     return code
 
 
@@ -101,6 +103,11 @@ class _Space:
         known = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
         what = "is not a function" if hasattr(module, attribute) else "does not exist"
         raise UnknownName(f"feature function {path} {what}{nearest(attribute, known)}")
+
+    def home(self, function: Function) -> str | None:
+        """The module that defines it, by the name that it has outside."""
+        module: str | None = getattr(function, "__module__", None)
+        return None if module is None else module.removeprefix(f"{self.prefix}.")
 
     def module(self, name: str) -> ModuleType:
         if name in self.loaded:

@@ -63,7 +63,7 @@ class FeaturesConfig:
     view: str
     """The feature view to train on."""
 
-    functions: tuple[str, ...] = ()
+    functions: tuple[str, ...] = field(default=(), metadata={"names": "code"})
     """Dotted paths "package.module:function"; each takes and returns a pyarrow.Table.
 
     They are called in order, on one shard of rows at a time, after the joins. They may add,

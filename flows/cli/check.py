@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -96,7 +96,7 @@ def _code(ratchet: Ratchet) -> Iterator[Finding]:
     named: dict[str, None] = {}
     for name in ratchet.flows.names():
         with suppress(RatchetError):  # reported above
-            named |= dict.fromkeys(_dotted(ratchet.compose(ratchet.flows.get(name)).data))
+            named |= dict.fromkeys(ratchet.compose(ratchet.flows.get(name)).code.values())
     for path in named:
         try:
             ray_jobs.resolve(path, ratchet.settings.allowed_modules)
@@ -136,18 +136,6 @@ def _pools(ratchet: Ratchet) -> Iterator[Finding]:
         yield _finding("pools", error)
     else:
         yield from (Finding(what=f"pool {name}", ok=True) for name in limits)
-
-
-def _dotted(data: Any) -> Iterator[str]:
-    """Values under the keys that name code."""
-    pairs = data.items() if isinstance(data, dict) else enumerate(data)
-    for key, value in pairs:
-        if key in ("estimator", "_target_") and isinstance(value, str):
-            yield value
-        elif key == "functions":
-            yield from value
-        elif isinstance(value, dict | list):
-            yield from _dotted(value)
 
 
 def _error_of(ratchet: Ratchet, flow: Flow, name: str) -> RatchetError | None:

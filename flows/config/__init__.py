@@ -1,6 +1,8 @@
 """Configuration: Hydra YAML and overrides in, typed frozen dataclasses out.
 
     compose(flow, type, overrides, project)   what a run uses, validated, with its digest
+    check_own(overrides)                      of the flow's own keys alone, by plain values
+    check_outside(overrides, type)            and what nobody outside may say at all
     expand(overrides)                         a sweep as the list of its runs' overrides
     load(yaml, type)                          the same again from a stored run, without Hydra
     diff(old, new)                            what changed between two runs
@@ -11,8 +13,18 @@ ConfigError: one line with the key, the nearest valid key or the expected type, 
 the value came from.
 """
 
-from flows.config.compose import compose, expand
+from flows.config.compose import check_outside, check_own, compose, expand
 from flows.config.document import Change, Composed, diff, load
 from flows.config.remembered import Composer
 
-__all__ = ["Change", "Composed", "Composer", "compose", "diff", "expand", "load"]
+__all__ = [
+    "Change",
+    "Composed",
+    "Composer",
+    "check_outside",
+    "check_own",
+    "compose",
+    "diff",
+    "expand",
+    "load",
+]

@@ -22,7 +22,8 @@ from flows.config.document import Composed, document, root_of
 from flows.config.paths import DATABASES, PATHS, anchored
 from flows.config.sources import ENTRY, ConfigPath, config_path
 from flows.core.errors import ConfigError
-from flows.settings import Settings, mask
+from flows.core.validity import PLACEHOLDER
+from flows.settings import Settings, mask, refers_to_secret
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _HYDRA = threading.RLock()
 _SECRET_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
+_INNERMOST = re.compile(r"\$\{([^{}]*)\}")  # an interpolation that holds no other
 _SECRET_IN_ENV = re.compile(
     r"\$\{\s*oc\.env\s*:\s*['\"]?(\w*(?:PASSWORD|PASSWD|SECRET|TOKEN|KEY)\w*)", re.IGNORECASE
 )
@@ -42,22 +44,61 @@ def compose(
     config_type: type[T] | None = None,
     overrides: Sequence[str] = (),
     project: Path | None = None,
-    *,
-    flow_only: bool = False,
 ) -> Composed[T]:
     """The settings and one flow's config, from YAML files and overrides.
 
     `flow_config` names a file of conf/flow, `config_type` the dataclass that it fills; both
     None: the settings alone. `project` holds the team's own conf/ (default: the current
-    folder). With `flow_only`, for overrides from the API, they may set the flow's own keys to
-    plain values: no settings, no interpolations that could read the environment.
+    folder).
     Safe to call from several threads. Raises ConfigError, one line for the first mistake.
     """
     where = config_path(Path.cwd() if project is None else project)
     root = root_of(config_type)
     given = [*([] if flow_config is None else [f"flow={flow_config}"]), *overrides]
-    composition = _Composition(where, root, given, _checked(where, root, given, flow_only))
-    return document(composition.data(), config_type, composition.origin)
+    composition = _Composition(where, root, given, _checked(where, root, given))
+    composed = document(composition.data(), config_type, composition.origin)
+    typed.check_allowed(composed.code, composed.settings.allowed_modules, composition.origin)
+    return composed
+
+
+def check_own(overrides: Sequence[str]) -> None:
+    """Refuse overrides of anything but the flow's own keys, by plain values.
+
+    No settings, and no interpolations, which could read the environment. Raises ConfigError.
+    """
+    for override in _parse(overrides):
+        _check_own(override)
+
+
+def check_outside(overrides: Sequence[str], config_type: type[Any] | None) -> None:
+    """Refuse overrides that nobody outside the installation may give.
+
+    They choose, and set values of, the flow's own config. They name no code: a choice in a group
+    says enough. They refer to no secret. Raises ConfigError, one line for the first mistake.
+    """
+    root = root_of(config_type)
+    for override in _parse(overrides):
+        _check_own(override)
+        if PLACEHOLDER.search(str(override.input_line)):
+            raise ConfigError(
+                f"{override.key_or_group} may hold no {{at}} from outside.",
+                hint="write the time itself",
+            )
+        for path, value in schema.nodes(override.value(), schema.parse(override.key_or_group)):
+            _check_value(root, path, value)
+
+
+def _check_value(root: schema.Group, path: schema.KeyPath, value: Any) -> None:
+    if schema.names_code(root, path):
+        raise ConfigError(
+            f"{schema.dotted(path)} names code, which may not be named from outside.",
+            hint="choose one of the project's configs, such as trainer=xgboost",
+        )
+    if isinstance(value, str) and refers_to_secret(value):
+        raise ConfigError(
+            f"{schema.dotted(path)} may refer to no secret from outside.",
+            hint="set it in a config of the project",
+        )
 
 
 def expand(overrides: Sequence[str], project: Path | None = None) -> list[list[str]]:
@@ -112,15 +153,13 @@ def _axis(where: ConfigPath, override: Override) -> list[str]:
     return [f"{override.get_key_element()}={value}" for value in values]
 
 
-def _checked(
-    where: ConfigPath, root: schema.Group, given: Sequence[str], flow_only: bool
-) -> list[str]:
+def _checked(where: ConfigPath, root: schema.Group, given: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them, each key and choice known to exist."""
     groups = where.groups()
     choices: dict[str, str] = {}  # of several choices in a group the last wins, as for values
     values: list[str] = []
     for override in _parse(given):
-        _check_allowed(override, flow_only)
+        _check_single(override)
         if _is_choice(override, groups):
             _check_choice(where, root, override)
             choices[override.get_key_element().lstrip("+~")] = str(override.input_line)
@@ -129,7 +168,7 @@ def _checked(
     return [*choices.values(), *values]
 
 
-def _check_allowed(override: Override, flow_only: bool) -> None:
+def _check_single(override: Override) -> None:
     key, text = override.key_or_group, str(override.input_line)
     if override.is_sweep_override():
         raise ConfigError(
@@ -140,15 +179,18 @@ def _check_allowed(override: Override, flow_only: bool) -> None:
         raise ConfigError(
             "project is no setting to override.", hint="give the folder with --project"
         )
-    if not flow_only:
-        return
+
+
+def _check_own(override: Override) -> None:
+    _check_single(override)
+    key = override.key_or_group
     if schema.parse(key)[0] in schema.group_of(Settings).fields or override.package:
         raise ConfigError(
             f"{override.get_key_element()} is a setting of the installation; "
             "a run may not change it.",
             hint="set it in conf/config.yaml",
         )
-    if "${" in text:
+    if any("${" in value for _, value in schema.texts(override.value())):
         raise ConfigError(f"{key} may not be an interpolation here.", hint="give the value itself")
 
 
@@ -224,6 +266,7 @@ class _Composition:
             raw = OmegaConf.to_container(config, resolve=False)
             typed.check_keys(self.root, raw, self.origin)  # before a wrong key confuses the rest
             self._refuse_secrets_from_env(raw)
+            self._refuse_made_up_code(raw)
             _anchor(config, self.where.project)
             return self._resolved(config)
 
@@ -254,6 +297,36 @@ class _Composition:
                     f"({self.origin(path)}).",
                     hint=f"write ${{secret:{found[1].upper()}}} instead of ${{oc.env:...}}",
                 )
+
+    def _refuse_made_up_code(self, raw: Any) -> None:
+        """What becomes code is made of nothing that an override from outside may set."""
+        for path, text in schema.texts(raw):
+            inside = _INNERMOST.findall(text)
+            if not inside or not self._becomes_code(path):
+                continue
+            if "${" in _INNERMOST.sub("", text) or not all(self._trusted(i, path) for i in inside):
+                raise ConfigError(
+                    f"{schema.dotted(path)} names code, and may not be made of other keys "
+                    f"({self.origin(path)}).",
+                    hint="write it out, or have that key's dataclass mark it as naming code: "
+                    'field(metadata={"names": "code"})',
+                )
+
+    def _becomes_code(self, path: schema.KeyPath) -> bool:
+        below = schema.at(self.root, path)
+        return schema.names_code(self.root, path) or schema.holds_code(below)
+
+    def _trusted(self, interpolation: str, path: schema.KeyPath) -> bool:
+        """Whether only the installation's own files and environment say what it stands for."""
+        if ":" in interpolation:
+            return interpolation.partition(":")[0].strip() in ("oc.env", "secret")
+        name = interpolation.lstrip(".")
+        levels = len(interpolation) - len(name)
+        source = (*(path[:-levels] if levels else ()), *schema.parse(name))
+        if schema.names_code(self.root, source) or source[0] in schema.group_of(Settings).fields:
+            return True
+        kind = schema.at(self.root, source)
+        return kind is not None and kind is not Any and kind == schema.at(self.root, path)
 
     def _resolved(self, config: DictConfig) -> dict[str, Any]:
         from omegaconf import OmegaConf

@@ -13,7 +13,8 @@ import yaml
 
 from flows.config import schema, typed
 from flows.core.errors import ConfigError
-from flows.settings import BUILT_IN_MODULES, Settings, plain_password
+from flows.settings import Settings, plain_password
+from ray_jobs import BUILT_IN_MODULES
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class Composed(Generic[T]):
     data: dict[str, Any]  # both as plain data, keys at one level
     yaml: str  # `data` as YAML: what the run stores
     digest: str  # sha256 of what the run computes: the flow's config and its data sources
+    code: Mapping[schema.KeyPath, str]  # the dotted paths in it, by their keys
 
 
 class Change(NamedTuple):
@@ -54,11 +56,15 @@ def document(
     settings = _trusting(typed.build(Settings, {k: v for k, v in data.items() if k in own}, origin))
     rest = {k: v for k, v in data.items() if k not in own}
     flow = None if config_type is None else typed.build(config_type, rest, origin)
-    typed.check_allowed(data, settings.allowed_modules, origin)
     complete = typed.plain(settings.for_runs()) | ({} if flow is None else typed.plain(flow))
     text = yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=1000)
     return Composed(
-        settings=settings, flow=flow, data=complete, yaml=text, digest=_digest(complete)
+        settings=settings,
+        flow=flow,
+        data=complete,
+        yaml=text,
+        digest=_digest(complete),
+        code={key: v for key, v in schema.texts(complete) if schema.names_code(root, key)},
     )
 
 

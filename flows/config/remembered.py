@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.config.compose import compose
+from flows.config.compose import check_own, compose
 from flows.config.document import Composed
 from flows.config.sources import config_path
 
@@ -39,7 +39,7 @@ class Composer:
         *,
         flow_only: Sequence[str] = (),
     ) -> Composed[Any]:
-        """As `flows.config.compose`; `flow_only` are more overrides, from outside.
+        """As `flows.config.compose`; `flow_only` are more overrides, of its own keys.
 
         Raises ConfigError; that a config was wrong is not kept.
         """
@@ -50,8 +50,7 @@ class Composer:
             if found is not None and found[0] == stamp:
                 self._kept.move_to_end(key)
                 return found[1]
-        if flow_only:  # checked alone: the installation's own overrides may say more
-            compose(config, config_type, flow_only, self.project, flow_only=True)
+        check_own(flow_only)
         given = (*overrides, *flow_only)
         composed: Composed[Any] = compose(config, config_type, given, self.project)
         with self._lock:

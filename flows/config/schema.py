@@ -16,6 +16,9 @@ from flows.core.errors import ConfigError
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the root of a config to one value."""
 
+CODE = "names code"
+"""Annotates the keys whose values become code: `field(metadata={"names": "code"})`."""
+
 _WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -45,7 +48,10 @@ def group_of(kind: type) -> Group:
         for f in fields
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     )
-    return Group(fields={f.name: hints[f.name] for f in fields}, required=required)
+    code = {f.name for f in fields if f.metadata.get("names") == "code"}
+    annotations = {f.name: hints[f.name] for f in fields}
+    annotations |= {name: Annotated[annotations[name], CODE] for name in code}
+    return Group(fields=annotations, required=required)
 
 
 def merge(*kinds: type) -> Group:
@@ -75,16 +81,42 @@ def branches(annotation: Any) -> tuple[Any, ...]:
 
 def child(annotation: Any, key: str | int) -> Any:
     """The annotation of what is under `key`; None when nothing may be there."""
+    return next(_children(annotation, key), None)
+
+
+def _children(annotation: Any, key: str | int) -> Iterator[Any]:
+    """The annotations of what is under `key`, of each alternative that has it."""
     for branch in branches(annotation):
         if isinstance(branch, Group):
-            found = branch.fields.get(str(key))
+            below = branch.fields.get(str(key))
         elif is_dataclass(branch):
-            found = group_of(branch).fields.get(str(key))
+            below = group_of(branch).fields.get(str(key))
         else:
-            found = _element(branch, key)
-        if found is not None:
-            return found
-    return None
+            below = _element(branch, key)
+        if below is not None:
+            yield below
+
+
+def names_code(annotation: Any, path: KeyPath) -> bool:
+    """Whether what is at `path` becomes code: by a key that its dataclass marks, or `_target_`."""
+    if get_origin(annotation) is Annotated and CODE in get_args(annotation):
+        return True
+    if not path:
+        return False
+    if path[0] == "_target_":
+        return True
+    return any(names_code(below, path[1:]) for below in _children(annotation, path[0]))
+
+
+def holds_code(annotation: Any) -> bool:
+    """Whether there are keys below that become code."""
+    if names_code(annotation, ()):
+        return True
+    below = [group_of(b) if is_dataclass(b) else b for b in branches(annotation)]
+    return any(
+        any(map(holds_code, b.fields.values() if isinstance(b, Group) else get_args(b)))
+        for b in below
+    )
 
 
 def _element(branch: Any, key: str | int) -> Any:
@@ -189,12 +221,16 @@ def parse(text: str) -> KeyPath:
     return tuple(int(k) if k.isdigit() else k for k in text.replace("/", ".").split("."))
 
 
-def texts(data: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """Every text value in plain data, with its path."""
-    if isinstance(data, str):
-        yield path, data
+def nodes(data: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Every group, list and value in plain data, with its path."""
+    yield path, data
     for key, value in items(data):
-        yield from texts(value, (*path, key))
+        yield from nodes(value, (*path, key))
+
+
+def texts(data: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Every text value in plain data, with its path."""
+    return ((path, value) for path, value in nodes(data) if isinstance(value, str))
 
 
 def describe(annotation: Any) -> str:

@@ -19,6 +19,7 @@ from flows.config import schema
 from flows.config.duration import format_duration, parse_duration
 from flows.core.errors import ConfigError
 from flows.settings import mask
+from ray_jobs import UnknownName, require_allowed
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -203,32 +204,19 @@ def _shown(value: Any) -> str:
     return json.dumps(value)
 
 
-def check_allowed(data: Any, allowed: Sequence[str], origin: Origin) -> None:
-    """Refuse a dotted path (estimator, functions, _target_) outside the allowed modules."""
-    for path, dotted_path in _dotted_paths(data):
-        module = dotted_path.replace(":", ".")
-        if any(module == a or module.startswith(f"{a}.") for a in allowed):
-            continue
-        root = module.split(".")[0]
-        raise ConfigError(
-            f"{schema.dotted(path)} names {dotted_path}, which is not in an allowed module"
-            f"{_place(origin(path))}.",
-            hint=f"if you trust it, add its module in conf/config.yaml: allowed_modules: [{root}]",
-        )
-
-
-_CODE_KEYS = ("_target_", "estimator", "functions")
-
-
-def _dotted_paths(
-    data: Any, prefix: schema.KeyPath = (), code: bool = False
-) -> list[tuple[schema.KeyPath, str]]:
-    if isinstance(data, str):
-        return [(prefix, data)] if code and data else []
-    found: list[tuple[schema.KeyPath, str]] = []
-    for key, value in schema.items(data):
-        found += _dotted_paths(value, (*prefix, key), code or key in _CODE_KEYS)
-    return found
+def check_allowed(
+    code: Mapping[schema.KeyPath, str], allowed: Sequence[str], origin: Origin
+) -> None:
+    """Refuse a dotted path outside the allowed modules; nothing is imported for it."""
+    for path, text in code.items():
+        try:
+            require_allowed(text, allowed)
+        except UnknownName as error:
+            raise ConfigError(
+                f"{schema.dotted(path)} names {text}, which is not in an allowed module"
+                f"{_place(origin(path))}.",
+                hint=error.hint,
+            ) from None
 
 
 def plain(value: Any, annotation: Any = Any) -> Any:

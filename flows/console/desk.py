@@ -53,7 +53,7 @@ class Desk:
             overrides,
             trigger={"kind": "api"},
             key=None if key is None else f"api:{key}",
-            flow_only=True,
+            outside=True,
         )
         self.ordered()
         return run

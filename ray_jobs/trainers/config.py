@@ -94,7 +94,9 @@ class TrainerConfig:
     kind: TrainerKind = TrainerKind.SKLEARN
     """The family of the estimator."""
 
-    estimator: str = "sklearn.ensemble.HistGradientBoostingClassifier"
+    estimator: str = field(
+        default="sklearn.ensemble.HistGradientBoostingClassifier", metadata={"names": "code"}
+    )
     """Dotted path of the estimator's class, or of a function that builds it."""
 
     task: Task = Task.AUTO

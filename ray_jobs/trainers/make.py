@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ray_jobs.dotted import BUILT_IN_MODULES
 from ray_jobs.trainers.config import TrainerConfig, TrainerKind
 from ray_jobs.trainers.sklearn import SklearnTrainer
 from ray_jobs.trainers.torch import TorchTrainer
@@ -11,12 +12,10 @@ from ray_jobs.trainers.trainer import Trainer
 from ray_jobs.trainers.xgboost import XgboostTrainer
 from ray_jobs.training_errors import TrainingFailed
 
-_LIBRARIES = ("sklearn", "xgboost", "torch", "ray_jobs")
-
 
 def make(config: TrainerConfig, allowed: Sequence[str] = ()) -> Trainer:
     """The trainer of the configured kind; the known libraries are always allowed."""
-    modules = (*_LIBRARIES, *allowed)
+    modules = (*BUILT_IN_MODULES, *allowed)
     match TrainerKind(config.kind):
         case TrainerKind.SKLEARN:
             if config.workers > 1:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_jobs.dotted import resolve
+from ray_jobs.dotted import BUILT_IN_MODULES, resolve
 from ray_jobs.trainers.config import Task, TrainerConfig
 from ray_jobs.trainers.trainer import Fit, Labels, TrainingSet, build
 from ray_jobs.trainers.xgboost import encoded
@@ -84,7 +84,7 @@ class TorchTrainer:
                 f"{path} makes a {type(inner).__name__}, not a torch.nn.Module",
                 hint="return the network: def network(inputs, outputs, **params) -> nn.Module",
             )
-        standardised: Any = resolve("ray_jobs.trainers.network:Standardised", ("ray_jobs",))
+        standardised: Any = resolve("ray_jobs.trainers.network:Standardised", BUILT_IN_MODULES)
         with np.errstate(all="ignore"):
             mean = np.nan_to_num(np.nanmean(arrays.inputs, axis=0, dtype=np.float64))
             scale = np.nan_to_num(np.nanstd(arrays.inputs, axis=0, dtype=np.float64))

@@ -30,12 +30,16 @@ schedules:
   asked: {flow: hello, on_request: true, overrides: [name=schedule]}
 """
 FLOWS = """
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from flows import flow, task
+from ray_jobs import TrainerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
     name: str = "you"
+    free: dict[str, Any] = field(default_factory=dict)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 @task
 def greet(name: str) -> str:
@@ -166,6 +170,14 @@ def test_a_web_hook_signs_its_body_and_needs_no_token(api: Api) -> None:
     assert again["run"] == first["run"]
 
 
+def test_a_web_hook_may_name_no_code_either(api: Api) -> None:
+    body = b'{"overrides": ["trainer.estimator=sklearn.utils._testing:check_output"]}'
+    for path in ("/api/schedules/asked/fire", "/api/flows/hello/runs"):
+        code, answer = api.call("POST", path, body, token=None, X_Ratchet_Signature=signed(body))
+        assert (code, api.runs()) == (422, 0)
+        assert "names code" in answer["error"]
+
+
 @pytest.mark.parametrize("signature", ["", "sha256=", "nonsense", signed(b"{}", "guessed")])
 def test_a_signature_that_does_not_fit_is_refused_even_with_the_token(
     api: Api, signature: str
@@ -188,6 +200,12 @@ def test_a_signature_that_does_not_fit_is_refused_even_with_the_token(
         ({"overrides": ["name"]}, 422, "is not an override"),
         ({"overrides": ["home=/etc"]}, 422, "a run may not change it"),
         ({"overrides": ["name=${oc.env:HOME}"]}, 422, "may not be an interpolation"),
+        ({"overrides": [r"name=$\{oc.env:HOME\}"]}, 422, "may not be an interpolation"),
+        ({"overrides": ["name='{at:$%%}{oc.env:HOME}'"]}, 422, "may hold no {at}"),
+        ({"overrides": ["name=secret:HOME"]}, 422, "may refer to no secret"),
+        ({"overrides": ["trainer.estimator=sklearn.svm.SVC"]}, 422, "trainer.estimator names code"),
+        ({"overrides": ["trainer={estimator: os.system}"]}, 422, "trainer.estimator names code"),
+        ({"overrides": ["free={a: {_target_: os.system}}"]}, 422, "free.a._target_ names code"),
         ({"key": ""}, 422, "1 to 200 characters"),
         ({"key": "k" * 201}, 422, "1 to 200 characters"),
         (b" " * (LARGEST_BODY + 1), 413, "larger than 64 KiB"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.config import compose, load
+from flows.config import Composer, compose, load
 from flows.core.admission import Pool, Rate
 from flows.core.errors import ConfigError, NotFound
 from flows.core.flow import Flow, flow, task
@@ -57,8 +57,9 @@ def read(project: Path, *flows: Flow, **schedules: object) -> Declared:
 
 
 def composer(project: Path) -> Compose:
-    return lambda flow, overrides: compose(
-        flow.config, flow.config_type, overrides, project, flow_only=True
+    composer = Composer(project=project)
+    return lambda flow, overrides: composer.compose(
+        flow.config, flow.config_type, flow_only=overrides
     )
 
 

@@ -70,11 +70,28 @@ def test_the_digest_depends_on_order_and_source_alone(project: Path) -> None:
     assert pack(paths, ("team_e",)).digest != pack(paths[::-1], ("team_e",)).digest
 
 
+FUNCTIONS = """
+import functools, subprocess
+from json import loads
+from os import path
+NUMBER = 1
+def ratio(x):
+    return x
+_private = ratio
+shell = functools.partial(subprocess.run, shell=True)
+"""
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "message"),
     [
         ("team_f:ratoi", UnknownName, "does not exist; the nearest is 'ratio'"),
         ("team_f:NUMBER", UnknownName, "is not a function"),
+        ("team_f:loads", UnknownName, "comes from module json"),
+        ("team_f:shell", UnknownName, "is a partial"),
+        ("team_f:path", UnknownName, "is not a function"),
+        ("team_f:_private", UnknownName, "_private is private"),
+        ("team_f:ratio.__class__", UnknownName, "not a dotted path"),
         ("team_nowhere:f", UnknownName, "no module team_nowhere"),
         ("os:system", UnknownName, "not among the allowed modules"),
         ("team_broken:f", FeatureError, "cannot be loaded: NameError"),
@@ -85,7 +102,7 @@ def test_the_digest_depends_on_order_and_source_alone(project: Path) -> None:
 def test_a_function_that_cannot_be_packed_says_why(
     project: Path, path: str, kind: type[Exception], message: str
 ) -> None:
-    write(project / "team_f.py", "NUMBER = 1\ndef ratio(x):\n    return x\n")
+    write(project / "team_f.py", FUNCTIONS)
     write(project / "team_broken.py", "def f(x):\n    return x\nundefined\n")
     write(project / "team_syntax.py", "def f(x:\n")
     allowed = ("team_f", "team_nowhere", "team_broken", "team_syntax", "math")
