@@ -22,9 +22,9 @@ from flows.core import values
 from flows.core.alert import (
     Alert,
     AlertKind,
+    AlertRecord,
     Delivery,
     DeliveryState,
-    Letter,
     Severity,
     Throttle,
 )
@@ -48,14 +48,9 @@ class Alerts:
         self.config = config
         self.home = home
 
-    @property
-    def throttle(self) -> Throttle | None:
-        """How much a channel takes in a window."""
-        return self.config.throttle
-
-    def throttled(self, channel: str) -> bool:
-        """Whether the throttle holds for a channel: for every one but the file."""
-        return channel != FILE
+    def throttle(self, channel: str) -> Throttle | None:
+        """How much a channel takes in a window; the file takes everything."""
+        return None if channel == FILE else self.config.throttle
 
     def channels(self, alert: Alert) -> tuple[str, ...]:
         """The names of the channels that an alert has to reach: the file, then the services."""
@@ -85,11 +80,12 @@ class Alerts:
             at=now,
             next="nothing to do",
         )
-        found = []
+        deliveries = []
         for channel in (FILE, *self._named()):
             state, problem = self.send(alert, channel)
-            found.append(Delivery(channel=channel, state=state, at=now, problem=problem))
-        return tuple(found)
+            delivery = Delivery(alert=alert.key, channel=channel, state=state, at=now)
+            deliveries.append(replace(delivery, problem=problem))
+        return tuple(deliveries)
 
     def _urls(self, alert: Alert) -> set[str]:
         """Whom an alert is for: every route that matches, or else the default."""
@@ -151,13 +147,13 @@ def tell(courier: Courier, subject: str, now: datetime) -> str | None:
         return f"the alert waits in the outbox: {error}"
 
 
-def undelivered(letters: Iterable[Letter]) -> str | None:
+def undelivered(records: Iterable[AlertRecord]) -> str | None:
     """One line about every channel that failed; None when none did."""
     failed = {
         f"{delivery.channel}: {delivery.problem}": None
-        for letter in letters
-        for delivery in letter.deliveries
-        if delivery.state is DeliveryState.FAILED
+        for record in records
+        for delivery in record.deliveries
+        if delivery.tries and not delivery.state.done
     }
     return f"the alert did not reach {'; '.join(failed)}" if failed else None
 

@@ -15,7 +15,7 @@ from flows.cli.failures import say
 from flows.cli.installation import opened
 from flows.cli.wording import COLOURS, ago, console, cut, mark, marked, print_json, table
 from flows.core import values
-from flows.core.alert import Delivery, Letter, LetterStatus, Severity
+from flows.core.alert import AlertRecord, AlertStatus, Delivery, Severity
 
 alerts = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -26,7 +26,7 @@ _COLOUR_OF = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.CRITICA
 @alerts.callback(invoke_without_command=True)
 def latest(
     context: typer.Context,
-    status: Annotated[LetterStatus | None, typer.Option(help="Only alerts that stand so.")] = None,
+    status: Annotated[AlertStatus | None, typer.Option(help="Only alerts that stand so.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 20,
     as_json: AsJson = False,
 ) -> int:
@@ -34,9 +34,9 @@ def latest(
     if context.invoked_subcommand is not None:
         return 0
     with opened(context) as ratchet:
-        found = ratchet.courier().letters(limit=limit, status=status)
+        found = ratchet.courier().alerts(limit=limit, status=status)
         if as_json:
-            print_json([_letter_json(letter) for letter in found])
+            print_json([_json(record) for record in found])
         else:
             _say(found, ratchet)
     return 0
@@ -65,11 +65,11 @@ def try_again(context: typer.Context, as_json: AsJson = False) -> int:
     with opened(context) as ratchet:
         sent = ratchet.courier().again(ratchet.clock.now())
     if as_json:
-        print_json([_letter_json(letter) for letter in sent])
+        print_json([_json(record) for record in sent])
     elif not sent:
         console().print("nothing to deliver: every channel has everything", markup=False)
     else:
-        done = sum(letter.status is LetterStatus.DELIVERED for letter in sent)
+        done = sum(record.status is AlertStatus.DELIVERED for record in sent)
         console().print(f"{done} of {len(sent)} delivered", markup=False)
     if warning := undelivered(sent):
         say(f"warning: {warning}")
@@ -77,30 +77,30 @@ def try_again(context: typer.Context, as_json: AsJson = False) -> int:
     return 0
 
 
-def _say(found: Sequence[Letter], ratchet: Ratchet) -> None:
+def _say(found: Sequence[AlertRecord], ratchet: Ratchet) -> None:
     into, now = console(), ratchet.clock.now()
     if not found:
         into.print("no alerts; whom they go to: ratchet alerts test", markup=False)
         return
     lines = table("alert", "when", "about", "reason", "status", "channels", give=("reason",))
-    for letter in found:
-        alert = letter.alert
+    for record in found:
+        alert = record.alert
         lines.add_row(
             Text(alert.title, _COLOUR_OF[alert.severity]),
             Text(ago(alert.at, now), "dim"),
             alert.subject,
             cut(alert.reason),
-            marked(letter.status, into),
-            _channels(letter),
+            marked(record.status, into),
+            _channels(record),
         )
     into.print(lines)
-    for problem in dict.fromkeys(p for letter in found if (p := undelivered([letter]))):
+    for problem in dict.fromkeys(p for record in found if (p := undelivered([record]))):
         into.print(Text(f"{problem}; next: ratchet alerts retry", "red"))
 
 
-def _channels(letter: Letter) -> str:
+def _channels(record: AlertRecord) -> str:
     return ", ".join(
-        d.channel if d.state.done else f"{d.channel} ({d.state})" for d in letter.deliveries
+        d.channel if d.state.done else f"{d.channel} ({d.state})" for d in record.deliveries
     )
 
 
@@ -111,8 +111,10 @@ def _line(delivery: Delivery, into: Console) -> Text:
     return line.append(problem, COLOURS["failed"])
 
 
-def _letter_json(letter: Letter) -> dict[str, Any]:
+def _json(record: AlertRecord) -> dict[str, Any]:
     """What `--json` shows of an alert; the keys are stable."""
-    shown: dict[str, Any] = values.to_json(letter)
-    alert: dict[str, Any] = shown.pop("alert")
-    return alert | shown
+    document: dict[str, Any] = values.to_json(record)
+    alert: dict[str, Any] = document.pop("alert")
+    for delivery in document["deliveries"]:
+        del delivery["alert"]
+    return alert | document | {"tries": record.tries, "next_at": values.to_json(record.next_at)}

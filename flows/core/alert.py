@@ -6,6 +6,7 @@ key that makes it unique; a courier delivers it from there, at least once on eve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -63,8 +64,9 @@ class Alert:
 
 
 class DeliveryState(StrEnum):
-    """What became of an alert on one channel."""
+    """How an alert stands on one channel."""
 
+    PENDING = "pending"  # not tried yet
     DELIVERED = "delivered"  # the channel took it
     DIGESTED = "digested"  # the channel took it within a digest
     KEPT = "kept"  # written down, where nobody is told by it
@@ -84,36 +86,55 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """What became of an alert on one channel, the last time that it was tried."""
+    """An alert on its way to one channel."""
 
+    alert: str  # its key
     channel: str  # `alerts.jsonl`, or the service, without anything secret; unique
     state: DeliveryState
-    at: datetime
-    problem: str | None = None  # one line, unless done
+    tries: int = 0  # that the channel did not take
+    next_at: datetime | None = None  # when it is due; None: done, or given up
+    at: datetime | None = None  # of the last try
+    problem: str | None = None  # one line: why it is not done
 
 
-class LetterStatus(StrEnum):
-    """Where an alert stands in the outbox."""
+class AlertStatus(StrEnum):
+    """How an alert stands on all its channels."""
 
-    PENDING = "pending"  # to be delivered, or tried again, from `next_at` on
+    PENDING = "pending"  # some channel has still to be tried
     DELIVERED = "delivered"  # every channel is done with it
     DEAD = "dead"  # given up: some channel did not take it in about a day
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
-    """An alert in the outbox, and how far its delivery has come."""
+class AlertRecord:
+    """An alert, and how far its delivery has come."""
 
     alert: Alert
-    status: LetterStatus
-    tries: int  # that some channel failed
-    next_at: datetime  # not to be taken before; also the lease of the courier that has it
+    status: AlertStatus
     delivered_at: datetime | None  # when it first reached somebody
-    deliveries: tuple[Delivery, ...]  # the last of each channel
+    deliveries: tuple[Delivery, ...]  # one for each channel; none before a courier has seen it
+
+    @property
+    def tries(self) -> int:
+        """How often the channel that was tried most has not taken it."""
+        return max((delivery.tries for delivery in self.deliveries), default=0)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When some channel is tried next; None: nothing is left to do."""
+        return min((d.next_at for d in self.deliveries if d.next_at is not None), default=None)
 
     def on(self, channel: str) -> Delivery | None:
-        """What became of it on a channel; None: it was not tried there yet."""
+        """How it stands on a channel; None: it has not to go there."""
         return next((d for d in self.deliveries if d.channel == channel), None)
+
+
+def status_of(deliveries: Sequence[Delivery]) -> AlertStatus:
+    """What an alert's deliveries come to."""
+    if any(delivery.next_at is not None for delivery in deliveries):
+        return AlertStatus.PENDING
+    failed = any(delivery.state is DeliveryState.FAILED for delivery in deliveries)
+    return AlertStatus.DEAD if failed else AlertStatus.DELIVERED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +154,10 @@ class Throttle:
     def begin(self, now: datetime) -> datetime:
         """When the window began that `now` lies in."""
         return now - timedelta(seconds=now.timestamp() % self.window.total_seconds())
+
+    def end(self, now: datetime) -> datetime:
+        """When the next one begins."""
+        return self.begin(now) + self.window
 
 
 def alert_of_run(run: Run, event: Event, cause: TaskRun | None = None) -> Alert | None:
@@ -246,7 +271,7 @@ def champion_changed(
     )
 
 
-def digest_of(alerts: tuple[Alert, ...], now: datetime) -> Alert:
+def digest_of(alerts: Sequence[Alert], now: datetime) -> Alert:
     """Several alerts as one message: how many of what, and the first few by their titles."""
     kinds: dict[str, int] = {}
     for alert in alerts:

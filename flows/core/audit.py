@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from flows.core.alert import Letter
+from flows.core.alert import AlertRecord
 from flows.core.records import Run, RunStatus
 from flows.core.schedule import Cron, Deadline, Interval, ScheduleStatus, StoredSchedule
 
@@ -63,7 +63,7 @@ class Facts:
     open_runs: tuple[Run, ...] = ()
     alone: frozenset[str] = frozenset()  # ids of open runs at work without a living worker
     workers: int = 0  # that are alive
-    dead_letters: tuple[Letter, ...] = ()
+    dead_alerts: tuple[AlertRecord, ...] = ()
 
 
 def audit(facts: Facts) -> tuple[Finding, ...]:
@@ -155,11 +155,11 @@ def _of_open_run(run: Run, facts: Facts) -> Iterator[Finding]:
 
 
 def _of_alerts(facts: Facts) -> Iterator[Finding]:
-    for letter in facts.dead_letters:
-        alert = letter.alert
+    for record in facts.dead_alerts:
+        alert = record.alert
         problems = "; ".join(
             f"{delivery.channel}: {delivery.problem}"
-            for delivery in letter.deliveries
+            for delivery in record.deliveries
             if delivery.problem and not delivery.state.done
         )
         yield Finding(

@@ -1,33 +1,29 @@
 """Delivers the alerts of the outbox: at least once on every channel, and again until taken.
 
-- A letter is on the way to some channels. What a channel has taken is written down, and only
-  the channels that are missing are tried again.
-- A channel that does not take a letter is tried again after 10 s, 20 s, 40 s, ... up to an
-  hour apart, for about a day. Then the letter is dead, which is an event, and can be revived.
-- A channel takes so many letters in a window, and at its end one digest of all that is over.
+- An alert has a delivery for each channel that it has to reach. Each is tried by itself: after
+  10 s, 20 s, 40 s, ... up to an hour apart, for about a day. An alert with a delivery that was
+  given up is dead, which is an event, and can be revived.
+- A channel takes so many alerts in a window, and at its end one digest of all that is over.
   Several couriers count together, but may send a few more when they send at the same moment.
-- Channels are served in parallel. One that fails is not tried with the other letters of the
-  same pass, and one that never answers holds up nobody else's.
+- Channels are served side by side, each by a thread of its own. One that fails is not tried
+  with the other alerts that are due, and one that never answers holds up nobody else's.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from flows.core.alert import (
     Alert,
+    AlertRecord,
+    AlertStatus,
     Delivery,
     DeliveryState,
-    Letter,
-    LetterStatus,
     Throttle,
     digest_of,
 )
@@ -43,111 +39,59 @@ AGAIN = Retry(
 PATIENCE = 30.0
 """Seconds after which a channel that has not answered counts as failed."""
 LEASE = timedelta(minutes=3)
-"""How long a courier has a letter to itself: longer than any pass takes."""
-PASS = timedelta(seconds=20)
-"""A channel takes no new letter in a pass that has gone on for so long."""
+"""How long a courier has a delivery to itself: longer than it sends without looking again."""
+LONGEST = timedelta(seconds=10)
+"""A channel is sent nothing more, before the next look, when it has been sent to for so long."""
 BATCH = 5000
-"""Letters taken in one pass; more than one digest is made of what is more."""
+"""Deliveries taken at once; more than one digest is made of what is more."""
 LOOK_ROUND = 1.0
-"""Seconds between two looks into the outbox when nobody rings."""
-PASSES = 4
-"""Passes at the same time: what waits for one slow channel holds up three others at most."""
+"""Seconds between two looks into the outbox when nobody wakes the courier."""
 
 _log = logging.getLogger(__name__)
 
+Answer = tuple[DeliveryState, str | None]
+"""How sending went; with FAILED the problem, in one line."""
+Due = tuple[Alert, Delivery]
 
-class Post(Protocol):
+
+class Channels(Protocol):
     """Who is told of what, and the way there."""
-
-    @property
-    def throttle(self) -> Throttle | None:
-        """How much a channel takes; None: everything."""
 
     def channels(self, alert: Alert) -> tuple[str, ...]:
         """The names of the channels that an alert has to reach; unique, without a secret."""
 
-    def throttled(self, channel: str) -> bool:
-        """Whether the throttle holds for a channel."""
+    def throttle(self, channel: str) -> Throttle | None:
+        """How much a channel takes; None: everything."""
 
-    def send(self, alert: Alert, channel: str) -> tuple[DeliveryState, str | None]:
-        """Send an alert, and say how that went; with FAILED the problem, in one line."""
+    def send(self, alert: Alert, channel: str) -> Answer:
+        """Send an alert, and say how that went."""
 
 
 @dataclass(kw_only=True, eq=False)
-class _Bag:
-    """A letter in one pass: the channels that it has to reach, and what became of it there."""
-
-    letter: Letter
-    channels: tuple[str, ...]
-    waiting: set[str] = field(default_factory=set)  # channels whose answer is awaited
-    found: dict[str, Delivery] = field(default_factory=dict)  # in this pass
-
-    def last(self, channel: str) -> Delivery | None:
-        """What became of it on a channel, in this pass or before."""
-        return self.found.get(channel) or self.letter.on(channel)
-
-    def missing(self) -> list[str]:
-        """The channels that are not done with it."""
-        last = {channel: self.last(channel) for channel in self.channels}
-        return [channel for channel, d in last.items() if d is None or not d.state.done]
-
-    def deliveries(self) -> tuple[Delivery, ...]:
-        """The last of each channel that it was tried on."""
-        last = (self.last(channel) for channel in self.channels)
-        return tuple(delivery for delivery in last if delivery is not None)
-
-    def put(self, channel: str, state: DeliveryState, at: datetime, problem: str | None) -> None:
-        """Note what became of it on a channel."""
-        self.found[channel] = Delivery(channel=channel, state=state, at=at, problem=problem)
-
-    def take(self, answer: _Answer) -> bool:
-        """Note a channel's answer; whether it was the last that was awaited."""
-        if answer.channel not in self.waiting:
-            return False  # it came too late
-        self.waiting.discard(answer.channel)
-        if answer.state is not None:
-            self.put(answer.channel, answer.state, answer.at, answer.problem)
-        return not self.waiting
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Answer:
-    """What a channel said to one message."""
+class _Sending:
+    """What a thread sends one channel."""
 
     channel: str
-    bags: Sequence[_Bag]  # the letters in the message
-    state: DeliveryState | None  # None: it was not sent, for want of time
-    at: datetime
-    problem: str | None
-
-
-@dataclass(kw_only=True)
-class _Parcel:
-    """What one channel gets in one pass."""
-
-    singles: list[_Bag] = field(default_factory=list)
-    held: list[_Bag] = field(default_factory=list)  # since the window before: for a digest
-
-    @property
-    def bags(self) -> list[_Bag]:
-        return self.singles + self.held
-
-    def messages(self) -> list[list[_Bag]]:
-        """The letters of each message: the digest first, as it tells of what came first."""
-        return ([self.held] if self.held else []) + [[bag] for bag in self.singles]
+    since: datetime
+    subject: str | None  # only what is about it
+    awaited: bool  # by somebody who hears of its error
+    taken: Sequence[Delivery] = ()  # and not settled yet
+    alerts: set[str] = field(default_factory=set)  # keys of all that it has taken
+    error: Exception | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 class Courier:
-    """Takes due letters from the outbox, sends them, and records what became of them."""
+    """Takes due deliveries from the outbox, sends them, and records what became of each."""
 
-    def __init__(self, store: Store, post: Post, *, clock: Clock) -> None:
+    def __init__(self, store: Store, channels: Channels, *, clock: Clock) -> None:
         self._store = store
-        self._post = post
+        self._channels = channels
         self._clock = clock
         self._awake = threading.Event()
         self._guard = threading.Lock()
-        self._busy: dict[str, datetime] = {}  # channels that have been given something: since when
-        self._down = False  # the store, when it was last looked into
+        self._sending: dict[str, _Sending] = {}  # by channel; one at a time
+        self._is_down = False  # the store, when it was last looked into
 
     def wake(self) -> None:
         """Look into the outbox now, from any thread."""
@@ -158,190 +102,169 @@ class Courier:
 
         A store that cannot be reached is waited for.
         """
-        with ThreadPoolExecutor(PASSES, thread_name_prefix="ratchet-courier") as pool:
-            passes: set[Future[None]] = set()
-            while not stop.is_set():
-                self._awake.clear()
-                passes = {one for one in passes if not one.done()}
-                if len(passes) < PASSES and self._something_is_due():
-                    passes.add(pool.submit(self._pass))
-                self._clock.wait(self._awake, LOOK_ROUND)
+        while not stop.is_set():
+            self._awake.clear()
+            try:
+                due, now = self._store.outbox.due(), self._clock.now()
+                self._is_down = False
+                if due is not None and due <= now:
+                    self._start(now, None, awaited=False)
+            except Exception as error:  # it must not stop the loop; what is due stays due
+                self._say(error)
+            self._clock.wait(self._awake, LOOK_ROUND)
+        for sending in [*self._sending.values()]:
+            sending.ended.wait(PATIENCE)
 
-    def tick(self, now: datetime, *, subject: str | None = None) -> list[Letter]:
-        """One pass over what is due (about one run, schedule or model); returns it as it is now.
+    def tick(self, now: datetime, *, subject: str | None = None) -> tuple[AlertRecord, ...]:
+        """One pass over what is due (about one run, schedule or model); returns how it stands.
 
         Raises StoreError; what was sent without being recorded is sent again.
         """
-        taken = self._store.outbox.take(now, limit=BATCH, lease=LEASE, subject=subject)
-        if not taken:
-            return []
-        bags = [_Bag(letter=letter, channels=self._post.channels(letter.alert)) for letter in taken]
-        parcels = self._sort(bags, now)
-        answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
-        self._dispatch(parcels, answers, now)
-        settled = self._settle([bag for bag in bags if not bag.waiting])
-        awaited = sum(bool(bag.waiting) for bag in bags)
-        while awaited:
-            try:
-                found = [answers.get(timeout=PATIENCE)]
-            except queue.Empty:
-                found = [answer for bag in bags for answer in _silence(bag, self._clock.now())]
-            ready = [bag for answer in found for bag in answer.bags if bag.take(answer)]
-            awaited -= len(ready)
-            settled += self._settle(ready)
-        return settled
+        keys, started = self._start(now, subject, awaited=True)
+        for sending in started:
+            if not sending.ended.wait(PATIENCE):
+                self._record(sending.taken, _failed(f"no answer within {PATIENCE:g} s"))
+            if sending.error is not None:
+                raise sending.error
+            keys |= sending.alerts
+        return self._store.outbox.list(keys=keys, limit=len(keys))
 
-    def letters(
-        self, *, limit: int = 50, status: LetterStatus | None = None, subject: str | None = None
-    ) -> tuple[Letter, ...]:
+    def alerts(
+        self, *, limit: int = 50, status: AlertStatus | None = None, subject: str | None = None
+    ) -> tuple[AlertRecord, ...]:
         """The newest alerts first, with what became of each."""
         return self._store.outbox.list(limit=limit, status=status, subject=subject)
 
-    def again(self, now: datetime) -> list[Letter]:
+    def again(self, now: datetime) -> tuple[AlertRecord, ...]:
         """Try everything at once that some channel has not taken, also what was given up."""
         self._store.outbox.revive(now)
         return self.tick(now)
 
     # ------------------------------------------------------------------ inside
 
-    def _something_is_due(self) -> bool:
-        try:
-            due = self._store.outbox.due()
-        except StoreError as error:
-            self._say_down(error)
-            return False
-        self._down = False
-        return due is not None and due <= self._clock.now()
-
-    def _pass(self) -> None:
-        try:
-            self.tick(self._clock.now())
-        except StoreError as error:
-            self._say_down(error)
-        except Exception:  # whatever it is must not stop the loop; the letters are due again
-            _log.exception("a pass over the alerts failed")
-
-    def _say_down(self, error: StoreError) -> None:
-        if not self._down:
-            self._down = True
-            _log.warning("alerts wait for the state store: %s", error)
-
-    def _sort(self, bags: Iterable[_Bag], now: datetime) -> dict[str, _Parcel]:
-        """What each channel gets in this pass; what is over its throttle is held."""
-        throttle = self._post.throttle
-        told = self._store.outbox.told_since(throttle.begin(now)) if throttle else {}
-        parcels: dict[str, _Parcel] = {}
-        for bag in bags:
-            for channel in bag.missing():
-                before = bag.letter.on(channel)
-                if throttle is None or not self._post.throttled(channel):
-                    parcels.setdefault(channel, _Parcel()).singles.append(bag)
-                elif before is not None and before.state is DeliveryState.HELD:
-                    if throttle.begin(before.at) < throttle.begin(now):
-                        parcels.setdefault(channel, _Parcel()).held.append(bag)
-                elif told.get(channel, 0) < throttle.alerts:
-                    told[channel] = told.get(channel, 0) + 1
-                    parcels.setdefault(channel, _Parcel()).singles.append(bag)
-                else:
-                    bag.put(channel, DeliveryState.HELD, now, "there were too many in this window")
-        return parcels
-
-    def _dispatch(
-        self, parcels: Mapping[str, _Parcel], answers: queue.SimpleQueue[_Answer], now: datetime
-    ) -> None:
-        """Give each channel that is free its parcel, in a thread of its own."""
-        with self._guard:
-            for channel, parcel in parcels.items():
-                if channel in self._busy:
-                    if now - self._busy[channel] > timedelta(seconds=PATIENCE):
-                        for bag in parcel.bags:
-                            bag.put(channel, DeliveryState.FAILED, now, "it still has not answered")
-                    continue  # otherwise another pass is at it, and this waits for the next
-                self._busy[channel] = now
-                for bag in parcel.bags:
-                    bag.waiting.add(channel)
+    def _start(
+        self, now: datetime, subject: str | None, *, awaited: bool
+    ) -> tuple[set[str], list[_Sending]]:
+        """Give each channel on which something is due a thread; the keys of all that is new."""
+        outbox, started = self._store.outbox, []
+        keys = {*outbox.address(self._channels.channels, now, limit=BATCH, subject=subject)}
+        for channel in outbox.due_channels(now, subject=subject):
+            with self._guard:
+                busy = self._sending.get(channel)
+                if busy is None:
+                    sending = _Sending(channel=channel, since=now, subject=subject, awaited=awaited)
+                    self._sending[channel] = sending
+            if busy is None:
                 threading.Thread(
-                    target=self._carry,
-                    args=(channel, parcel, answers),
+                    target=self._send_due,
+                    args=(sending,),
                     name=f"ratchet-alert-{channel}",
                     daemon=True,  # what never answers must not hold up the end of the process
                 ).start()
+                started.append(sending)
+            elif now - busy.since > timedelta(seconds=PATIENCE):
+                waiting = [d for _, d in outbox.take(channel, now, limit=BATCH, lease=LEASE)]
+                self._record(waiting, _failed("it still has not answered"))
+                keys |= {delivery.alert for delivery in waiting}
+        return keys, started
 
-    def _carry(self, channel: str, parcel: _Parcel, answers: queue.SimpleQueue[_Answer]) -> None:
-        """Send a channel its letters, one after the other, until one is not taken."""
-        begun = self._clock.now()
-        problem: str | None = None
-        left = deque(parcel.messages())
-        while left:
-            bags, now = left.popleft(), self._clock.now()
-            state: DeliveryState | None = DeliveryState.FAILED
-            if problem is None and now - begun > PASS:
-                state = None
-            elif problem is None:
-                state, problem = self._send(channel, bags, now)
-            if not left:  # before the last answer is heard: who hears it may go on at once
-                self._busy.pop(channel)
-            answers.put(_Answer(channel=channel, bags=bags, state=state, at=now, problem=problem))
-
-    def _send(
-        self, channel: str, bags: Sequence[_Bag], now: datetime
-    ) -> tuple[DeliveryState, str | None]:
-        alerts = tuple(bag.letter.alert for bag in bags)
+    def _send_due(self, sending: _Sending) -> None:
+        """Send a channel what is due there: first a digest, as it tells of what came first."""
         try:
-            alert = alerts[0] if len(alerts) == 1 else digest_of(alerts, now)
-            state, problem = self._post.send(alert, channel)
+            self._send_digest(sending)
+            self._send_singles(sending)
+        except Exception as error:  # the next look tries again
+            sending.error = error
+            if not sending.awaited:
+                self._say(error)
+        finally:
+            with self._guard:
+                del self._sending[sending.channel]
+            sending.ended.set()
+
+    def _send_digest(self, sending: _Sending) -> None:
+        held = self._take(sending, limit=BATCH, held=True)
+        if held:
+            state, problem = self._send(sending.channel, [alert for alert, _ in held])
+            if state is DeliveryState.DELIVERED and len(held) > 1:
+                state = DeliveryState.DIGESTED
+            self._record(sending.taken, (state, problem))
+
+    def _send_singles(self, sending: _Sending) -> None:
+        begun, throttle = self._clock.now(), self._channels.throttle(sending.channel)
+        allowed = BATCH if throttle is None else self._allowed(sending.channel, throttle, begun)
+        due = self._take(sending, limit=min(allowed, BATCH))
+        if throttle is not None and len(due) == allowed:
+            until = throttle.end(begun)
+            self._store.outbox.hold(sending.channel, begun, until=until, limit=BATCH)
+        for number, (alert, delivery) in enumerate(due):
+            if self._clock.now() - begun > LONGEST:
+                back = [(d, replace(d, next_at=begun)) for d in sending.taken]
+                self._store.outbox.settle(back, begun)
+                return
+            answer = self._send(sending.channel, [alert])
+            if answer[0] is DeliveryState.FAILED:
+                self._record(sending.taken, answer)
+                return
+            self._record([delivery], answer)
+            sending.taken = [left for _, left in due[number + 1 :]]
+
+    def _allowed(self, channel: str, throttle: Throttle, now: datetime) -> int:
+        """How many alerts a channel may still get in this window."""
+        return max(
+            0, throttle.alerts - self._store.outbox.delivered_since(channel, throttle.begin(now))
+        )
+
+    def _take(self, sending: _Sending, *, limit: int, held: bool = False) -> list[Due]:
+        due = self._store.outbox.take(
+            sending.channel,
+            self._clock.now(),
+            limit=limit,
+            lease=LEASE,
+            held=held,
+            subject=sending.subject,
+        )
+        sending.taken = [delivery for _, delivery in due]
+        sending.alerts |= {alert.key for alert, _ in due}
+        return due
+
+    def _send(self, channel: str, alerts: Sequence[Alert]) -> Answer:
+        try:
+            alert = alerts[0] if len(alerts) == 1 else digest_of(alerts, self._clock.now())
+            return self._channels.send(alert, channel)
         except Exception as error:  # a fault of one channel must not stop the others
-            return DeliveryState.FAILED, f"{type(error).__name__}: {error}"
-        digested = state is DeliveryState.DELIVERED and len(alerts) > 1
-        return (DeliveryState.DIGESTED, None) if digested else (state, problem)
+            return _failed(f"{type(error).__name__}: {error}")
 
-    def _settle(self, bags: Sequence[_Bag]) -> list[Letter]:
-        if not bags:
-            return []
+    def _record(self, deliveries: Sequence[Delivery], answer: Answer) -> None:
         now = self._clock.now()
-        throttle = self._post.throttle
-        moves = [(bag.letter, _put_back(bag, throttle, now)) for bag in bags]
-        return self._store.outbox.settle(moves, now)
+        self._store.outbox.settle([(d, _after(d, answer, now)) for d in deliveries], now)
+
+    def _say(self, error: Exception) -> None:
+        if not isinstance(error, StoreError):
+            _log.error("a pass over the alerts failed", exc_info=error)
+        elif not self._is_down:
+            self._is_down = True
+            _log.warning("alerts wait for the state store: %s", error)
 
 
-def _put_back(bag: _Bag, throttle: Throttle | None, now: datetime) -> Letter:
-    """How a letter goes back into the outbox after a pass."""
-    letter = bag.letter
-    deliveries = bag.deliveries()
-    tries = letter.tries + any(d.state is DeliveryState.FAILED for d in bag.found.values())
-    told = min((d.at for d in deliveries if d.state.told), default=None)
-    due = [_due(bag, channel, tries, throttle, now) for channel in bag.missing()]
-    if not due:
-        status = LetterStatus.DELIVERED
-    elif tries >= AGAIN.attempts and all(d.state is not DeliveryState.HELD for d in deliveries):
-        status = LetterStatus.DEAD
-    else:
-        status = LetterStatus.PENDING
+def _after(delivery: Delivery, answer: Answer, now: datetime) -> Delivery:
+    """How a delivery stands after it was tried."""
+    state, problem = answer
+    if state is not DeliveryState.FAILED:
+        return replace(delivery, state=state, next_at=None, at=now, problem=None)
+    tries = delivery.tries + 1
+    again = now + wait(AGAIN, tries, key=f"{delivery.alert}.{tries}")
+    given_up = tries >= AGAIN.attempts
+    stays_held = delivery.state is DeliveryState.HELD and not given_up
     return replace(
-        letter,
-        status=status,
+        delivery,
+        state=DeliveryState.HELD if stays_held else DeliveryState.FAILED,
         tries=tries,
-        next_at=min(due, default=now),
-        delivered_at=letter.delivered_at or told,
-        deliveries=deliveries,
+        next_at=None if given_up else again,
+        at=now,
+        problem=problem,
     )
 
 
-def _silence(bag: _Bag, now: datetime) -> list[_Answer]:
-    """What stands for the answers that have not come."""
-    problem = f"no answer within {PATIENCE:g} s"
-    failed = DeliveryState.FAILED
-    return [
-        _Answer(channel=channel, bags=[bag], state=failed, at=now, problem=problem)
-        for channel in bag.waiting
-    ]
-
-
-def _due(bag: _Bag, channel: str, tries: int, throttle: Throttle | None, now: datetime) -> datetime:
-    """When a channel that is still missing is to be tried."""
-    last, soon = bag.last(channel), now + timedelta(seconds=LOOK_ROUND)
-    if last is not None and last.state is DeliveryState.HELD and throttle is not None:
-        return max(soon, throttle.begin(last.at) + throttle.window)
-    if last is not None and last.state is DeliveryState.FAILED:
-        return now + wait(AGAIN, max(1, tries), key=f"{bag.letter.alert.key}.{tries}")
-    return soon
+def _failed(problem: str) -> Answer:
+    return DeliveryState.FAILED, problem

@@ -7,10 +7,10 @@ from datetime import datetime
 from flows.bootstrap import Ratchet
 from flows.core import audit as audits
 from flows.core import kpis as figures
-from flows.core.alert import LetterStatus
+from flows.core.alert import AlertStatus
 from flows.core.lease_keeper import dead_among
 
-LETTERS = 1000
+ALERTS = 1000
 """Alerts that were given up, of which an audit tells."""
 
 
@@ -37,6 +37,6 @@ def audit(ratchet: Ratchet) -> tuple[audits.Finding, ...]:
             open_runs=store.reads.open_runs(),
             alone=frozenset(run_id for run_id, names in at_work.items() if names <= dead),
             workers=len(ratchet.service.workers()),
-            dead_letters=store.outbox.list(status=LetterStatus.DEAD, limit=LETTERS),
+            dead_alerts=store.outbox.list(status=AlertStatus.DEAD, limit=ALERTS),
         )
     )

@@ -78,7 +78,7 @@ def main(folder: Path) -> None:
     with registry.connect(revealed(ratchet.settings.registry)) as models:
         entries, night, broken = models.entries(MODEL), models.docket(MODEL), models.verify(MODEL)
     assert night is not None
-    told = [letter.alert for letter in ratchet.service.store.outbox.list()]
+    told = [record.alert for record in ratchet.service.store.outbox.list()]
     came_to = {
         "run": run.id,
         "killed": marker.exists(),

@@ -35,7 +35,8 @@ READS = frozenset(
     {
         *("DeadlineStore.due", "DeadlineStore.durations", "DeadlineStore.next_at"),
         "LeaseStore.holders",
-        *("Outbox.due", "Outbox.list", "Outbox.told_since"),
+        *("Outbox.delivered_since", "Outbox.due", "Outbox.due_channels"),
+        "Outbox.list",
         *("PruneStore.belongings", "PruneStore.candidates", "PruneStore.mentions"),
         *("RunStore.attempts_of", "RunStore.due", "RunStore.forget", "RunStore.live_attempts"),
         *("RunStore.refresh", "RunStore.resume", "RunStore.runs_of", "RunStore.workers"),

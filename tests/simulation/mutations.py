@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from flows.core import courier, due, engine, lease_keeper, retry
 from flows.core.admission import Admission, Starts
-from flows.core.alert import LetterStatus
+from flows.core.alert import Delivery, DeliveryState
 from flows.core.engine import Engine
 from flows.core.firing import Firing
 from flows.core.lifecycle import TaskEvent
@@ -101,13 +101,12 @@ def nobody_is_told() -> AbstractContextManager[Any]:
 
 
 def told_before_it_is_sent() -> AbstractContextManager[Any]:
-    """A letter counts as delivered although a channel has not taken it."""
-    real = courier._put_back
+    """A delivery counts as done although its channel has not taken it."""
 
-    def put_back(*given: Any) -> Any:
-        return replace(real(*given), status=LetterStatus.DELIVERED)
+    def after(delivery: Delivery, answer: Any, now: Any) -> Delivery:
+        return replace(delivery, state=DeliveryState.DELIVERED, next_at=None, at=now)
 
-    return patch.object(courier, "_put_back", put_back)
+    return patch.object(courier, "_after", after)
 
 
 def missed_fires_leave_no_trace() -> AbstractContextManager[Any]:
@@ -120,12 +119,12 @@ def missed_fires_leave_no_trace() -> AbstractContextManager[Any]:
     return patch.object(Firing, "record", record)
 
 
-def letters_are_not_leased() -> AbstractContextManager[Any]:
-    """Letters that were taken are lost with the courier that took them."""
+def deliveries_are_not_leased() -> AbstractContextManager[Any]:
+    """Deliveries that were taken are lost with the courier that took them."""
     real = Outbox.take
 
-    def take(self: Outbox, now: Any, *, limit: int, lease: timedelta, subject: Any = None) -> Any:
-        return real(self, now, limit=limit, lease=timedelta(days=900), subject=subject)
+    def take(self: Outbox, channel: str, now: Any, *, lease: timedelta, **more: Any) -> Any:
+        return real(self, channel, now, lease=timedelta(days=900), **more)
 
     return patch.object(Outbox, "take", take)
 
@@ -281,7 +280,7 @@ MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     nobody_is_told,
     told_before_it_is_sent,
     missed_fires_leave_no_trace,
-    letters_are_not_leased,
+    deliveries_are_not_leased,
     leases_last_for_ever,
     timeouts_are_not_noticed,
     nothing_is_told_to_end,

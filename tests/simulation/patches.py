@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from flows.core import courier, identity, lease_keeper, service
-from tests.simulation.post import OneAfterTheOther
+from tests.simulation.channels import OneAfterTheOther
 from tests.simulation.worker import NoThread, is_gone
 from tests.simulation.world import World
 

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flows.core.admission import Pool, Rate
-from flows.core.alert import LetterStatus
+from flows.core.alert import AlertStatus
 from flows.core.records import RunStatus
 from flows.core.schedule import ScheduleStatus
 from flows.core.store import Store
+from tests.simulation.alerts import check_alerts
 from tests.simulation.calm import check_calm
 from tests.simulation.chains import check_executions, check_runs
+from tests.simulation.channels import Channels, CourierProcess
 from tests.simulation.database import Disk
 from tests.simulation.executions import Cluster, Execution
 from tests.simulation.findings import Findings, Record
 from tests.simulation.fires import check_fires
-from tests.simulation.letters import check_letters
 from tests.simulation.patches import of_this_world
 from tests.simulation.people import Person
 from tests.simulation.planner import Data, Planner, declare, plan
-from tests.simulation.post import Channels, Messenger
 from tests.simulation.process import Faults, Process
 from tests.simulation.slots import check_slots
 from tests.simulation.states import count_states, watched
@@ -77,7 +77,7 @@ class Story:
             *(self._process(Worker, n, 1.0, **work) for n in range(chance.randint(1, 3))),
             *(self._process(Planner, n, 30.0, data=self.data) for n in range(chance.randint(1, 2))),
             *(
-                self._process(Messenger, n, 1.0, channels=self.channels)
+                self._process(CourierProcess, n, 1.0, channels=self.channels)
                 for n in range(chance.randint(1, 2))
             ),
             self._process(Person, 0, 1.0, data=self.data, schedules=self.schedules, script=script),
@@ -134,7 +134,7 @@ class Story:
     def _goes_on(self, witness: Store) -> bool:
         return bool(
             open_runs(witness)
-            or witness.outbox.list(status=LetterStatus.PENDING)
+            or witness.outbox.list(status=AlertStatus.PENDING)
             or any(
                 s.schedule.name != "often" and s.next_at and s.status is ScheduleStatus.ACTIVE
                 for s in witness.schedules.list()
@@ -150,7 +150,7 @@ class Story:
         check_executions(found, record.details, executions)
         check_slots(found, record, POOLS)
         check_fires(found, record, self.schedules, self.data)
-        check_letters(found, record, self.channels)
+        check_alerts(found, record, self.channels)
         deaths = sum(process.deaths for process in self.processes)
         if not self._scale and not self.world.watcher:
             check_calm(found, record, POOLS, deaths - len(self._script))

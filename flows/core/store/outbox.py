@@ -1,35 +1,51 @@
 """The outbox: alerts written with the event that they tell of, until every channel has them.
 
-A letter is taken by pushing its `next_at` ahead by a lease: while that runs, nobody else takes
-it, and what a courier records afterwards holds only if `next_at` is still what it set. A courier
-that dies leaves letters that are due again when its lease ends.
+- An alert is a row of `outbox`. A courier, who knows the channels, gives it a row of `delivery`
+  for each; from then on these decide, and the alert's own row says what they come to.
+- A delivery is taken by pushing its `next_at` ahead by a lease: while that runs, nobody else
+  takes it, and what a courier records afterwards holds only if `next_at` is still what it set.
+  What a courier that died had taken is due again when its lease ends.
+- The release before knows the alert's row only, and takes the alert when its `next_at` comes.
+  That is put far ahead once the deliveries are written, so that both may serve one store: at
+  worst a channel is told twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select, text
+from sqlalchemy import Connection, RowMapping, Select, func, select, text
 
-from flows.core import values
-from flows.core.alert import Alert, Delivery, DeliveryState, Letter, LetterStatus
+from flows.core.alert import (
+    Alert,
+    AlertRecord,
+    AlertStatus,
+    Delivery,
+    DeliveryState,
+    status_of,
+)
 from flows.core.records import Event
 from flows.core.store import rows, schema
-from flows.core.store.batch import change, execute, insertion
+from flows.core.store.batch import Row, change, execute, insertion
 from flows.core.store.bell import ring
-from flows.core.store.database import Database
+from flows.core.store.database import Database, has_table
 
-_outbox = schema.outbox
+_outbox, _delivery = schema.outbox, schema.delivery
+
+ADDRESSED = timedelta(days=2)
+"""How long the release before leaves alone what has its deliveries: longer than a courier tries."""
+
+Move = tuple[Delivery, Delivery]
+"""A delivery as it was taken, and as it is now."""
 
 
 def insert(connection: Connection, alerts: Iterable[Alert]) -> list[Alert]:
     """Post alerts within the open transaction; returns those whose key is new."""
-    return [
-        alert for alert in alerts if execute(connection, _INSERT, [_row(_letter_of(alert))]) == 1
-    ]
+    return [alert for alert in alerts if execute(connection, _INSERT, [rows.alert_row(alert)]) == 1]
 
 
 class Outbox:
@@ -44,125 +60,282 @@ class Outbox:
             return []
         with self._database.write() as connection:
             new = insert(connection, alerts)
-            _append(connection, [_event("alert.raised", _letter_of(alert), now) for alert in new])
+            _append(connection, [_event("alert.raised", alert, now) for alert in new])
             if new:
                 ring(connection)
         return new
 
-    def take(
-        self, now: datetime, *, limit: int, lease: timedelta, subject: str | None = None
-    ) -> list[Letter]:
-        """Take letters that are pending and due, the oldest first; nobody else gets them.
+    def address(
+        self,
+        channels: Callable[[Alert], Sequence[str]],
+        now: datetime,
+        *,
+        limit: int,
+        subject: str | None = None,
+    ) -> list[str]:
+        """Give the alerts that have none their deliveries, the oldest first; returns their keys.
 
-        They are due again after `lease`, unless `settle` says otherwise before. With `subject`,
-        only what is about that run, schedule or model.
+        With `subject`, only those about that run, schedule or model.
         """
-        query = _PENDING.where(_outbox.c.next_at <= now).order_by(_outbox.c.next_at, _outbox.c.at)
+        query = select(_outbox).where(_IS_PENDING, _outbox.c.next_at <= now)
         if subject is not None:
             query = query.where(_outbox.c.subject == subject)
-        query = query.limit(limit).with_for_update(skip_locked=True)  # SQLite has one writer
+        query = query.order_by(_outbox.c.next_at).limit(limit).with_for_update(skip_locked=True)
         with self._database.write() as connection:
-            found = [_letter(row) for row in connection.execute(query).mappings()]
-            taken = [replace(letter, next_at=now + lease) for letter in found]
-            if taken:
-                execute(
-                    connection,
-                    _LEASE,
-                    [{"key": letter.alert.key, "next_at": letter.next_at} for letter in taken],
-                )
-        return taken
-
-    def settle(self, moves: Sequence[tuple[Letter, Letter]], now: datetime) -> list[Letter]:
-        """Record what became of letters that were taken: each as it was taken, and as it is now.
-
-        Appends to the event table when a letter first reaches somebody, waits to be tried again,
-        is held by a throttle, or is given up. Returns the letters that this courier still had.
-        """
-        held: list[Letter] = []
-        with self._database.write() as connection:
-            for taken, after in moves:
-                row = _row(after) | {"taken_until": taken.next_at}
-                if execute(connection, _SETTLE, [row]) == 1:
-                    held.append(after)
-                    _append(connection, _events(taken, after, now))
-        return held
-
-    def revive(self, now: datetime) -> list[Letter]:
-        """Make everything that some channel has not taken due at once, also what was given up.
-
-        What a courier tries at this very moment may reach its channel twice.
-        """
-        query = select(_outbox).where(
-            _outbox.c.status != LetterStatus.DELIVERED.value, _outbox.c.tries > 0
-        )
-        with self._database.write() as connection:
-            found = [_letter(row) for row in connection.execute(query).mappings()]
-            again = [
-                replace(letter, status=LetterStatus.PENDING, tries=0, next_at=now)
-                for letter in found
-            ]
-            for letter in again:
-                execute(connection, _REVIVE, [_row(letter)])
-            _append(connection, [_event("alert.revived", letter, now) for letter in again])
-        return again
+            if not has_table(connection, _delivery.name):
+                _make_table(connection)
+            alerts = connection.execute(query).mappings().all()
+            keys = sorted(row["key"] for row in alerts)
+            new = [rows.delivery_row(d) for row in alerts for d in _new_deliveries(row, channels)]
+            _execute(connection, _REOPEN, [{"key": key, "now": now} for key in keys])
+            _execute(connection, _INSERT_DELIVERY, new)
+            _execute(
+                connection, _ADDRESS, [{"key": key, "next_at": now + ADDRESSED} for key in keys]
+            )
+            _conclude(connection, _records(connection, keys), now)
+        return keys
 
     def due(self) -> datetime | None:
-        """When the next letter may be taken; None when nothing waits."""
-        earliest = select(func.min(_outbox.c.next_at)).where(_IS_PENDING)
+        """When a courier is needed next; None when nothing waits."""
+        waiting = select(func.min(_outbox.c.next_at)).where(_IS_PENDING)
+        open_ = select(func.min(_delivery.c.next_at)).where(_IS_OPEN)
         with self._database.read() as connection:
-            found: datetime | None = connection.execute(earliest).scalar()
-        return found
+            queries = [waiting, open_] if has_table(connection, _delivery.name) else [waiting]
+            earliest = [connection.execute(query).scalar() for query in queries]
+        return min((at for at in earliest if at is not None), default=None)
+
+    def due_channels(self, now: datetime, *, subject: str | None = None) -> list[str]:
+        """The channels on which something is due."""
+        query = select(_delivery.c.channel).distinct().where(_IS_OPEN, _delivery.c.next_at <= now)
+        with self._database.read() as connection:
+            return sorted(connection.execute(_about(subject, query)).scalars())
+
+    def take(
+        self,
+        channel: str,
+        now: datetime,
+        *,
+        limit: int,
+        lease: timedelta,
+        held: bool = False,
+        subject: str | None = None,
+    ) -> list[tuple[Alert, Delivery]]:
+        """Take a channel's deliveries that are due, the oldest first; nobody else gets them.
+
+        Either those that a throttle held, or the others. They are due again after `lease`,
+        unless `settle` says otherwise before.
+        """
+        query = _about(subject, _due(channel, now, held=held)).limit(limit)
+        with self._database.write() as connection:
+            return _change(connection, query, next_at=now + lease)
+
+    def hold(self, channel: str, now: datetime, *, until: datetime, limit: int) -> None:
+        """Keep what else is due on a channel for the digest at `until`."""
+        query = _due(channel, now, held=False).limit(limit)
+        problem = "there were too many in this window"
+        with self._database.write() as connection:
+            held = _change(
+                connection, query, state=DeliveryState.HELD, next_at=until, at=now, problem=problem
+            )
+            _append(
+                connection, [_event("alert.held", alert, now, held=[channel]) for alert, _ in held]
+            )
+
+    def settle(self, moves: Sequence[Move], now: datetime) -> None:
+        """Record what became of deliveries that were taken, and are still this courier's.
+
+        Appends to the event table when an alert first reaches somebody, waits to be tried again,
+        or is given up.
+        """
+        with self._database.write() as connection:
+            before = _records(connection, sorted({taken.alert for taken, _ in moves}))
+            _settle(connection, moves)
+            _conclude(connection, before, now)
+
+    def delivered_since(self, channel: str, since: datetime) -> int:
+        """How many alerts a channel took one by one, from `since` on."""
+        query = select(func.count()).select_from(_delivery)
+        query = query.where(_IS_DELIVERED, _delivery.c.channel == channel, _delivery.c.at >= since)
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def revive(self, now: datetime) -> list[str]:
+        """Make everything that some channel has not taken due at once, also what was given up.
+
+        What a courier tries at this very moment may reach its channel twice. Returns the keys.
+        """
+        query = select(_outbox.c.key).where(
+            _outbox.c.status != AlertStatus.DELIVERED.value, _outbox.c.tries > 0
+        )
+        with self._database.write() as connection:
+            keys = sorted(connection.execute(query).scalars())
+            _execute(connection, _REVIVE, [{"key": key, "now": now} for key in keys])
+            revived = _records(connection, keys).values()
+            _append(connection, [_event("alert.revived", one.alert, now) for one in revived])
+        return keys
 
     def list(
         self,
         *,
         limit: int = 50,
-        status: LetterStatus | None = None,
+        status: AlertStatus | None = None,
         subject: str | None = None,
-    ) -> tuple[Letter, ...]:
+        keys: Iterable[str] | None = None,
+    ) -> tuple[AlertRecord, ...]:
         """The newest alerts first."""
-        query = select(_outbox)
+        query = select(_outbox).order_by(_outbox.c.at.desc(), _outbox.c.key).limit(limit)
         if status is not None:
             query = query.where(_outbox.c.status == status.value)
         if subject is not None:
             query = query.where(_outbox.c.subject == subject)
-        query = query.order_by(_outbox.c.at.desc(), _outbox.c.key).limit(limit)
+        if keys is not None:
+            query = query.where(_outbox.c.key.in_([*keys]))
         with self._database.read() as connection:
-            return tuple(_letter(row) for row in connection.execute(query).mappings())
-
-    def told_since(self, since: datetime) -> dict[str, int]:
-        """How many alerts each channel took one by one, from `since` on."""
-        query = select(_outbox.c.deliveries).where(_outbox.c.delivered_at >= since)
-        counts: dict[str, int] = {}
-        with self._database.read() as connection:
-            for deliveries in connection.execute(query).scalars():
-                for delivery in values.loads(deliveries, tuple[Delivery, ...]):
-                    if delivery.state is DeliveryState.DELIVERED and delivery.at >= since:
-                        counts[delivery.channel] = counts.get(delivery.channel, 0) + 1
-        return counts
+            return tuple(_records_of(connection, query).values())
 
 
-def _events(taken: Letter, after: Letter, now: datetime) -> list[Event]:
-    """What is appended when a letter that was taken is put back."""
-    found = []
-    if taken.delivered_at is None and after.delivered_at is not None:
-        found.append(_event("alert.delivered", after, after.delivered_at))
-    elif after.status is LetterStatus.DELIVERED:
-        found.append(_event("alert.completed", after, now))
-    if after.status is LetterStatus.DEAD:
-        found.append(_event("alert.dead", after, now, problems=_problems(after)))
-    elif after.tries > taken.tries:
-        again = after.next_at.isoformat()
-        found.append(_event("alert.retry", after, now, problems=_problems(after), next_at=again))
-    held = _channels(after, DeliveryState.HELD)
-    if held and held != _channels(taken, DeliveryState.HELD):
-        found.append(_event("alert.held", after, now, held=held))
-    return found
+# ---------------------------------------------------------------- inside a transaction
 
 
-def _event(kind: str, letter: Letter, at: datetime, **more: object) -> Event:
-    alert = letter.alert
-    told = [delivery.channel for delivery in letter.deliveries if delivery.state.told]
+def _make_table(connection: Connection) -> None:
+    """What tables of the release before lack, and nobody of that release looks at."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(7282438)"))  # as `migrate` does
+    _delivery.create(connection, checkfirst=True)
+
+
+def _about(subject: str | None, query: Select[Any]) -> Select[Any]:
+    """Only deliveries of alerts about one run, schedule or model; None: of all."""
+    if subject is None:
+        return query
+    about = select(_outbox.c.key).where(
+        _outbox.c.key == _delivery.c.alert, _outbox.c.subject == subject
+    )
+    return query.where(about.exists())
+
+
+def _due(channel: str, now: datetime, *, held: bool) -> Select[Any]:
+    is_held = _delivery.c.state == DeliveryState.HELD.value
+    query = select(_delivery).where(
+        _IS_OPEN,
+        _delivery.c.next_at <= now,
+        _delivery.c.channel == channel,
+        is_held if held else ~is_held,
+    )
+    return query.order_by(_delivery.c.next_at, _delivery.c.alert)
+
+
+def _change(
+    connection: Connection, query: Select[Any], **fields: Any
+) -> list[tuple[Alert, Delivery]]:
+    """Change the deliveries that `query` selects; returns them with their alerts."""
+    due = connection.execute(
+        query.with_for_update(skip_locked=True)
+    ).mappings()  # SQLite: one writer
+    before = [rows.delivery_from(row) for row in due]
+    after = [replace(delivery, **fields) for delivery in before]
+    _settle(connection, list(zip(before, after, strict=True)))
+    keys = {delivery.alert for delivery in after}
+    alerts = connection.execute(select(_outbox).where(_outbox.c.key.in_(keys))).mappings()
+    by_key = {row["key"]: rows.alert_from(row) for row in alerts}
+    return [(by_key[delivery.alert], delivery) for delivery in after]
+
+
+def _settle(connection: Connection, moves: Sequence[Move]) -> None:
+    _execute(
+        connection,
+        _SETTLE,
+        [rows.delivery_row(after) | {"taken_until": taken.next_at} for taken, after in moves],
+    )
+
+
+def _conclude(connection: Connection, before: Mapping[str, AlertRecord], now: datetime) -> None:
+    """Let the alerts' own rows say what their deliveries have come to."""
+    for key, after in _records(connection, [*before]).items():
+        told = min((d.at for d in after.deliveries if d.at and d.state.told), default=None)
+        status, told = status_of(after.deliveries), after.delivered_at or told
+        after = replace(after, status=status, delivered_at=told)
+        row = {"key": key, "status": status.value, "tries": after.tries, "delivered_at": told}
+        execute(connection, _CONCLUDE, [row])
+        _append(connection, _events(before[key], after, now))
+
+
+def _records(connection: Connection, keys: Sequence[str]) -> dict[str, AlertRecord]:
+    """The alerts of these keys, locked in their order."""
+    query = select(_outbox).where(_outbox.c.key.in_(keys)).order_by(_outbox.c.key)
+    connection.execute(query.with_for_update())
+    return _records_of(connection, query)
+
+
+def _records_of(connection: Connection, query: Select[Any]) -> dict[str, AlertRecord]:
+    """The alerts that `query` selects, in its order, by key."""
+    alerts = connection.execute(query).mappings().all()
+    deliveries: dict[str, list[Delivery]] = {row["key"]: [] for row in alerts}
+    if has_table(connection, _delivery.name):
+        keys = query.with_only_columns(_outbox.c.key)
+        mine = select(_delivery).where(_delivery.c.alert.in_(keys))
+        for row in connection.execute(mine.order_by(_delivery.c.channel)).mappings():
+            deliveries[row["alert"]].append(rows.delivery_from(row))
+    return {
+        row["key"]: AlertRecord(
+            alert=rows.alert_from(row),
+            status=AlertStatus(row["status"]),
+            delivered_at=row["delivered_at"],
+            deliveries=tuple(deliveries[row["key"]] or _of_the_release_before(row)),
+        )
+        for row in alerts
+    }
+
+
+def _new_deliveries(
+    row: RowMapping, channels: Callable[[Alert], Sequence[str]]
+) -> Iterator[Delivery]:
+    """What an alert's row lacks: a delivery for each channel, those that were tried included."""
+    alert = rows.alert_from(row)
+    tried = {delivery.channel: delivery for delivery in _of_the_release_before(row)}
+    for channel in channels(alert):
+        yield tried.get(channel) or Delivery(
+            alert=alert.key, channel=channel, state=DeliveryState.PENDING, next_at=alert.at
+        )
+
+
+def _of_the_release_before(row: RowMapping) -> list[Delivery]:
+    """What the release before has recorded, which writes deliveries into the alert's row."""
+    pending = row["next_at"] if row["status"] == AlertStatus.PENDING.value else None
+    return [
+        Delivery(
+            alert=row["key"],
+            channel=fields["channel"],
+            state=DeliveryState(fields["state"]),
+            tries=row["tries"],
+            next_at=None if DeliveryState(fields["state"]).done else pending,
+            at=datetime.fromisoformat(fields["at"]),
+            problem=fields["problem"],
+        )
+        for fields in json.loads(row["deliveries"])
+    ]
+
+
+def _events(before: AlertRecord, after: AlertRecord, now: datetime) -> Iterator[Event]:
+    """What is appended when an alert's deliveries have moved."""
+    told = [delivery.channel for delivery in after.deliveries if delivery.state.told]
+    if before.delivered_at is None and after.delivered_at is not None:
+        yield _event("alert.delivered", after.alert, after.delivered_at, channels=told)
+    elif before.status is not after.status is AlertStatus.DELIVERED:
+        yield _event("alert.completed", after.alert, now, channels=told)
+    problems = {d.channel: d.problem for d in after.deliveries if d.problem and not d.state.done}
+    if before.status is not after.status is AlertStatus.DEAD:
+        yield _event("alert.dead", after.alert, now, problems=problems)
+    elif after.next_at is not None and _tries(after) > _tries(before):
+        next_at = after.next_at.isoformat()
+        yield _event("alert.retry", after.alert, now, problems=problems, next_at=next_at)
+
+
+def _tries(record: AlertRecord) -> int:
+    return sum(delivery.tries for delivery in record.deliveries)
+
+
+def _event(kind: str, alert: Alert, at: datetime, **more: object) -> Event:
     data = {
         "key": alert.key,
         "kind": alert.kind.value,
@@ -170,74 +343,38 @@ def _event(kind: str, letter: Letter, at: datetime, **more: object) -> Event:
         "subject": alert.subject,
         "since": alert.since.isoformat(),
         "at": alert.at.isoformat(),
-        "channels": told,
     }
     return Event(
         id=0, seq=0, at=at, kind=kind, run_id=None, task=None, attempt=None, data=data | more
     )
 
 
-def _problems(letter: Letter) -> dict[str, str]:
-    return {d.channel: d.problem for d in letter.deliveries if d.problem and not d.state.done}
+def _append(connection: Connection, events: Iterable[Event]) -> None:
+    _execute(connection, _INSERT_EVENT, [rows.event_row(event) for event in events])
 
 
-def _channels(letter: Letter, state: DeliveryState) -> list[str]:
-    return [delivery.channel for delivery in letter.deliveries if delivery.state is state]
+def _execute(connection: Connection, statement: str, parameters: Sequence[Row]) -> None:
+    if parameters:
+        execute(connection, statement, parameters)
 
 
-def _append(connection: Connection, events: Sequence[Event]) -> None:
-    if events:
-        execute(connection, _INSERT_EVENT, [rows.event_row(event) for event in events])
+# Literally, for the partial indexes:
+_IS_PENDING = text(f"outbox.status = '{AlertStatus.PENDING.value}'")
+_IS_OPEN = text("delivery.next_at IS NOT NULL")
+_IS_DELIVERED = text(f"delivery.state = '{DeliveryState.DELIVERED.value}'")
 
-
-def _letter_of(alert: Alert) -> Letter:
-    """An alert that nobody has tried to deliver yet."""
-    return Letter(
-        alert=alert,
-        status=LetterStatus.PENDING,
-        tries=0,
-        next_at=alert.at,
-        delivered_at=None,
-        deliveries=(),
-    )
-
-
-def _row(letter: Letter) -> dict[str, Any]:
-    alert = letter.alert
-    return {
-        "key": alert.key,
-        "kind": alert.kind.value,
-        "severity": alert.severity.value,
-        "flow": alert.flow,
-        "subject": alert.subject,
-        "at": alert.at,
-        "alert": values.dumps(alert),
-        "status": letter.status.value,
-        "tries": letter.tries,
-        "next_at": letter.next_at,
-        "delivered_at": letter.delivered_at,
-        "deliveries": values.dumps(letter.deliveries),
-    }
-
-
-def _letter(row: RowMapping) -> Letter:
-    return Letter(
-        alert=values.loads(row["alert"], Alert),
-        status=LetterStatus(row["status"]),
-        tries=row["tries"],
-        next_at=row["next_at"],
-        delivered_at=row["delivered_at"],
-        deliveries=values.loads(row["deliveries"], tuple[Delivery, ...]),
-    )
-
-
-_IS_PENDING = text(f"status = '{LetterStatus.PENDING.value}'")  # literally, for the partial index
-_PENDING = select(_outbox).where(_IS_PENDING)
 _INSERT = f"{insertion(_outbox)} ON CONFLICT (key) DO NOTHING"
 _INSERT_EVENT = insertion(schema.event, without=("id",))
-_LEASE = change(_outbox, ("next_at",), where="key = :key")
-_STATE = ("status", "tries", "next_at", "delivered_at", "deliveries")
+_ADDRESS = change(_outbox, ("next_at",), where="key = :key")
+_CONCLUDE = change(_outbox, ("status", "tries", "delivered_at"), where="key = :key")
+_REVIVE = "UPDATE outbox SET status = 'pending', tries = 0, next_at = :now WHERE key = :key"
+_INSERT_DELIVERY = f"{insertion(_delivery)} ON CONFLICT (alert, channel) DO NOTHING"
 _SETTLE = change(
-    _outbox, _STATE, where="key = :key AND status = 'pending' AND next_at = :taken_until"
+    _delivery,
+    ("state", "tries", "next_at", "at", "problem"),
+    where="alert = :alert AND channel = :channel AND next_at = :taken_until",
 )
-_REVIVE = change(_outbox, _STATE, where="key = :key")
+_REOPEN = (  # what has deliveries and is due itself was revived
+    "UPDATE delivery SET tries = 0, next_at = :now "
+    "WHERE alert = :key AND tries > 0 AND state IN ('failed', 'held')"
+)

@@ -9,6 +9,15 @@ from typing import Any
 from sqlalchemy import CursorResult, RowMapping
 
 from flows.core import values
+from flows.core.alert import (
+    Alert,
+    AlertKind,
+    AlertStatus,
+    Delivery,
+    DeliveryState,
+    Severity,
+)
+from flows.core.errors import NotStorable
 from flows.core.records import (
     Attempt,
     AttemptStatus,
@@ -84,6 +93,54 @@ def event_from(row: Row) -> Event:
 def lease_from(row: Row) -> Lease:
     """A Lease from its row."""
     return Lease(**row)
+
+
+def alert_row(alert: Alert) -> dict[str, Any]:
+    """The columns of `outbox` for an alert that nobody has tried to deliver yet."""
+    return {
+        "key": alert.key,
+        "kind": alert.kind.value,
+        "severity": alert.severity.value,
+        "flow": alert.flow,
+        "subject": alert.subject,
+        "at": alert.at,
+        "alert": values.dumps(alert),
+        "status": AlertStatus.PENDING.value,
+        "tries": 0,
+        "next_at": alert.at,
+        "delivered_at": None,
+        "deliveries": "[]",
+    }
+
+
+def alert_from(row: Row) -> Alert:
+    """The alert of a row; one that this version cannot read is told of as it stands there."""
+    try:
+        alert: Alert = values.loads(row["alert"], Alert)
+        return alert
+    except (NotStorable, ValueError):
+        return Alert(
+            key=row["key"],
+            kind=AlertKind.NOTICED,
+            severity=Severity.CRITICAL,
+            flow=row["flow"],
+            subject=row["subject"],
+            title=f"an alert ({row['kind']}) that this version of Ratchet cannot read",
+            reason=row["alert"],
+            since=row["at"],
+            at=row["at"],
+            next="upgrade ratchet-ml",
+        )
+
+
+def delivery_row(delivery: Delivery) -> dict[str, Any]:
+    """All columns of `delivery`."""
+    return {**vars(delivery), "state": delivery.state.value}
+
+
+def delivery_from(row: Row) -> Delivery:
+    """A Delivery from its row."""
+    return Delivery(**{**row, "state": DeliveryState(row["state"])})
 
 
 def _error(text: str | None) -> ErrorInfo | None:

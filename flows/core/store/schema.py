@@ -7,7 +7,7 @@ event                   append-only: one line per transition
 lease                   who is alive
 schedule 1─n fire       what starts runs by itself; each fire at most once
 run 1─1 deadline        when a run has to have ended, and when to look whether it will
-outbox                  alerts, written with the event that they tell of, until delivered
+outbox 1─n delivery     alerts, written with the event that they tell of, until delivered
 """
 
 from __future__ import annotations
@@ -275,4 +275,29 @@ Index(
     outbox.c.next_at,
     sqlite_where=text("status = 'pending'"),
     postgresql_where=text("status = 'pending'"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("alert", String(300), primary_key=True),
+    Column("channel", String(200), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_at", UtcTime),
+    Column("at", UtcTime),
+    Column("problem", Text),
+)
+Index(
+    "delivery_due",
+    delivery.c.next_at,
+    sqlite_where=text("next_at IS NOT NULL"),
+    postgresql_where=text("next_at IS NOT NULL"),
+)
+Index(
+    "delivery_taken",
+    delivery.c.channel,
+    delivery.c.at,
+    sqlite_where=text("state = 'delivered'"),
+    postgresql_where=text("state = 'delivered'"),
 )

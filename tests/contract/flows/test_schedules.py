@@ -119,7 +119,7 @@ def test_a_disabled_schedule_tells_people_once_and_wakes_when_it_is_corrected(st
     disabled = store.schedules.get("nightly")
     assert (disabled.status, disabled.reason) == (ScheduleStatus.DISABLED, "no such option")
     assert [f.outcome for f in store.schedules.fires("nightly")] == [FireOutcome.FAILED]
-    assert [letter.alert.kind.value for letter in store.outbox.list()] == ["schedule_disabled"]
+    assert [record.alert.kind.value for record in store.outbox.list()] == ["schedule_disabled"]
     with pytest.raises(Refused, match="disabled: no such option"):
         store.schedules.pause("nightly", "x", SOON)
     assert not store.schedules.save(NIGHTLY, SOON, {}, SOON)
@@ -284,7 +284,7 @@ def test_a_schedule_that_another_version_wrote_is_disabled_and_the_rest_is_read(
     assert [s.schedule.name for s in store.schedules.due(NOW)] == ["nightly"]
     assert [s.schedule.name for s in store.schedules.list()] == ["nightly"]
     assert "schedule.disabled" in kinds(store)
-    assert [letter.alert.subject for letter in store.outbox.list()] == ["strange"]
+    assert [record.alert.subject for record in store.outbox.list()] == ["strange"]
 
 
 def test_three_schedulers_fire_each_occurrence_once_through_days(store_url):
@@ -319,7 +319,7 @@ def test_of_two_that_look_at_a_deadline_one_tells(store):
     assert store.deadlines.looked(watched, next_at=deadline, told=told, now=SOON)
     assert not store.deadlines.looked(watched, next_at=deadline, told=told, now=SOON)
     assert store.deadlines.next_at() == deadline
-    assert [letter.alert.kind.value for letter in store.outbox.list()] == ["deadline_at_risk"]
+    assert [record.alert.kind.value for record in store.outbox.list()] == ["deadline_at_risk"]
     events = [e for e in store.reads.events() if e.kind.startswith("deadline.")]
     assert [(e.kind, e.data["run"], e.data["flow"]) for e in events] == [
         ("deadline.at_risk", "r1", "f")

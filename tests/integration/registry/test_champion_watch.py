@@ -122,8 +122,8 @@ def test_a_watch_tells_of_a_change_once_and_waits_for_a_registry_that_is_away(
             return super().wait(event, seconds)
 
     ChampionWatch(settings, store, clock=Clock(now)).serve(stop)
-    (letter,) = store.outbox.list()
-    assert letter.alert.kind is AlertKind.CHAMPION_CHANGED
+    (record,) = store.outbox.list()
+    assert record.alert.kind is AlertKind.CHAMPION_CHANGED
     ChampionWatch(away, store, clock=Clock(now)).serve(threading.Event())
     assert len(caplog.records) == 1
     assert "champions cannot be watched: MLflow at sqlite:" in caplog.text

@@ -17,7 +17,7 @@ import pytest
 from flows import Flow, Halt, flow, task, when
 from flows.adapters.alerts import Alerts
 from flows.bootstrap import open_project
-from flows.core.alert import Alert, LetterStatus
+from flows.core.alert import Alert, AlertStatus
 from flows.core.engine import Engine
 from flows.core.errors import LeaseLost, NotFound, Refused, StoreError
 from flows.core.records import RunStatus, TaskStatus
@@ -475,8 +475,8 @@ def test_an_ending_that_alerts_is_told(
     (line,) = (driver.ratchet.home / "alerts.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "not <better>"
     driver.close(PATIENCE)
-    (letter,) = driver.ratchet.courier().letters()
-    assert letter.status is LetterStatus.DELIVERED
+    (record,) = driver.ratchet.courier().alerts()
+    assert record.status is AlertStatus.DELIVERED
 
 
 def test_a_flow_that_is_written_anew_in_a_cell_takes_the_place_of_the_old_one(

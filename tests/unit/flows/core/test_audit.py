@@ -9,10 +9,10 @@ import pytest
 from flows.core.alert import (
     Alert,
     AlertKind,
+    AlertRecord,
+    AlertStatus,
     Delivery,
     DeliveryState,
-    Letter,
-    LetterStatus,
     Severity,
 )
 from flows.core.audit import Facts, FindingKind, audit
@@ -133,11 +133,12 @@ def test_an_alert_that_was_given_up_is_found_with_the_problem():
         key="failed:r1:9", kind=AlertKind.FAILED, severity=Severity.CRITICAL, flow="f",
         subject="r1", title="f failed", reason="no", since=NOW, at=NOW, next="ratchet retry r1",
     )  # fmt: skip
-    failed = Delivery(channel="slack", state=DeliveryState.FAILED, at=NOW, problem="404")
-    letter = Letter(
-        alert=alert, status=LetterStatus.DEAD, tries=9, next_at=NOW, delivered_at=None,
-        deliveries=(failed,),
-    )  # fmt: skip
-    (finding,) = found(dead_letters=(letter,))
+    failed = Delivery(
+        alert=alert.key, channel="slack", state=DeliveryState.FAILED, tries=9, at=NOW, problem="404"
+    )
+    record = AlertRecord(
+        alert=alert, status=AlertStatus.DEAD, delivered_at=None, deliveries=(failed,)
+    )
+    (finding,) = found(dead_alerts=(record,))
     assert finding.kind is FindingKind.UNDELIVERED
     assert finding.sentence == "nobody was told that f failed: slack: 404"

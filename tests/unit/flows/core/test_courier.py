@@ -14,9 +14,9 @@ from flows.core import courier as module
 from flows.core.alert import (
     Alert,
     AlertKind,
+    AlertRecord,
+    AlertStatus,
     DeliveryState,
-    Letter,
-    LetterStatus,
     Severity,
     Throttle,
 )
@@ -32,19 +32,19 @@ HOUR = timedelta(hours=1)
 
 
 class Channels:
-    """A post whose channels do as they are told, and keep what they got."""
+    """Channels that do as they are told, and keep what they got."""
 
     def __init__(self, *names: str, throttle: Throttle | None = None) -> None:
         self.names = names
-        self.throttle = throttle
+        self.limit = throttle
         self.got: list[tuple[str, Alert]] = []
         self.answers: dict[str, Callable[[Alert], Answer]] = {}
 
     def channels(self, alert: Alert) -> tuple[str, ...]:
         return self.names
 
-    def throttled(self, channel: str) -> bool:
-        return channel != "file"
+    def throttle(self, channel: str) -> Throttle | None:
+        return self.limit if channel != "file" else None
 
     def send(self, alert: Alert, channel: str) -> Answer:
         answer = self.answers.get(channel, lambda _: TAKEN)(alert)
@@ -87,21 +87,21 @@ def post(store: Store, clock: ManualClock, *numbers: int) -> None:
     store.outbox.post([alert(n, clock.now()) for n in numbers], clock.now())
 
 
-def stands(store: Store, number: int = 1) -> Letter:
-    (letter,) = store.outbox.list(subject=f"run-{number}")
-    return letter
+def stands(store: Store, number: int = 1) -> AlertRecord:
+    (record,) = store.outbox.list(subject=f"run-{number}")
+    return record
 
 
 def test_every_channel_gets_an_alert_once(store: Store, clock: ManualClock) -> None:
     channels = Channels("file", "mail", "chat")
     courier = Courier(store, channels, clock=clock)
     post(store, clock, 1)
-    (letter,) = courier.tick(clock.now())
-    assert letter.status is LetterStatus.DELIVERED
+    (record,) = courier.tick(clock.now())
+    assert record.status is AlertStatus.DELIVERED
     assert sorted(name for name, _ in channels.got) == ["chat", "file", "mail"]
     clock.advance(HOUR)
-    assert courier.tick(clock.now()) == []
-    assert stands(store) == letter
+    assert courier.tick(clock.now()) == ()
+    assert stands(store) == record
 
 
 def test_a_retry_goes_only_to_the_channels_that_have_not_got_it(
@@ -111,14 +111,14 @@ def test_a_retry_goes_only_to_the_channels_that_have_not_got_it(
     channels.answers["chat"] = lambda _: REFUSED
     courier = Courier(store, channels, clock=clock)
     post(store, clock, 1)
-    (letter,) = courier.tick(clock.now())
-    assert (letter.status, letter.tries) == (LetterStatus.PENDING, 1)
-    assert letter.delivered_at == clock.now()  # somebody knows
-    assert courier.tick(clock.now()) == []
+    (record,) = courier.tick(clock.now())
+    assert (record.status, record.tries) == (AlertStatus.PENDING, 1)
+    assert record.delivered_at == clock.now()  # somebody knows
+    assert courier.tick(clock.now()) == ()
     channels.answers.clear()
     clock.advance(10)
-    (letter,) = courier.tick(clock.now())
-    assert letter.status is LetterStatus.DELIVERED
+    (record,) = courier.tick(clock.now())
+    assert record.status is AlertStatus.DELIVERED
     assert (channels.keys("mail"), channels.keys("chat")) == (["failed:run-1:1"],) * 2
 
 
@@ -130,10 +130,10 @@ def test_a_channel_is_tried_for_about_a_day_further_and_further_apart(
     courier = Courier(store, channels, clock=clock)
     post(store, clock, 1)
     begun, waits = clock.now(), []
-    while (letter := courier.tick(clock.now())[0]).status is LetterStatus.PENDING:
-        waits.append(letter.next_at - clock.now())
+    while (record := courier.tick(clock.now())[0]).status is AlertStatus.PENDING:
+        waits.append(record.next_at - clock.now())
         clock.advance(waits[-1])
-    assert (letter.status, letter.tries) == (LetterStatus.DEAD, AGAIN.attempts)
+    assert (record.status, record.tries) == (AlertStatus.DEAD, AGAIN.attempts)
     assert timedelta(hours=18) < clock.now() - begun < timedelta(hours=26)
     assert timedelta(seconds=8) <= waits[0] <= timedelta(seconds=10)
     assert all(wait <= HOUR for wait in waits)
@@ -149,10 +149,10 @@ def test_what_was_given_up_is_delivered_when_somebody_asks(
     post(store, clock, 1)
     while courier.tick(clock.now()):
         clock.advance(HOUR)
-    assert stands(store).status is LetterStatus.DEAD
+    assert stands(store).status is AlertStatus.DEAD
     channels.answers.clear()
-    (letter,) = courier.again(clock.now())
-    assert letter.status is LetterStatus.DELIVERED
+    (record,) = courier.again(clock.now())
+    assert record.status is AlertStatus.DELIVERED
     assert channels.keys("chat") == ["failed:run-1:1"]
 
 
@@ -163,8 +163,8 @@ def test_a_channel_that_raises_is_a_failed_delivery(store: Store, clock: ManualC
     channels = Channels("chat", "mail")
     channels.answers["chat"] = breaks
     post(store, clock, 1)
-    (letter,) = Courier(store, channels, clock=clock).tick(clock.now())
-    broken = letter.on("chat")
+    (record,) = Courier(store, channels, clock=clock).tick(clock.now())
+    broken = record.on("chat")
     assert broken is not None
     assert broken.problem == "ZeroDivisionError: a broken plugin"
     assert channels.keys("mail") == ["failed:run-1:1"]
@@ -177,9 +177,9 @@ def test_a_channel_that_fails_is_not_tried_with_every_alert_of_the_pass(
     channels = Channels("chat")
     channels.answers["chat"] = lambda alert: (tried.append(alert.key), REFUSED)[1]
     post(store, clock, *range(30))
-    letters = Courier(store, channels, clock=clock).tick(clock.now())
+    records = Courier(store, channels, clock=clock).tick(clock.now())
     assert len(tried) == 1
-    assert {letter.tries for letter in letters} == {1}
+    assert {record.tries for record in records} == {1}
 
 
 def test_what_is_over_the_throttle_is_one_digest_at_the_end_of_the_window(
@@ -196,13 +196,13 @@ def test_what_is_over_the_throttle_is_one_digest_at_the_end_of_the_window(
     courier.tick(clock.now())
     assert len(channels.keys("chat")) == 3
     clock.advance(timedelta(minutes=1))
-    letters = courier.tick(clock.now())
-    assert len(letters) == 17
+    records = courier.tick(clock.now())
+    assert len(records) == 17
     name, digest = channels.got[-1]
     assert (name, digest.kind, digest.title) == (
         "chat", AlertKind.DIGEST, "17 more alerts: 17 failed",
     )  # fmt: skip
-    assert all(letter.status is LetterStatus.DELIVERED for letter in store.outbox.list(limit=50))
+    assert all(record.status is AlertStatus.DELIVERED for record in store.outbox.list(limit=50))
     delivered = [e for e in store.reads.events() if e.kind == "alert.delivered"]
     assert sorted(e.data["key"] for e in delivered) == sorted(
         alert(n, clock.now()).key for n in range(20)
@@ -221,7 +221,7 @@ def test_a_digest_that_is_not_taken_is_tried_again(store: Store, clock: ManualCl
     for _ in range(3):
         clock.advance(HOUR)
         courier.tick(clock.now())
-    assert {letter.status for letter in store.outbox.list()} == {LetterStatus.DELIVERED}
+    assert {record.status for record in store.outbox.list()} == {AlertStatus.DELIVERED}
 
 
 def test_a_single_alert_over_the_throttle_is_told_as_itself(
@@ -279,8 +279,8 @@ def test_a_channel_that_never_answers_holds_up_no_other(
     channels.answers["hung"] = lambda _: (ever.wait(), TAKEN)[1]
     courier = Courier(store, channels, clock=clock)
     post(store, clock, 1)
-    (letter,) = courier.tick(clock.now())
-    hung = letter.on("hung")
+    (record,) = courier.tick(clock.now())
+    hung = record.on("hung")
     assert hung is not None
     assert (hung.state, hung.problem) == (DeliveryState.FAILED, "no answer within 0.05 s")
     assert channels.keys("mail") == ["failed:run-1:1"]
@@ -290,6 +290,13 @@ def test_a_channel_that_never_answers_holds_up_no_other(
     assert {d.problem for d in later.values() if d} == {"it still has not answered"}
     assert channels.keys("mail") == ["failed:run-1:1", "failed:run-2:1"]
     ever.set()
+
+
+class AtOnce:
+    """A thread whose work is done when it starts: what ends it ends its courier too."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], **_: Any) -> None:
+        self.start = lambda: target(*args)
 
 
 class Crash(BaseException):
@@ -304,7 +311,7 @@ class Crashing:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._real, name)
-        if name not in ("take", "settle"):
+        if name not in ("address", "take", "hold", "settle"):
             return method
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -320,10 +327,11 @@ class Crashing:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", range(1, 7))
+@pytest.mark.parametrize("at", range(1, 12))
 def test_a_crash_at_any_transition_loses_no_alert(
-    store: Store, clock: ManualClock, at: int, after: bool
+    store: Store, clock: ManualClock, at: int, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module.threading, "Thread", AtOnce)
     channels = Channels("mail", "chat")
     post(store, clock, 1, 2, 3)
     real = store.outbox
@@ -338,7 +346,7 @@ def test_a_crash_at_any_transition_loses_no_alert(
     for name in channels.names:
         assert set(channels.keys(name)) == wanted
         assert len(channels.keys(name)) <= 6  # at least once, and twice at most after one crash
-    assert {letter.status for letter in store.outbox.list()} == {LetterStatus.DELIVERED}
+    assert {record.status for record in store.outbox.list()} == {AlertStatus.DELIVERED}
     delivered = [e.data["key"] for e in store.reads.events() if e.kind == "alert.delivered"]
     assert sorted(delivered) == sorted(wanted)
 
@@ -357,7 +365,7 @@ def test_a_serving_courier_delivers_what_comes_and_ends_when_told(store: Store) 
     courier.wake()
     serving.join(20)
     assert not serving.is_alive()
-    assert stands(store).status is LetterStatus.DELIVERED
+    assert stands(store).status is AlertStatus.DELIVERED
 
 
 def test_a_serving_courier_waits_for_a_store_that_is_away(

@@ -129,7 +129,7 @@ class World:
         return [e.kind for e in self.store.reads.events() if e.kind.startswith(prefix)]
 
     def alerts(self):
-        return sorted(letter.alert.kind.value for letter in self.store.outbox.list())
+        return sorted(record.alert.kind.value for record in self.store.outbox.list())
 
 
 @pytest.fixture

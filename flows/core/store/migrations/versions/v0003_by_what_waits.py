@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from flows.core.store.database import UtcTime, has_table
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -23,6 +25,23 @@ def upgrade() -> None:
     _partial_index("fire_of_run", "fire", ["schedule", "decided_at"], "run_id IS NOT NULL")
     op.create_index("run_newest_of_status", "run", ["status", "created_at", "id"])
     op.drop_index("run_status", "run")  # the one before does all that it did
+    if not has_table(op.get_bind(), "delivery"):  # a courier may have been faster
+        _create_delivery()
+
+
+def _create_delivery() -> None:
+    op.create_table(
+        "delivery",
+        sa.Column("alert", sa.String(300), primary_key=True),
+        sa.Column("channel", sa.String(200), primary_key=True),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("next_at", UtcTime),
+        sa.Column("at", UtcTime),
+        sa.Column("problem", sa.Text),
+    )
+    _partial_index("delivery_due", "delivery", ["next_at"], "next_at IS NOT NULL")
+    _partial_index("delivery_taken", "delivery", ["channel", "at"], "state = 'delivered'")
 
 
 def _partial_index(name: str, table: str, columns: list[str | sa.TextClause], where: str) -> None:
@@ -36,4 +55,5 @@ def downgrade() -> None:
     op.create_index("run_status", "run", ["status"])
     op.drop_index("run_newest_of_status", "run")
     op.drop_index("fire_of_run", "fire")
+    op.drop_table("delivery")
     op.drop_index("run_waiting", "run")

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
-from flows.core.alert import Alert, DeliveryState, Throttle
+from flows.core.alert import Alert, AlertKind, DeliveryState, Throttle
 from flows.core.courier import Courier
 from flows.core.errors import StoreError
 from tests.simulation.process import Process
 from tests.simulation.world import World
 
+THROTTLE = Throttle(alerts=2, window=timedelta(minutes=2))
+
 
 class Channels:
     """Two channels: one takes most of what it is sent, the other fails now and then."""
 
-    throttle: Throttle | None = None
-
     def __init__(self, world: World) -> None:
         self._world = world
         self.received: Counter[tuple[str, str]] = Counter()  # by channel and key
+        self.digested: Counter[str] = Counter()  # alerts within digests, by channel
 
     def channels(self, alert: Alert) -> tuple[str, ...]:
         return ("pager", "mail")
 
-    def throttled(self, channel: str) -> bool:
-        return False
+    def throttle(self, channel: str) -> Throttle | None:
+        return THROTTLE if channel == "pager" else None
 
     def send(self, alert: Alert, channel: str) -> tuple[DeliveryState, str | None]:
         if channel == "mail" and self._world.happens(0.3):
             return DeliveryState.FAILED, "the server is full"
         self.received[channel, alert.key] += 1
+        if alert.kind is AlertKind.DIGEST:
+            self.digested[channel] += int(alert.subject.split()[0])
         self._world.note(channel, f"receives {alert.key}")
         return DeliveryState.DELIVERED, None
 
@@ -49,7 +53,7 @@ class OneAfterTheOther:
         return False
 
 
-class Messenger(Process):
+class CourierProcess(Process):
     """Runs a real courier, pass after pass."""
 
     def __init__(self, *args: Any, channels: Channels) -> None:
