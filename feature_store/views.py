@@ -6,7 +6,7 @@ from typing import Any
 
 from feature_store.errors import InvalidView
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,199}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def validate(view: FeatureView) -> None:
     """Refuse a view that contradicts itself (`InvalidView`)."""
     if not _NAME.fullmatch(view.name):
         raise InvalidView(
-            f"view name {view.name!r} may hold letters, digits, '_' and '-' only",
+            f"view name {view.name!r} may hold letters, digits, '_' and '-' only, 200 at most",
             hint="rename the view",
         )
     if not view.entities:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 
 from flows.console.desk import Desk, detail_document, fire_document, run_document
-from flows.core.errors import ConfigError, NotFound, RatchetError, Refused, StoreError
+from flows.core.errors import ConfigError, NotFound, RatchetError, Refused, RowRefused, StoreError
 
 LARGEST_BODY = 64 * 1024
 LONGEST_KEY = 200
@@ -35,6 +35,7 @@ _CODES: Mapping[type[RatchetError], int] = {
     NotFound: 404,
     Refused: 409,
     ConfigError: 422,
+    RowRefused: 422,
     StoreError: 503,
 }
 

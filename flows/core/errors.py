@@ -11,6 +11,7 @@
     ├── DataUnavailable          the feature store cannot be reached just now
     ├── StoreError               the state store cannot be read or written
     │   ├── StoreBusy            others are at it just now; the same call may work in a second
+    │   ├── RowRefused           one row cannot be kept as it is: its text is too long, or no text
     │   └── LeaseLost            another worker owns this work now; what we did is not recorded
     └── ExecutorError            an executor cannot take or end work
     Signal                       not errors: a task's way to say how the run goes on
@@ -83,6 +84,12 @@ class StoreError(RatchetError):
 
 class StoreBusy(StoreError):
     """Others are at the state store just now; nothing was written."""
+
+
+class RowRefused(StoreError):
+    """One row cannot be kept as it is; trying again changes nothing."""
+
+    permanent = True
 
 
 class LeaseLost(StoreError):

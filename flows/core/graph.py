@@ -19,6 +19,8 @@ from flows.core.retry import Retry
 
 LONGEST_NAME = 150
 """Characters of a flow's name and of a task's key; a mapped child has its index after it."""
+LONGEST_EXECUTOR, LONGEST_POOLS = 40, 990
+"""Characters of an executor's name, and of the names of all pools of a flow."""
 CONFIG = "<config>"
 """The name under which the run's config is an input."""
 
@@ -185,9 +187,16 @@ def validated(nodes: tuple[Node, ...]) -> Graph:
     for node in nodes:
         if values.fitted(node.key, LONGEST_NAME) != node.key:
             raise GraphError(f"{node.key[:80]!r} is too long a name for a task, or no text")
+        if len(node.executor or "") > LONGEST_EXECUTOR:
+            raise GraphError(f"{(node.executor or '')[:80]!r} is too long a name for an executor")
         for key in node.upstream:
             if key not in known:
                 raise GraphError(f"task {node.key} waits for {key}, which is not in this flow")
+    if sum(len(pool) + 1 for pool in {node.pool for node in nodes}) > LONGEST_POOLS:
+        raise GraphError(
+            "the names of its tasks' pools are too long together",
+            hint=f"fewer pools, or shorter names: at most {LONGEST_POOLS} characters in all",
+        )
     graph = Graph(nodes=_sorted(nodes))
     _refuse_unreachable(graph)
     return graph

@@ -18,6 +18,8 @@ from flows.core.schedule import (
     Trigger,
 )
 
+LONGEST_ASSET, LONGEST_VIEW = 200, 200
+"""Characters of the names that a schedule may wait for."""
 PLACEHOLDER = re.compile(r"\{at(?::([^{}]*%[^{}]*))?\}")
 """The time of a fire inside an override: `{at:%Y-%m-%d}`, or `{at}`."""
 
@@ -61,9 +63,10 @@ def _check_trigger(trigger: Trigger) -> None:
         _check_data(trigger)
     elif isinstance(trigger, OnAsset):
         kind, colon, name = trigger.asset.partition(":")
-        if not (kind and colon and name):
+        if not (kind and colon and name and len(trigger.asset) <= LONGEST_ASSET):
             raise ConfigError(
-                f"{trigger.asset!r} is no asset", hint="write kind:name, such as model:digits"
+                f"{trigger.asset[:80]!r} is no asset",
+                hint=f"write kind:name, as model:digits, in at most {LONGEST_ASSET} characters",
             )
     elif isinstance(trigger, Deadline):
         _check_deadline(trigger)
@@ -72,6 +75,8 @@ def _check_trigger(trigger: Trigger) -> None:
 def _check_data(trigger: NewData) -> None:
     if not trigger.view:
         raise ConfigError("it names no view", hint="new_data: NAME, one of: ratchet features list")
+    if len(trigger.view) > LONGEST_VIEW:
+        raise ConfigError(f"{trigger.view[:80]!r} is too long a name for a view")
     if trigger.min_rows < 1:
         raise ConfigError("min_rows is less than 1", hint="leave it out for any new row")
     _check_length("settle", trigger.settle)

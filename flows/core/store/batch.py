@@ -13,9 +13,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Integer, String, Table
 
+from flows.core.errors import RowRefused
 from flows.core.store.database import iso
+from flows.core.store.schema import metadata
 
 Row = Mapping[str, Any]
 
@@ -36,9 +38,12 @@ def change(table: Table, names: Iterable[str], *, where: str) -> str:
 def execute(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
     """Run `statement` for each row inside the open transaction; returns the rows it touched.
 
-    Raises the driver's own errors, which `Database.write` explains.
+    Raises RowRefused for text that is wider than its column, on every database alike; and the
+    driver's own errors, which `Database.write` explains.
     """
     dialect = connection.dialect
+    for row in rows:
+        _check(statement, row)
     text = _for_driver(statement, dialect.paramstyle)
     if dialect.name == "sqlite":
         rows = [_with_text_times(row) for row in rows]
@@ -51,6 +56,50 @@ def execute(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
         return int(cursor.rowcount)
     finally:
         cursor.close()
+
+
+def _check(statement: str, row: Row) -> None:
+    widths, numbers = _limits(statement)
+    for name, longest in widths:
+        value = row.get(name)
+        if value is not None and len(value) > longest:
+            raise RowRefused(
+                f"{_column(statement, name)} has at most {longest} characters, "
+                f"not {len(value)}: {value[:40]!r}..."
+            )
+    for name in numbers:
+        value = row.get(name)
+        if value is not None and not -_BEYOND <= value < _BEYOND:
+            raise RowRefused(f"{_column(statement, name)} is beyond what is kept: {value}")
+
+
+_BEYOND = 2**31
+"""The first number that an integer column of PostgreSQL does not hold."""
+
+
+@lru_cache(maxsize=64)
+def _limits(statement: str) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
+    """Of a statement's table: the columns of text of limited length, and those of numbers."""
+    columns = metadata.tables[_table(statement)].columns
+    widths = tuple(
+        (column.name, column.type.length)
+        for column in columns
+        if isinstance(column.type, String) and column.type.length is not None
+    )
+    return widths, tuple(column.name for column in columns if type(column.type) is Integer)
+
+
+def _column(statement: str, name: str) -> str:
+    return f"the {name} of a {_table(statement).replace('_', ' ')}"
+
+
+def _table(statement: str) -> str:
+    match = _TABLE.match(statement)
+    assert match is not None
+    return match[1]
+
+
+_TABLE = re.compile(r'(?:INSERT INTO|UPDATE|DELETE FROM) "?(\w+)')
 
 
 def _with_text_times(row: Row) -> Row:

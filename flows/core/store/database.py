@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.types import TIMESTAMP, TypeEngine
 
 from flows.core.clock import SystemClock
-from flows.core.errors import StoreBusy, StoreError
+from flows.core.errors import RowRefused, StoreBusy, StoreError
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another process's transaction on the same SQLite file."""
@@ -134,8 +134,8 @@ class Database:
                     with connection.execution_options(reads_only=reads_only).begin():
                         yield connection
                 except (SQLAlchemyError, self._driver_error) as error:
-                    if not _is_about_a_row(error):
-                        connection.invalidate()
+                    if not _is_named(error, "IntegrityError", "DataError"):
+                        connection.invalidate()  # what is about one row leaves it as it was
                     raise
         except (SQLAlchemyError, self._driver_error) as error:
             raise _explained(error, self.url) from error
@@ -201,11 +201,10 @@ _TABLE = {
 }
 
 
-def _is_about_a_row(error: Exception) -> bool:
-    """Whether the database refused one row, and the connection is as good as before."""
+def _is_named(error: Exception, *names: str) -> bool:
+    """Whether an error is of such a kind, as every driver of a database has them."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    names = {kind.__name__ for kind in type(cause).__mro__}
-    return not names.isdisjoint({"IntegrityError", "DataError"})
+    return not {kind.__name__ for kind in type(cause).__mro__}.isdisjoint(names)
 
 
 def _is_in_use(own: Connection | None) -> bool:
@@ -303,6 +302,8 @@ def _explained(error: Exception, url: URL) -> StoreError:
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
     text = text.strip().partition("\n")[0]
     where = url.difference_update_query(("password",)).render_as_string(hide_password=True)
+    if _is_named(error, "DataError"):
+        return RowRefused(f"{where} cannot keep a row as it is: {text}")
     if url.get_backend_name() != "sqlite" and (found := _of_server(text, where)):
         return found
     if "full" in text or "disk I/O" in text:

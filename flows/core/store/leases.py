@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 
 from flows.core.errors import LeaseLost
 from flows.core.records import Lease
 from flows.core.store import rows, schema
+from flows.core.store.batch import execute, insertion
 from flows.core.store.database import Database
 
 _lease = schema.lease
@@ -32,7 +33,7 @@ class LeaseStore:
                 lease = Lease(
                     name=name, holder=holder, token=1, expires_at=now + ttl, serves=serves
                 )
-                connection.execute(insert(_lease), vars(lease))
+                execute(connection, _INSERT, [vars(lease)])
                 return lease
             if row["expires_at"] > now and row["holder"] != holder:
                 raise LeaseLost(f"{name} is held by {row['holder']}")
@@ -92,6 +93,7 @@ def _new(lease: Lease) -> dict[str, object]:
     }
 
 
+_INSERT = insertion(_lease)
 _TAKE = (
     update(_lease)
     .where(and_(_lease.c.name == bindparam("of"), _lease.c.token == bindparam("before")))

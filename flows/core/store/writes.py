@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, and_, bindparam, insert, select
+from sqlalchemy import Connection, and_, bindparam, select
 
 from flows.core import values
 from flows.core.alert import NOTICED, TOLD_OF, alert_of_run
@@ -128,16 +128,14 @@ def _write_rows(connection: Connection, all_changes: list[Changes]) -> None:
 def insert_run(connection: Connection, progress: Progress, created: Event) -> None:
     """A new run with its definition, its tasks and its first event."""
     run = progress.run
-    connection.execute(insert(_run), rows.run_row(run))
-    connection.execute(
-        insert(schema.definition),
-        {
-            "run_id": run.id,
-            "graph": progress.graph.text,
-            "config": progress.config_text,
-            "config_yaml": progress.config_yaml,
-        },
-    )
+    execute(connection, _INSERT_RUN, [rows.run_row(run)])
+    definition = {
+        "run_id": run.id,
+        "graph": progress.graph.text,
+        "config": progress.config_text,
+        "config_yaml": progress.config_yaml,
+    }
+    execute(connection, _INSERT_DEFINITION, [definition])
     execute(connection, _INSERT_TASK, [rows.task_row(task) for task in progress.tasks.values()])
     execute(connection, _INSERT_EVENT, [rows.event_row(created)])
 
@@ -203,6 +201,8 @@ _REUSABLE = (
     .order_by(_task.c.ended_at.desc())
     .limit(1)
 )
+_INSERT_RUN = insertion(_run)
+_INSERT_DEFINITION = insertion(schema.definition)
 _INSERT_TASK = insertion(_task)
 _INSERT_ATTEMPT = insertion(_attempt)
 _INSERT_EVENT = insertion(schema.event, without=("id",))

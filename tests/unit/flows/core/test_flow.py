@@ -323,3 +323,24 @@ def test_a_task_says_which_pool_it_takes_slots_of_and_how_many():
     assert (node.pool, node.weight) == ("gpu", 2)
     with pytest.raises(GraphError, match="a task's weight is at least 1, not 0"):
         task(weight=0)
+
+
+def one() -> int:
+    return 1
+
+
+def test_names_are_such_as_the_store_can_keep():
+    def elsewhere() -> None:
+        task(executor="e" * 41)(one)()
+
+    with pytest.raises(GraphError, match="too long a name for an executor"):
+        flow(elsewhere)
+
+
+def test_a_flow_has_as_many_pools_as_a_row_can_name():
+    def scattered() -> None:
+        for number in range(11):
+            task(pool="p" * 98 + f"{number:02}")(one)()
+
+    with pytest.raises(GraphError, match="pools are too long together"):
+        flow(scattered)

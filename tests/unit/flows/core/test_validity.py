@@ -72,6 +72,7 @@ def test_what_can_be_carried_out_is_taken(trigger):
         (NewData(view="v", late=Late.IGNORE), "need each other", "lateness: 2d"),
         (NewData(view="v", lateness=HOUR), "need each other", "late: ignore"),
         (OnAsset(asset="digits"), "'digits' is no asset", "model:digits"),
+        (OnAsset(asset="model:" + "n" * 200), "is no asset", "at most 200 characters"),
         (Deadline(by="6 am"), "by '6 am' is no time of day", "'06:00'"),
         (Deadline(by="24:00"), "by '24:00' is no time of day", "'06:00'"),
         (Deadline(by="06:00", days="8"), "bad day-of-week", "five fields"),
