@@ -37,6 +37,8 @@ TIMEOUT = 15.0
 """Seconds that a service gets for one alert; to connect and to answer it gets 4 s each, unless
 its URL says otherwise (`?cto=` and `?rto=`)."""
 _WEB = frozenset({"http", "https", "json", "jsons", "xml", "xmls", "form", "forms"})
+_LONGEST_NAME = 180
+"""Characters of a channel's name, without the part by which two of one service differ."""
 _SECRET_LENGTH = 6
 """Shorter parts of a URL are words such as `json` or `api`, and no secrets."""
 
@@ -64,7 +66,7 @@ class Alerts:
         url = self._named().get(channel)
         if url is None:
             return DeliveryState.FAILED, "it is in no config any more"
-        return self._tell(replace(alert, reason=mask(alert.reason)), url)
+        return self._tell(masked(alert), url)
 
     def test(self, now: datetime) -> tuple[Delivery, ...]:
         """Send a test to every channel of the config, past the outbox."""
@@ -105,18 +107,17 @@ class Alerts:
         """Channel -> URL: its service, and where two are called alike a part of its digest."""
         routed = (url for route in self.config.routes for url in route.urls)
         urls = dict.fromkeys((*self.config.urls, *routed))
-        services = [_service(url) for url in urls]
+        services = [_service(url)[:_LONGEST_NAME] for url in urls]
         return {
             name if services.count(name) == 1 else f"{name}#{_digest(url)}": url
             for name, url in zip(services, urls, strict=True)
         }
 
     def _write(self, alert: Alert) -> tuple[DeliveryState, str | None]:
-        said = values.to_json(alert) | {"reason": mask(alert.reason)}
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             with (self.home / FILE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(said, ensure_ascii=False) + "\n")
+                file.write(json.dumps(values.to_json(masked(alert)), ensure_ascii=False) + "\n")
         except OSError as error:
             return DeliveryState.FAILED, error.strerror or str(error)
         alone = not self._urls(alert)
@@ -134,6 +135,12 @@ class Alerts:
         if problem is None:
             return DeliveryState.DELIVERED, None
         return DeliveryState.FAILED, _without(revealed, problem, _service(url))
+
+
+def masked(alert: Alert) -> Alert:
+    """An alert fit for people: no text of it, nor a name, holds the credentials of a URL."""
+    texts: dict[str, Any] = {n: mask(text) for n, text in vars(alert).items() if type(text) is str}
+    return replace(alert, **texts)
 
 
 def tell(courier: Courier, subject: str, now: datetime) -> str | None:

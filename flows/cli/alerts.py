@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from flows.adapters.alerts import Alerts, undelivered
+from flows.adapters.alerts import Alerts, masked, undelivered
 from flows.bootstrap import Ratchet
 from flows.cli.failures import say
 from flows.cli.installation import opened
@@ -84,7 +85,7 @@ def _say(found: Sequence[AlertRecord], ratchet: Ratchet) -> None:
         return
     lines = table("alert", "when", "about", "reason", "status", "channels", give=("reason",))
     for record in found:
-        alert = record.alert
+        alert = masked(record.alert)
         lines.add_row(
             Text(alert.title, _COLOUR_OF[alert.severity]),
             Text(ago(alert.at, now), "dim"),
@@ -113,7 +114,7 @@ def _line(delivery: Delivery, into: Console) -> Text:
 
 def _json(record: AlertRecord) -> dict[str, Any]:
     """What `--json` shows of an alert; the keys are stable."""
-    document: dict[str, Any] = values.to_json(record)
+    document: dict[str, Any] = values.to_json(replace(record, alert=masked(record.alert)))
     alert: dict[str, Any] = document.pop("alert")
     for delivery in document["deliveries"]:
         del delivery["alert"]

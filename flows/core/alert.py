@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from flows.core.errors import ConfigError
 from flows.core.records import Event, Run, TaskRun
+from flows.core.values import fitted, storable
 
 TIMED_OUT = "TimedOut"
 """The error of an attempt that was ended at its timeout, as `progress` names it."""
@@ -47,9 +48,16 @@ class AlertKind(StrEnum):
     TEST = "test"  # `ratchet alerts test`
 
 
+NOTICEABLE = (AlertKind.NOTICED, AlertKind.CHAMPION_HARMFUL, AlertKind.CHAMPION_UNWATCHED)
+"""What a task may say with `noticed`; what Ratchet itself sees, only Ratchet says."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """What is said: what happened, why, since when, and what to do next."""
+    """What is said: what happened, why, since when, and what to do next.
+
+    Whatever its texts hold, they fit a message and can be stored: too long ones are cut.
+    """
 
     key: str  # unique: the same thing is told once; `failed:<run>:<seq>`
     kind: AlertKind
@@ -61,6 +69,30 @@ class Alert:
     since: datetime  # when the trouble began: the fault, for the time to detection
     at: datetime  # when it was noticed
     next: str  # the command or link for the next step
+
+    def __post_init__(self) -> None:
+        for name, fit, longest in _TEXTS:
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, fit(text, longest))
+
+
+def _cut(text: str, longest: int) -> str:
+    """The words that fit: half of a URL would hide from whoever masks what is secret in it."""
+    kept = storable(text, longest)
+    if kept == storable(text, longest + 1):
+        return kept
+    return f"{kept[: longest - 4].rpartition(' ')[0] or kept[: longest - 4]} ..."
+
+
+_TEXTS = (
+    ("key", fitted, 300),
+    ("flow", fitted, 200),
+    ("subject", fitted, 200),
+    ("title", _cut, 200),
+    ("reason", _cut, 2000),
+    ("next", _cut, 500),
+)
+"""How each text of an alert is made to fit: names stay unique, the others are cut."""
 
 
 class DeliveryState(StrEnum):
@@ -192,19 +224,22 @@ def alert_of_run(run: Run, event: Event, cause: TaskRun | None = None) -> Alert 
 
 
 def _of_notice(run: Run, event: Event) -> Alert:
-    said = event.data
-    known = said["kind"] in set(AlertKind)
+    """What a task noticed; whatever else it calls itself, it is `noticed`, and under such a key."""
+    notice = event.data
+    kind = next((kind for kind in NOTICEABLE if kind == notice["kind"]), AlertKind.NOTICED)
+    key = notice["key"] if notice["key"].startswith(f"{kind}:") else f"{kind}:{notice['key']}"
+    severity = Severity.WARNING if kind is AlertKind.NOTICED else Severity.CRITICAL
     return Alert(
-        key=said["key"],
-        kind=AlertKind(said["kind"]) if known else AlertKind.NOTICED,
-        severity=Severity.CRITICAL,
+        key=key,
+        kind=kind,
+        severity=severity,
         flow=run.flow,
         subject=run.id,
-        title=said["title"],
-        reason=said["reason"],
+        title=notice["title"],
+        reason=notice["reason"],
         since=event.at,
         at=event.at,
-        next=said["next"],
+        next=notice["next"],
     )
 
 

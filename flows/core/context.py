@@ -87,7 +87,8 @@ def noticed(title: str, *, reason: str, then: str, key: str, kind: str = "notice
         reason: one sentence: why.
         then: the command or link for the next step.
         key: unique; what was told under it is not told again, whichever run says so.
-        kind: of the alert, by which channels may choose.
+        kind: of the alert, by which channels may choose: `noticed`, a warning; or, critical,
+            `champion_harmful` or `champion_unwatched`. Any other is told as `noticed`.
 
     The alert is posted in the transaction in which the task ends in order. A task that fails has
     said nothing. Raises Refused outside of a task.

@@ -31,6 +31,7 @@ from flows.core.clock import Clock
 from flows.core.errors import StoreError
 from flows.core.retry import Backoff, Retry, wait
 from flows.core.store import Store
+from flows.core.values import storable
 
 AGAIN = Retry(
     attempts=32, delay=10, backoff=Backoff.EXPONENTIAL, cap=timedelta(hours=1), jitter=0.2
@@ -44,6 +45,8 @@ LONGEST = timedelta(seconds=10)
 """A channel is sent nothing more, before the next look, when it has been sent to for so long."""
 BATCH = 5000
 """Deliveries taken at once; more than one digest is made of what is more."""
+_LONGEST_PROBLEM = 1000
+"""Characters kept of what a channel says."""
 LOOK_ROUND = 1.0
 """Seconds between two looks into the outbox when nobody wakes the courier."""
 
@@ -262,7 +265,7 @@ def _after(delivery: Delivery, answer: Answer, now: datetime) -> Delivery:
         tries=tries,
         next_at=None if given_up else again,
         at=now,
-        problem=problem,
+        problem=storable(problem, _LONGEST_PROBLEM),
     )
 
 

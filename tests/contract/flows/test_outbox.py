@@ -24,6 +24,7 @@ from flows.core.flow import flow, task
 from flows.core.records import ErrorInfo, Notice, Outcome, OutcomeKind
 from flows.core.store import NewRun, Store, outbox, schema
 from flows.core.store.database import Database
+from flows.core.values import storable
 
 NOW = datetime(2026, 7, 4, 3, tzinfo=UTC)
 LEASE = timedelta(minutes=3)
@@ -296,6 +297,20 @@ def test_an_alert_that_this_version_cannot_read_is_told_of_as_it_stands(store: S
     strange, fine = (told_of for told_of, _ in taken)
     assert (strange.kind, strange.reason) == (AlertKind.NOTICED, newer)
     assert fine == alert(2)
+
+
+def test_whatever_an_alert_says_is_stored_and_taken(store: Store) -> None:
+    odd = replace(
+        alert(1), key="k" * 400, flow="f" * 300, subject="\x00\udce9", title="\x00", reason="\ud800"
+    )
+    store.outbox.post([odd, alert(2)], NOW)
+    address(store)
+    taken = store.outbox.take("hook", NOW, limit=9, lease=LEASE)
+    assert {told_of.key for told_of, _ in taken} == {odd.key, alert(2).key}
+    for _, delivery in taken:
+        moved = replace(failed(delivery, None), problem=storable("it says \x00 \udce9"))
+        store.outbox.settle([(delivery, moved)], NOW)
+    assert {record.status for record in store.outbox.list()} == {AlertStatus.DEAD}
 
 
 # ---------------------------------------------------------------- beside the release before

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flows.core.alert import (
+    NOTICEABLE,
     NOTICED,
     TOLD_OF,
     Alert,
@@ -63,21 +64,68 @@ def test_people_are_told_of_failures_halts_and_what_tasks_noticed_only() -> None
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("kind", "severity"),
     [
-        ("champion_harmful", AlertKind.CHAMPION_HARMFUL),
-        ("champion_unwatched", AlertKind.CHAMPION_UNWATCHED),
-        ("noticed", AlertKind.NOTICED),
-        ("of a later version", AlertKind.NOTICED),
+        ("champion_harmful", Severity.CRITICAL),
+        ("champion_unwatched", Severity.CRITICAL),
+        ("noticed", Severity.WARNING),
     ],
 )
-def test_a_notice_is_told_as_its_task_said_it(said: str, kind: AlertKind) -> None:
-    data = {"key": "k", "kind": said, "title": "worse", "reason": "by 2 points", "next": "look"}
+def test_a_notice_is_told_as_its_task_said_it(kind: str, severity: Severity) -> None:
+    alert = notice(f"{kind}:k", kind)
+    assert (alert.key, alert.kind, alert.title, alert.reason) == (
+        f"{kind}:k", AlertKind(kind), "worse", "by 2 points",
+    )  # fmt: skip
+    assert (alert.subject, alert.flow, alert.next) == (RUN.id, "retrain", "look")
+    assert alert.severity is severity
+
+
+@pytest.mark.parametrize("kind", sorted({*AlertKind, "of a later version"} - set(NOTICEABLE)))
+def test_a_notice_cannot_pass_for_what_ratchet_itself_tells_of(kind: str) -> None:
+    alert = notice(f"{kind}:{RUN.id}:12", kind)
+    assert (alert.kind, alert.severity) == (AlertKind.NOTICED, Severity.WARNING)
+    assert alert.key == f"noticed:{kind}:{RUN.id}:12"  # nor keep it from being told
+
+
+def test_a_notice_cannot_take_the_key_of_another_alert() -> None:
+    assert notice(f"failed:{RUN.id}:12", "noticed").key == f"noticed:failed:{RUN.id}:12"
+
+
+def notice(key: str, kind: str) -> Alert:
+    data = {"key": key, "kind": kind, "title": "worse", "reason": "by 2 points", "next": "look"}
     alert = alert_of_run(RUN, replace(event(NOTICED), data=data))
     assert alert is not None
-    assert (alert.key, alert.kind, alert.title, alert.reason) == ("k", kind, "worse", "by 2 points")
-    assert (alert.subject, alert.flow, alert.next) == (RUN.id, "retrain", "look")
-    assert alert.severity is Severity.CRITICAL
+    return alert
+
+
+@pytest.mark.parametrize("text", ["x" * 10**6, "caf\udce9.csv\x00" * 999, "", "\n\r\t" * 999])
+def test_whatever_an_alert_says_fits_a_message_and_can_be_stored(text: str) -> None:
+    alert = Alert(
+        key=text, kind=AlertKind.NOTICED, severity=Severity.INFO, flow=text, subject=text,
+        title=text, reason=text, since=NOW, at=NOW, next=text,
+    )  # fmt: skip
+    texts = [alert.key, alert.flow or "", alert.subject, alert.title, alert.reason, alert.next]
+    for kept, longest in zip(texts, (300, 200, 200, 200, 2000, 500), strict=True):
+        assert len(kept) <= longest
+        assert "\x00" not in kept
+        kept.encode()
+    assert replace(alert) == alert  # made to fit once
+
+
+def test_what_is_too_long_ends_with_a_whole_word() -> None:
+    url = "postgresql://me:T0PS3CRET@db/x"
+    for before in range(1960, 2001):
+        reason = "x " * (before // 2) + url
+        alert = alert_of_run(replace(RUN, reason=reason), event("run.failed"))
+        assert alert is not None
+        assert url in alert.reason or "postgresql" not in alert.reason
+
+
+def test_long_keys_stay_different() -> None:
+    def key(end: str) -> str:
+        return notice(f"noticed:{'k' * 400}{end}", "noticed").key
+
+    assert key("a") != key("b")
 
 
 def test_a_failure_says_what_why_since_when_and_what_to_type() -> None:
