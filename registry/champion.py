@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from registry.errors import OutsiderChange, RegistryUnreachable
-from registry.ledger import LedgerEntry
+from registry.ledger import Ledger, LedgerEntry
 from registry.mlflow_seam import MlflowSeam, translated
+from registry.registered import Look, Registered
 
 ALIAS = "champion"
 NO_VERSION = "none"
@@ -45,9 +46,7 @@ class Alias:
 
     def read(self, model: str) -> str | None:
         """The version that the alias names; None when there is no alias, or no model."""
-        found = self._seam.registered(model)
-        version = None if found is None else found.aliases.get(ALIAS)
-        return None if version is None else str(version)
+        return _champion_of(self._seam.registered(model))
 
     def move(self, entry: LedgerEntry) -> None:
         """Point the alias to the entry's version, and read it back."""
@@ -59,6 +58,24 @@ class Alias:
                 f"MLflow took the alias of {entry.model} to version {entry.version} "
                 f"but shows {seen or 'none'}."
             )
+
+
+def status_seen(model: str, ledger: Ledger, look: Look) -> ChampionStatus:
+    """What ledger and alias say together, for people to read.
+
+    The ledger is read before and after the alias: a promotion appends its entry before it moves
+    the alias, and would look like an outsider's change.
+    """
+    before = ledger.head(model)
+    while True:
+        alias, after = _champion_of(look(model)), ledger.head(model)
+        if after == before:
+            return status_of(model, after, alias)
+        before = after
+
+
+def _champion_of(registered: Registered | None) -> str | None:
+    return None if registered is None else registered.aliases.get(ALIAS)
 
 
 def status_of(model: str, head: LedgerEntry | None, alias: str | None) -> ChampionStatus:

@@ -20,6 +20,7 @@ from registry.ledger import Action, Ledger, LedgerBreak, entries_table
 from registry.locks import exclusive
 from registry.mlflow_seam import MlflowSeam, translated
 from registry.nights.docket_store import DocketStore, docket_table
+from registry.registered import Look
 from registry.verdict import verdict_from_json
 from registry.watch_store import watch_table
 
@@ -91,10 +92,14 @@ class History:
             for chain in CHAINS:
                 self._keep(model, chain)
 
-    def lost(self, model: str) -> LedgerBreak | None:
-        """The first chain without the row that MLflow remembers of it; None: nothing is lost."""
+    def lost(self, model: str, look: Look | None = None) -> LedgerBreak | None:
+        """The first chain without the row that MLflow remembers of it; None: nothing is lost.
+
+        `look`: who asks MLflow; None: its client.
+        """
         # Before the rows: what another run adds meanwhile is no loss.
-        tags = self._tags(model) or {}
+        registered = (look or self._seam.registered)(model)
+        tags = {} if registered is None else registered.tags
         for chain in CHAINS:
             if not self._is_lost(model, chain, tags):
                 continue
@@ -109,14 +114,14 @@ class History:
             return LedgerBreak(model=model, epoch=epoch, reason=reason)
         return None
 
-    def check(self, model: str) -> None:
+    def check(self, model: str, look: Look | None = None) -> None:
         """Raise LedgerBroken when something is lost: rows would judge twice."""
-        lost = self.lost(model)
+        lost = self.lost(model, look)
         if lost is None:
             return
         back = "put the newest backup of the ledger's database back"
-        found = self._seam.registered(model)
-        live = found is not None and ALIAS in found.aliases
+        registered = (look or self._seam.registered)(model)
+        live = registered is not None and ALIAS in registered.aliases
         raise LedgerBroken(
             f"The history of {model} ends too early: {lost.reason}.",
             hint=f"{back}, or go on with what is there: "
@@ -139,9 +144,8 @@ class History:
         return None
 
     def _tags(self, model: str) -> Mapping[str, str] | None:
-        found = self._seam.registered(model)
-        tags: Mapping[str, str] | None = None if found is None else found.tags
-        return tags
+        registered = self._seam.registered(model)
+        return None if registered is None else registered.tags
 
     def _is_lost(self, model: str, chain: Chain, tags: Mapping[str, str]) -> bool:
         """Whether no row has the hash that MLflow remembers of the chain."""

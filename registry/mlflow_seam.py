@@ -18,6 +18,7 @@ from typing import Any
 from registry.config import RegistryConfig
 from registry.errors import RegistryUnreachable
 from registry.locks import exclusive, sqlite_path
+from registry.registered import Registered, direct_look, shown
 
 # Set before MLflow is imported, where the user has not: no calls home; no log lines about its own
 # tables; a server that is down is reported after seconds instead of minutes.
@@ -52,7 +53,7 @@ class MlflowSeam:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         _check_server(uri)
-        with translated(f"MLflow at {_shown(uri)}"):
+        with translated(f"MLflow at {shown(uri)}"):
             from mlflow import MlflowClient
 
             logging.getLogger("alembic").setLevel(logging.WARNING)  # MLflow's and our migrations
@@ -63,18 +64,26 @@ class MlflowSeam:
                 client.search_registered_models(max_results=1)
         return client
 
-    def registered(self, model: str) -> Any:
-        """The registered model with its aliases and tags; None when there is no such model."""
+    def registered(self, model: str) -> Registered | None:
+        """The registered model's aliases and tags; None when there is no such model."""
         from mlflow.exceptions import MlflowException
 
         client = self.client
         try:
             with translated("MLflow"):
-                return client.get_registered_model(model)
+                entity = client.get_registered_model(model)
+                return Registered(
+                    aliases={alias: str(number) for alias, number in entity.aliases.items()},
+                    tags=entity.tags,
+                )
         except MlflowException as error:
             if missing(error):
                 return None
             raise
+
+    def look(self, model: str) -> Registered | None:
+        """The same for people to read, without MLflow's import where that can be had."""
+        return (direct_look(self.config.tracking_uri) or self.registered)(model)
 
     def artifact_location(self, experiment: str) -> str | None:
         """Where a new experiment keeps its files; None: where the server says.
@@ -135,10 +144,4 @@ def _check_server(uri: str) -> None:
     except urllib.error.HTTPError:
         return  # It answers; whether it lets us in is seen at the first real call.
     except (urllib.error.URLError, OSError) as error:
-        raise _unreachable(f"MLflow at {_shown(uri)}", error) from error
-
-
-def _shown(uri: str) -> str:
-    """The URI without its user and password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+        raise _unreachable(f"MLflow at {shown(uri)}", error) from error

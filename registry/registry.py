@@ -15,7 +15,7 @@ from registry.approvals import ApprovalRequest, Approvals
 from registry.card.card import Card
 from registry.card.cards import Cards
 from registry.card.model_evidence import ModelEvidence
-from registry.champion import Alias, ChampionStatus
+from registry.champion import Alias, ChampionStatus, status_seen
 from registry.config import RegistryConfig
 from registry.database import open_database
 from registry.errors import (
@@ -30,6 +30,7 @@ from registry.fitted import FittedModel
 from registry.history import DOCKET, WATCH, History
 from registry.ledger import Ledger, LedgerBreak, LedgerEntry
 from registry.loaded import LoadedModel
+from registry.locks import sqlite_path
 from registry.methods.comparison import Comparison
 from registry.mlflow_seam import MlflowSeam
 from registry.models import Models, ModelVersion
@@ -63,6 +64,17 @@ class Registry:
     def champion(self, model: str) -> ChampionStatus:
         """Who is live, by ledger and alias; changes nothing."""
         return self._promotions.champion(model)
+
+    def champion_seen(self, model: str) -> ChampionStatus:
+        """The same for people to read: MLflow is asked without its client where that can be."""
+        return status_seen(model, self._ledger, self._seam.look)
+
+    def knows(self, model: str) -> bool:
+        """Whether the model has a history or is registered."""
+        if model in self.ledger_models():
+            return True
+        path = sqlite_path(self.config.tracking_uri)
+        return (path is None or path.exists()) and self._seam.look(model) is not None
 
     def load_champion(self, model: str, *, modules: tuple[str, ...] = ()) -> LoadedModel | None:
         """The live model in memory; None before the first promotion.
@@ -216,13 +228,13 @@ class Registry:
             or self._dockets.verify(model)
             or self._approvals.verify(model)
             or self.watches.verify(model)
-            or self._history.lost(model)
+            or self._history.lost(model, self._seam.look)
             or self._history.unproven(model)
         )
 
     def check(self, model: str) -> None:
         """Raise LedgerBroken when the history lacks what MLflow remembers of its ends."""
-        self._history.check(model)
+        self._history.check(model, self._seam.look)
 
     def evidence(self, model: str, *, now: datetime) -> ModelEvidence:
         """Which challengers are compared, how far they are, and what waits; shows itself."""

@@ -150,9 +150,9 @@ def models(settings: Settings) -> str:
                     f"The history of {model} is broken at epoch {broken.epoch}: {broken.reason}.",
                     hint=f"ratchet ledger {model} --verify",
                 )
-            connected.champion(model)
+            connected.champion_seen(model)
         if not known:
-            connected.tracking.find_run("doctor", "doctor")
+            connected.knows("doctor")
     return f"{len(known)} models with a champion; MLflow answers"
 
 

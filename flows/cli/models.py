@@ -59,7 +59,7 @@ def champion(
         raise Refused("--adopt and --restore contradict each other", hint="choose one of them")
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         if model is None:
-            found = [registry.champion(name) for name in registry.ledger_models()]
+            found = [registry.champion_seen(name) for name in registry.ledger_models()]
             if as_json:
                 watches = registry.watches
                 print_json([champion_json(one, watches.latest(one.model)) for one in found])
@@ -74,7 +74,7 @@ def champion(
         if restore:
             said = reason or "restored on the command line"
             housekeeping.restore(ratchet, registry, model, actor=actor, reason=said)
-        status = registry.champion(model)
+        status = registry.champion_seen(model)
         if as_json:
             print_json(champion_json(status, registry.watches.latest(model)))
         else:
@@ -134,9 +134,9 @@ def rollback(
 
 def refuse_unknown(registry: Registry, model: str) -> None:
     """A model without a history is unknown unless it is registered."""
-    known = registry.ledger_models()
-    if model in known or registry.models.versions(model):
+    if registry.knows(model):
         return
+    known = registry.ledger_models()
     close = get_close_matches(model, known, n=1)
     raise NotFound(
         f"there is no model {model}" + (f"; did you mean {close[0]}?" if close else ""),

@@ -1,12 +1,16 @@
 """What ledger and alias say together, for every case."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
-from registry.champion import refuse_outsider, status_of
+from registry.champion import refuse_outsider, status_of, status_seen
 from registry.errors import OutsiderChange
-from registry.ledger import Action, LedgerEntry
+from registry.ledger import Action, Ledger, LedgerEntry
+from registry.registered import Registered
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -57,6 +61,15 @@ def test_an_outsider_is_whoever_set_what_the_ledger_does_not_explain(
         with pytest.raises(OutsiderChange, match="somebody else") as caught:
             refuse_outsider(status)
         assert "--adopt" in str(caught.value.hint)
+
+
+def test_a_promotion_while_somebody_looks_is_no_outsiders() -> None:
+    heads = [head(settled=True, previous=None), replace(head(settled=True), version="8", epoch=13)]
+    ledger: Any = create_autospec(Ledger, instance=True)
+    ledger.head.side_effect = [heads[0], heads[1], heads[1]]
+    look = lambda model: Registered(aliases={"champion": "8"}, tags={})  # noqa: E731
+    status = status_seen("digits", ledger, look)
+    assert (status.version, status.outsider) == ("8", None)
 
 
 def test_json_has_the_stable_keys() -> None:
