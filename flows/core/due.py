@@ -23,21 +23,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 
 from flows.core.deadline import duration_bound
 from flows.core.occurrence import newest, next_after, occurrences, zone_of
-from flows.core.records import Asset
 from flows.core.schedule import (
     Cron,
     DataState,
     Deadline,
     Decision,
+    Fire,
     Interval,
     Missed,
     NewData,
     OnAsset,
+    Overlap,
     Schedule,
     StoredSchedule,
     Trigger,
@@ -57,6 +57,7 @@ __all__ = [
     "occurrences",
     "trigger_of",
     "validate",
+    "without_overlap",
 ]
 
 ON_TIME = timedelta(seconds=60)
@@ -87,7 +88,7 @@ def first(schedule: Schedule, now: datetime) -> tuple[datetime | None, dict[str,
     if isinstance(trigger, NewData):
         return now, {"version": None}
     if isinstance(trigger, OnAsset):
-        return now, {"event": 0, "at": now.isoformat(), "seen": []}
+        return None, {"at": now.isoformat()}
     if isinstance(trigger, Interval):
         anchor = trigger.anchor or now
         cursor = {"at": now.isoformat(), "anchor": anchor.astimezone(UTC).isoformat()}
@@ -256,33 +257,33 @@ def _ready_times(trigger: NewData, state: DataState, now: datetime) -> list[date
 # ------------------------------------------------------------------ assets
 
 
-def decide_assets(
-    stored: StoredSchedule, assets: Sequence[tuple[int, datetime, Asset]], now: datetime
-) -> Decision:
-    """What a schedule has to do about assets that were made: (event id, when, which), by id.
+def decide_assets(stored: StoredSchedule, waiting: Sequence[Fire], now: datetime) -> Decision:
+    """What a schedule has to do about assets that were made: the fires that wait for it.
 
-    Events may become visible out of the order of their ids (PostgreSQL gives the id before the
-    commit), so the caller hands in a window that reaches back behind the cursor, the same number
-    of ids every time. The cursor keeps which of the window were decided; were one decided twice
-    all the same, its key would make that harmless. Missed ones follow the policy of times.
+    They were recorded with the events of the assets. Missed ones follow the policy of times.
     """
-    trigger = stored.schedule.trigger
-    assert isinstance(trigger, OnAsset)
-    begun, seen = _time(stored.cursor["at"]), set(stored.cursor.get("seen", ()))
-    matching = [
-        (number, at)
-        for number, at, asset in assets
-        if at >= begun and fnmatchcase(asset.name, trigger.asset)
-    ]
-    pending = [(f"event:{number}", at) for number, at in matching if number not in seen]
+    pending = [(fire.key, fire.at) for fire in waiting]
     fires, missed = _sorted_out(stored.schedule, pending, now)
-    newest_id = max((number for number, _, _ in assets), default=0)
-    cursor = {
-        **stored.cursor,
-        "event": max(stored.cursor.get("event", 0), newest_id),
-        "seen": [number for number, _ in matching],
-    }
-    return Decision(fires=fires, missed=missed, cursor=cursor)
+    return Decision(fires=fires, missed=missed, cursor=stored.cursor)
+
+
+# ------------------------------------------------------------------ overlap
+
+
+def without_overlap(
+    schedule: Schedule, fires: Pending, now: datetime
+) -> tuple[list[tuple[str, datetime]], list[tuple[str, datetime]]]:
+    """Which of several fires run, and which give way to them, when runs may not overlap.
+
+    With `skip` and `cancel` the newest stands for all that came meanwhile; of `skip`, all that
+    were missed run, one after the other, where `missed=all` asks for them.
+    """
+    if len(fires) < 2 or schedule.overlap not in (Overlap.SKIP, Overlap.CANCEL):
+        return list(fires), []
+    chosen = list(fires[-1:])
+    if schedule.overlap is Overlap.SKIP and schedule.missed is Missed.ALL:
+        chosen = [fire for fire in fires if now - fire[1] > ON_TIME] or chosen
+    return chosen, [fire for fire in fires if fire not in chosen]
 
 
 # ------------------------------------------------------------------ overrides

@@ -7,13 +7,12 @@ backfill, or by a trigger differ in nothing but who asked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from flows.core import due
-from flows.core.errors import RatchetError, Refused
-from flows.core.records import Run
+from flows.core.due import Pending
+from flows.core.errors import RatchetError
 from flows.core.schedule import (
     Cron,
     Deadline,
@@ -27,9 +26,11 @@ from flows.core.schedule import (
     Overlap,
     Schedule,
     StoredSchedule,
+    lane_of,
+    still_open,
 )
 from flows.core.store import NewRun, Store
-from flows.core.store.schedule_reads import lane_of, overlapping
+from flows.core.values import storable
 
 Prepare = Callable[[Schedule, str, datetime], NewRun]
 """Composes the run of a schedule's fire, from its key and its time. Raises RatchetError."""
@@ -59,7 +60,7 @@ class Unprepared(RatchetError):
     def __init__(self, fire: Fire, cause: Exception) -> None:
         super().__init__(sentence(cause), hint=getattr(cause, "hint", None))
         self.fire = fire
-        self.permanent = bool(getattr(cause, "permanent", True))
+        self.permanent = not passes(cause)
 
 
 class Firing:
@@ -80,24 +81,61 @@ class Firing:
         Raises:
             Unprepared: a run could not be prepared; nothing is recorded.
         """
-        wanted = self._without_run(stored, decision)
-        entries: list[Entry] = [
-            (_missed(stored.schedule, fire, now), None) for fire in decision.missed
-        ]
-        blocking = self._make_room(stored, now) if wanted else None
-        if blocking is not None:
-            reason = overlapping(blocking)
-            skipped = [
-                _fire(stored.schedule, fire, FireOutcome.SKIPPED, reason, now) for fire in wanted
-            ]
-            if isinstance(stored.schedule.trigger, NewData | OnAsset):
-                return self._hold(stored, skipped[-1], now)
-            entries += [(fire, None) for fire in skipped]
-            wanted = []
-        entries += [self._started(stored.schedule, fire, now) for fire in wanted]
+        schedule = stored.schedule
+        decision, entries = self._settled(stored, decision, now)
+        entries += [(_missed(schedule, fire, now), None) for fire in decision.missed]
+        entries += [self._started(schedule, fire, now) for fire in decision.fires]
         if not entries and _is_as_it_was(stored, decision):
             return ()
-        return self._commit(stored, entries, decision, now)
+        return self._store.schedules.fire(
+            stored,
+            entries,
+            next_at=decision.next_at,
+            cursor=decision.cursor,
+            now=now,
+            instead=_takes_its_place(schedule) if decision.fires else None,
+        )
+
+    def _settled(
+        self, stored: StoredSchedule, decision: Decision, now: datetime
+    ) -> tuple[Decision, list[Entry]]:
+        """A decision with the fires that run, and what becomes of those that have to give way."""
+        schedule, trigger = stored.schedule, stored.schedule.trigger
+        wanted = self._without_run(stored, decision)
+        if wanted and schedule.overlap is Overlap.SKIP:
+            open_runs = self._store.schedules.open_runs(stored)
+            if open_runs:
+                return self._held(stored, decision, wanted, still_open(open_runs[0]), now)
+            if isinstance(trigger, OnAsset):  # the others wait until its run has ended
+                next_at = now + HOLD if wanted[1:] else decision.next_at
+                return replace(decision, fires=tuple(wanted[:1]), next_at=next_at), []
+        runs, ways = due.without_overlap(schedule, wanted, now)
+        skipped: list[Entry] = [
+            (_fire(schedule, fire, FireOutcome.SKIPPED, f"{runs[-1][0]} took its place", now), None)
+            for fire in ways
+        ]
+        return replace(decision, fires=tuple(runs)), skipped
+
+    def _held(
+        self,
+        stored: StoredSchedule,
+        decision: Decision,
+        wanted: Pending,
+        reason: str,
+        now: datetime,
+    ) -> tuple[Decision, list[Entry]]:
+        """What becomes of fires while a run is open: times pass, what is new waits for its end."""
+        schedule, trigger = stored.schedule, stored.schedule.trigger
+        waits = isinstance(trigger, OnAsset)
+        outcome = FireOutcome.PENDING if waits else FireOutcome.SKIPPED
+        entries = [(_fire(schedule, fire, outcome, reason, now), None) for fire in wanted]
+        if isinstance(trigger, NewData):  # said once a run
+            newest = self._store.schedules.fires(schedule.name, 1)
+            entries = [] if any(fire.reason == reason for fire in newest) else entries[-1:]
+            decision = replace(decision, cursor=stored.cursor)
+        if isinstance(trigger, NewData | OnAsset):
+            decision = replace(decision, next_at=now + HOLD)
+        return replace(decision, fires=()), list(entries)
 
     def request(self, stored: StoredSchedule, key: str, by: str, now: datetime) -> Fire:
         """Fire a schedule now because somebody asked; a key that has a run gives its fire.
@@ -106,17 +144,20 @@ class Firing:
             Unprepared: the run could not be prepared; nothing is recorded.
         """
         schedule = stored.schedule
-        known = self._store.schedules.fires_of(schedule.name, [key]).get(key)
-        if known is not None and known.run_id is not None:
-            return known
+        before = self._store.schedules.fires_of(schedule.name, [key]).get(key)
+        if before is not None and before.run_id is not None:
+            return before
         fire, new = self._started(schedule, (key, now), now)
         trigger = {**new.trigger, "kind": "request", "by": by}
         if isinstance(schedule.trigger, Deadline):  # asked for at another time, it has no such
             trigger["deadline"] = None
-        if schedule.overlap is Overlap.CANCEL:
-            self._make_room(stored, now)
-        alone = schedule.overlap is Overlap.SKIP
-        return self._store.schedules.request(fire, replace(new, trigger=trigger), now, alone=alone)
+        return self._store.schedules.request(
+            fire,
+            replace(new, trigger=trigger),
+            now,
+            alone=schedule.overlap is Overlap.SKIP,
+            instead=_takes_its_place(schedule),
+        )
 
     def backfill(self, schedule: Schedule, key: str, at: datetime, by: str, now: datetime) -> Fire:
         """Run an occurrence that has passed, behind everything else and beside what is due.
@@ -130,13 +171,6 @@ class Firing:
         new = replace(new, trigger=trigger, lane=lane, priority=priority)
         return self._store.schedules.request(fire, new, now)
 
-    def _commit(
-        self, stored: StoredSchedule, entries: list[Entry], decision: Decision, now: datetime
-    ) -> tuple[Fire, ...] | None:
-        return self._store.schedules.fire(
-            stored, entries, next_at=decision.next_at, cursor=decision.cursor, now=now
-        )
-
     def _without_run(
         self, stored: StoredSchedule, decision: Decision
     ) -> list[tuple[str, datetime]]:
@@ -144,33 +178,9 @@ class Firing:
         if not decision.fires:
             return []
         keys = [key for key, _ in decision.fires]
-        known = self._store.schedules.fires_of(stored.schedule.name, keys)
-        ran = {key for key, fire in known.items() if fire.run_id is not None}
+        recorded = self._store.schedules.fires_of(stored.schedule.name, keys)
+        ran = {key for key, fire in recorded.items() if fire.run_id is not None}
         return [fire for fire in decision.fires if fire[0] not in ran]
-
-    def _make_room(self, stored: StoredSchedule, now: datetime) -> Run | None:
-        """Settle the overlap with open runs; returns the one that a fire is skipped for."""
-        overlap = stored.schedule.overlap
-        if overlap not in (Overlap.SKIP, Overlap.CANCEL):
-            return None
-        open_runs = self._store.schedules.open_runs(stored)
-        if overlap is Overlap.SKIP:
-            return open_runs[0] if open_runs else None
-        for run in open_runs:
-            with suppress(Refused):  # it has ended meanwhile
-                reason = f"a newer fire of schedule {stored.schedule.name} takes its place"
-                self._store.runs.cancel(run.id, reason, now)
-        return None
-
-    def _hold(
-        self, stored: StoredSchedule, skipped: Fire, now: datetime
-    ) -> tuple[Fire, ...] | None:
-        """Keep what is new for later, since nothing would bring it up again; say so once a run."""
-        told = self._store.schedules.fires(stored.schedule.name, 1)
-        again = any(fire.reason == skipped.reason for fire in told)
-        entries: list[Entry] = [] if again else [(skipped, None)]
-        later = Decision(next_at=now + HOLD, cursor=stored.cursor)
-        return self._commit(stored, entries, later, now)
 
     def _started(
         self, schedule: Schedule, fire: tuple[str, datetime], now: datetime
@@ -200,10 +210,24 @@ class Firing:
         return _fire(schedule, fire, FireOutcome.STARTED, None, now), new
 
 
+def passes(error: BaseException | None) -> bool:
+    """Whether an error may be gone at the next try: of the machine or a store, not of a config.
+
+    A config's error may hide one of the machine: files that cannot be opened, a disk that is away.
+    """
+    if isinstance(error, OSError) or not getattr(error, "permanent", True):
+        return True
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def sentence(error: Exception) -> str:
-    """An error in one line: Ratchet's own as they are, others with their type."""
+    """An error in one storable line: Ratchet's own as they are, others with their type."""
     line = str(error).strip().partition("\n")[0]
-    return line if isinstance(error, RatchetError) else f"{type(error).__name__}: {line}"
+    return storable(line if isinstance(error, RatchetError) else f"{type(error).__name__}: {line}")
 
 
 def _fire(
@@ -223,6 +247,13 @@ def _missed(schedule: Schedule, fire: tuple[str, datetime], now: datetime) -> Fi
     late = timedelta(seconds=round((now - fire[1]).total_seconds()))
     reason = f"it was looked at {late} after its time (missed={schedule.missed})"
     return _fire(schedule, fire, FireOutcome.MISSED, reason, now)
+
+
+def _takes_its_place(schedule: Schedule) -> str | None:
+    """Why the open runs of a schedule are cancelled once a new one is there, if they are."""
+    if schedule.overlap is not Overlap.CANCEL:
+        return None
+    return f"a newer fire of schedule {schedule.name} takes its place"
 
 
 def _is_as_it_was(stored: StoredSchedule, decision: Decision) -> bool:

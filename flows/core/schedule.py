@@ -98,6 +98,26 @@ class Deadline:
 
 Trigger = Cron | Interval | NewData | OnAsset | OnRequest | Deadline
 
+VIEW, ASSET = "view:", "asset:"
+"""How a topic begins."""
+
+
+def topic_of(trigger: Trigger) -> str | None:
+    """What the trigger waits for other than time: `view:digits`, `asset:model:*`, or nothing."""
+    if isinstance(trigger, NewData):
+        return VIEW + trigger.view
+    return ASSET + trigger.asset if isinstance(trigger, OnAsset) else None
+
+
+def lane_of(schedule: str) -> str:
+    """The lane of a schedule's runs: of the runs in one lane, one runs at a time."""
+    return f"schedule:{schedule}"
+
+
+def still_open(run_id: str) -> str:
+    """Why a fire was skipped, in one sentence."""
+    return f"run {run_id} was still open"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -132,7 +152,7 @@ class StoredSchedule:
     status: ScheduleStatus
     reason: str | None  # one sentence: paused (by whom), disabled, or not to be looked at just now
     next_at: datetime | None  # when the scheduler has to look at it again; None: never by time
-    cursor: dict[str, Any]  # what its trigger has seen: {"at": iso} {"version": 7} {"event": 31}
+    cursor: dict[str, Any]  # what its trigger has seen: {"at": iso} {"version": 7}
     created_at: datetime
     updated_at: datetime
     seq: int  # grows with every change; guards it as a run's does
@@ -141,10 +161,11 @@ class StoredSchedule:
 class FireOutcome(StrEnum):
     """What became of one fire."""
 
+    PENDING = "pending"  # it waits for a decision, or for an open run to end
     STARTED = "started"  # a run was recorded
     SKIPPED = "skipped"  # its overlap policy said so
     MISSED = "missed"  # nobody was there in time
-    FAILED = "failed"  # the run could not be recorded; the schedule is disabled
+    FAILED = "failed"  # its run could not be recorded; the schedule is disabled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +175,7 @@ class Fire:
     schedule: str
     key: str  # `2026-11-22T03:00:00+00:00`, `digits@7`, `event:31`, or the caller's own
     at: datetime  # the time that it stands for
-    decided_at: datetime
+    decided_at: datetime  # of one that is pending: `at`
     outcome: FireOutcome
     reason: str | None = None  # one sentence, unless started
     run_id: str | None = None

@@ -4,22 +4,29 @@ Any number of schedulers work on one store at once, and none of them leads: each
 it has read, and the store takes the first decision (docs/adr/0005). A scheduler starts nothing:
 a fire is recorded with its run, and whichever worker claims that carries it out.
 
-A schedule that cannot be carried out is disabled, recorded and told of, and the others go on.
+What goes wrong with a schedule stays with it. An error that may pass is tried again for ever, and
+any other until nothing that it may come from has changed for a while: then the schedule is
+disabled, with an alert.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
 
 from flows.core import due
 from flows.core.clock import Clock
 from flows.core.deadline_watch import DeadlineWatch
 from flows.core.errors import StoreError
-from flows.core.firing import Firing, Prepare, Unprepared, sentence
+from flows.core.firing import Firing, Prepare, Unprepared, passes, sentence
 from flows.core.schedule import (
+    ASSET,
+    VIEW,
     Deadline,
     Decision,
     Fire,
@@ -30,7 +37,6 @@ from flows.core.schedule import (
 )
 from flows.core.sources import DataSource, Watch
 from flows.core.store import Store
-from flows.core.store.schedule_rows import ASSET, VIEW
 
 __all__ = ["Prepare", "Scheduler"]
 
@@ -39,14 +45,23 @@ log = logging.getLogger(__name__)
 POLL = 1.0
 """Seconds after which a scheduler looks for what other processes have changed."""
 
-WINDOW = 1000
-"""Ids of events by which assets are looked for behind the newest that was seen."""
+SETTLED = timedelta(seconds=60)
+"""An error that is the same for so long, while no config file changes, does not pass."""
 
 PATIENCE = 60.0
 """At most so many seconds between two looks at data that cannot be reached."""
 
 RESTART = 5.0
 """At most so many seconds between two tries of a store that cannot be reached."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """A schedule that could not be carried out at the last look."""
+
+    tries: int  # in vain, since the last good one
+    since: datetime  # it is as it is now
+    state: object  # what it may come from: the config's stamp, and where the schedule stands
 
 
 class Scheduler:
@@ -60,21 +75,31 @@ class Scheduler:
         *,
         clock: Clock,
         wake: Callable[[], None] | None = None,
+        stamp: Callable[[], object] | None = None,
+        seed: int | None = None,
     ) -> None:
-        """`wake` is called once runs were recorded: an engine in this process starts them."""
+        """`wake` is called once runs were recorded: an engine in this process starts them.
+
+        `stamp` is another one when a config file has changed. By `seed`, several schedulers that
+        meet take what is due in different orders.
+        """
         self._store = store
         self._firing = Firing(store, prepare)
         self._source = source
         self._clock = clock
         self._tell = wake
+        self._stamp = stamp or (lambda: None)
+        self._order = Random(seed)
         self._deadlines = DeadlineWatch(store)
         self._woken = threading.Event()
         self._guard = threading.Lock()
         self._changed: set[str] = set()  # views that may hold new data
         self._watched: frozenset[str] = frozenset()
         self._watch: Watch | None = None
-        self._assets: frozenset[int] = frozenset()  # the newest events of assets that were seen
-        self._tries: dict[str, int] = {}  # looks in vain since the last good one, by schedule
+        self._assets: frozenset[Any] = frozenset()  # the newest that schedules were told of
+        self._troubles: dict[str, Trouble] = {}  # by schedule
+        self._looked = datetime.min.replace(tzinfo=UTC)  # when all that was due was looked at
+        self._beaten = False  # another scheduler was faster with something of this tick
 
     def serve(self, stop: threading.Event) -> None:
         """Tick until `stop` is set, whatever happens. To end at once, `wake` it after that."""
@@ -117,12 +142,13 @@ class Scheduler:
         """
         topics = self._store.schedules.topics()
         self._follow(frozenset(t.removeprefix(VIEW) for t in topics if t.startswith(VIEW)))
+        if any(topic.startswith(ASSET) for topic in topics):
+            self._tell_of_assets(now)
         with self._guard:
             views, self._changed = self._changed, set()
         recorded: list[Fire] = []
         try:
-            news = [*(VIEW + view for view in views), *self._new_assets(topics)]
-            for stored in self._to_look_at(news, now):
+            for stored in self._to_look_at([VIEW + view for view in views], now):
                 fires = self._carry_out(stored, now)
                 recorded += fires
                 if self._tell is not None and any(fire.run_id is not None for fire in fires):
@@ -131,22 +157,32 @@ class Scheduler:
         except BaseException:
             with self._guard:
                 self._changed |= views
-            self._assets = frozenset()
             raise
+        self._looked = now
         return recorded
 
     # ------------------------------------------------------------------ what to look at
 
     def _to_look_at(self, topics: Sequence[str], now: datetime) -> Iterator[StoredSchedule]:
-        """The schedules that have something to decide, each once."""
-        seen: set[str] = set()
-        found = list(self._store.schedules.due(now))
+        """The schedules that have something to decide, each once.
+
+        Where another scheduler is at the same ones, the order changes, and what it has moved
+        meanwhile is left to it: so that they share the work instead of doing it twice.
+        """
+        schedules, seen = self._store.schedules, set[str]()
+        due_now = [*schedules.due(now), *schedules.to_decide(now)]
         if topics:
-            found += self._store.schedules.on(topics, now)
-        while fresh := {s.schedule.name: s for s in found if s.schedule.name not in seen}:
+            due_now += schedules.on(topics)
+        while fresh := {s.schedule.name: s for s in due_now if s.schedule.name not in seen}:
             seen |= fresh.keys()
-            yield from fresh.values()
-            found = list(self._store.schedules.due(now))
+            batch, self._beaten = [*fresh.values()], False
+            while batch:
+                stored = batch.pop(0)
+                if not self._beaten or schedules.stands(stored):
+                    yield stored
+                    if self._beaten:
+                        self._order.shuffle(batch)
+            due_now = [*schedules.due(now)]
 
     def _follow(self, views: frozenset[str]) -> None:
         """Watch the views that active schedules wait for, and no others."""
@@ -161,50 +197,54 @@ class Scheduler:
             with self._guard:
                 self._changed |= views
 
-    def _new_assets(self, topics: Iterable[str]) -> list[str]:
-        """The topics of assets, when there are events of assets that were not seen yet."""
-        wanted = [topic for topic in topics if topic.startswith(ASSET)]
-        newest = self._store.schedules.newest_assets() if wanted else self._assets
-        if newest == self._assets:
-            return []
-        self._assets = newest
-        return wanted
-
-    def _look_again(self, stored: StoredSchedule) -> None:
-        """Another scheduler was faster, and may not have known what this one was told."""
-        if isinstance(stored.schedule.trigger, NewData):
-            self.changed(stored.schedule.trigger.view)
-        elif isinstance(stored.schedule.trigger, OnAsset):
-            self._assets = frozenset()
-            self._woken.set()
+    def _tell_of_assets(self, now: datetime) -> None:
+        """Workers of the release before do not record the fires of assets: do it for them."""
+        newest = self._store.assets.newest()
+        if newest != self._assets:
+            self._store.assets.tell(newest - self._assets, now)
+            self._assets = newest
 
     # ------------------------------------------------------------------ what to do
 
     def _carry_out(self, stored: StoredSchedule, now: datetime) -> Sequence[Fire]:
         """Decide on a schedule and record that; what goes wrong with it stays with it."""
-        name = stored.schedule.name
         try:
             fires = self._firing.record(stored, self._decide(stored, now), now)
-            self._tries.pop(name, None)
-            if fires is None:
-                self._look_again(stored)
-            return fires or ()
-        except StoreError as error:
-            self._store.schedules.next_at()  # raises when it is the store that is gone
-            self._postpone(stored, error, now)
         except Exception as error:
-            if not getattr(error, "permanent", True):
-                self._postpone(stored, error, now)
-            else:
-                failed = error.fire if isinstance(error, Unprepared) else None
-                self._store.schedules.disable(name, sentence(error), now, failed)
-        return ()
+            if isinstance(error, StoreError):
+                self._store.schedules.next_at()  # raises when it is the store that is gone
+            self._fail(stored, error, now)
+            return ()
+        self._troubles.pop(stored.schedule.name, None)
+        if fires is None:  # another scheduler was faster
+            self._beaten = True
+            if isinstance(stored.schedule.trigger, NewData):  # and may not know what this one does
+                self.changed(stored.schedule.trigger.view)
+        return fires or ()
 
-    def _postpone(self, stored: StoredSchedule, error: Exception, now: datetime) -> None:
-        name = stored.schedule.name
-        self._tries[name] = self._tries.get(name, 0) + 1
-        later = now + timedelta(seconds=_backoff(self._tries[name]))
-        self._store.schedules.postpone(stored, sentence(error), later, now)
+    def _fail(self, stored: StoredSchedule, error: Exception, now: datetime) -> None:
+        """Try it again later, or disable it once that is of no use."""
+        name, state = stored.schedule.name, (self._config_state(), stored.cursor)
+        before = self._troubles.get(name)
+        trouble = Trouble(
+            tries=before.tries + 1 if before else 1,
+            since=before.since if before and before.state == state else now,
+            state=state,
+        )
+        self._troubles[name] = trouble
+        if passes(error) or now - trouble.since < SETTLED:
+            later = now + timedelta(seconds=_backoff(trouble.tries))
+            self._store.schedules.postpone(stored, sentence(error), later, now)
+        else:
+            failed = error.fire if isinstance(error, Unprepared) else None
+            self._store.schedules.disable(name, sentence(error), now, failed)
+            del self._troubles[name]
+
+    def _config_state(self) -> object:
+        try:
+            return self._stamp()
+        except OSError:  # a file that is just being written
+            return object()
 
     def _decide(self, stored: StoredSchedule, now: datetime) -> Decision:
         trigger = stored.schedule.trigger
@@ -214,8 +254,8 @@ class Scheduler:
             state = self._source.state(trigger.view, since, late=late, lateness=lateness)
             return due.decide_data(stored, state, now)
         if isinstance(trigger, OnAsset):
-            seen = stored.cursor.get("event", 0)
-            return due.decide_assets(stored, self._store.schedules.assets(seen - WINDOW), now)
+            waiting = self._store.schedules.pending(stored.schedule.name)
+            return due.decide_assets(stored, waiting, now)
         if isinstance(trigger, OnRequest):
             return Decision(cursor=stored.cursor)
         if isinstance(trigger, Deadline):
@@ -225,7 +265,7 @@ class Scheduler:
 
     def _until_next(self) -> float:
         """Seconds until something is due, and never too many."""
-        next_at = self._store.schedules.next_at()
+        next_at = self._store.schedules.next_at(after=self._looked)
         if next_at is None:
             return POLL
         return min(POLL, max(0.001, (next_at - self._clock.now()).total_seconds()))

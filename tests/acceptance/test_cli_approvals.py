@@ -146,7 +146,7 @@ def test_an_approval_makes_it_live_and_tells_those_who_wait_for_the_model(
     again = ratchet(*arguments)
     assert "digits: version 3 is live instead of 1 (approved by ann, epoch 2)" in again.stdout
     store = Store.open(f"sqlite:///{home}/ratchet.db")
-    assert [asset.version for _, _, asset in store.schedules.assets(0)] == ["3"]
+    assert [e.data["version"] for e in store.reads.events() if e.kind == "asset.updated"] == ["3"]
     store.close()
     said = ratchet("approve").stdout
     assert "nothing waits for approval" in said
@@ -164,7 +164,7 @@ def test_an_approval_that_was_killed_before_it_told_is_told_by_the_same_again(
     assert "was approved by ann" in refused(ratchet(*again, "bob"))
     assert "version 3 is live instead of 1 (approved by ann" in ratchet(*again, "ann").stdout
     store = Store.open(f"sqlite:///{home}/ratchet.db")
-    assert [asset.version for _, _, asset in store.schedules.assets(0)] == ["3"]
+    assert [e.data["version"] for e in store.reads.events() if e.kind == "asset.updated"] == ["3"]
     store.close()
 
 

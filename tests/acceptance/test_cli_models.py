@@ -176,7 +176,8 @@ def told(home: Path) -> list[tuple[str, str]]:
     """The assets that schedules were told of."""
     store = Store.open(f"sqlite:///{home}/ratchet.db")
     try:
-        return [(asset.name, asset.version) for _, _, asset in store.schedules.assets(0)]
+        events = [e.data for e in store.reads.events() if e.kind == "asset.updated"]
+        return [(data["asset"], data["version"]) for data in events]
     finally:
         store.close()
 

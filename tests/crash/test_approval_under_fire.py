@@ -96,7 +96,7 @@ def test_an_approval_that_is_killed_and_typed_again_is_one_answer_one_entry_and_
             status = registry.champion(model)
             assert (status.version, status.settled, status.outsider) == ("2", True, None)
     store = ratchet.service.store
-    told = Counter(asset.name for _, _, asset in store.schedules.assets(0))
+    told = Counter(update.asset for update in store.assets.newest())
     assert told == Counter(f"model:{model}" for model in MODELS)
     scheduler.tick(now + timedelta(minutes=10))
     assert len(store.schedules.fires("told", 1000)) == len(MODELS)

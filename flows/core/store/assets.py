@@ -1,20 +1,35 @@
-"""Assets that changed outside of a run: told to those who wait for them, as a task's are."""
+"""Assets that changed: told, in the same transaction, to the schedules that wait for them."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import Connection, and_, bindparam, or_, select, text
 
 from flows.core.records import Asset, Event
+from flows.core.schedule import ASSET, FireOutcome, ScheduleStatus
 from flows.core.state import ASSET_UPDATED
 from flows.core.store import rows, schema
 from flows.core.store.batch import execute, insertion
 from flows.core.store.bell import ring
-from flows.core.store.database import Database
+from flows.core.store.database import Database, iso
 
-_event = schema.event
+_event, _schedule = schema.event, schema.schedule
+
+RECENT = timedelta(days=1)
+"""Assets older than this are told to no schedule any more."""
+
+
+class Updated(NamedTuple):
+    """An asset that changed, by the event that says so."""
+
+    event: int  # its id
+    at: datetime
+    asset: str  # its name
 
 
 class AssetStore:
@@ -39,13 +54,97 @@ class AssetStore:
         with self._database.write() as connection:
             if connection.execute(_SAME, {"data": row["data"]}).first() is not None:
                 return False
-            execute(connection, _INSERT, [row])
+            execute(connection, _INSERT_EVENT, [row])
+            number = connection.execute(_SAME, {"data": row["data"]}).scalar_one()
+            insert_fires(connection, [Updated(number, now, asset.name)])
             ring(connection)
         return True
 
+    def newest(self, count: int = 100) -> frozenset[Updated]:
+        """The newest assets that were told of, whoever did."""
+        with self._database.read() as connection:
+            selected = connection.execute(_NEWEST, {"count": count}).all()
+        return frozenset(
+            Updated(row.id, row.at, str(json.loads(row.data).get("asset"))) for row in selected
+        )
 
-# Literally, for the partial index.
+    def tell(self, updates: Iterable[Updated], now: datetime) -> None:
+        """Insert the fires of assets after the fact: workers of the release before do not."""
+        recent = sorted(update for update in updates if now - update.at < RECENT)
+        with self._database.write() as connection:
+            insert_fires(connection, recent, after_the_fact=True)
+
+
+def insert_fires(
+    connection: Connection, updates: Sequence[Updated], *, after_the_fact: bool = False
+) -> None:
+    """Insert the fires of the schedules that wait for some assets, to be decided on.
+
+    In the transaction that appends the events: whatever the order of commits, none is lost.
+    After the fact, a schedule that was saved later does not fire.
+    """
+    topics = {ASSET + update.asset for update in updates}
+    waiting = connection.execute(_WAITING, {"topics": sorted(topics)}).all() if topics else []
+    pending = [
+        {
+            "schedule": schedule.name,
+            "key": f"event:{update.event}",
+            "at": update.at,
+            "decided_at": schema.PENDING_UNTIL,
+            "outcome": FireOutcome.SKIPPED.value,
+            "reason": "nobody has decided on it yet",
+            "run_id": None,
+        }
+        for schedule in waiting
+        for update in updates
+        if fnmatchcase(ASSET + update.asset, schedule.topic)
+        and not (after_the_fact and update.at < _saved_at(schedule.cursor))
+    ]
+    if pending:
+        execute(connection, _INSERT_FIRE, pending)
+
+
+def _saved_at(cursor: str) -> datetime:
+    """From when on a schedule waits for assets, by its cursor."""
+    return datetime.fromisoformat(json.loads(cursor).get("at", iso(schema.PENDING_UNTIL)))
+
+
+def updated(connection: Connection, events: Iterable[Event]) -> list[Updated]:
+    """The assets of a run's events that were just appended."""
+    return [
+        Updated(
+            connection.execute(_ID, {"run": event.run_id, "seq": event.seq}).scalar_one(),
+            event.at,
+            event.data["asset"],
+        )
+        for event in events
+        if event.kind == ASSET_UPDATED
+    ]
+
+
+_IS_ASSET = text(f"kind = '{ASSET_UPDATED}'")  # literally, for the partial index
 _SAME = select(_event.c.id).where(
-    text(f"kind = '{ASSET_UPDATED}'"), _event.c.run_id.is_(None), _event.c.data == bindparam("data")
+    _IS_ASSET, _event.c.run_id.is_(None), _event.c.seq == 0, _event.c.data == bindparam("data")
 )
-_INSERT = insertion(_event, without=("id",))
+_ID = select(_event.c.id).where(
+    _event.c.run_id == bindparam("run"), _event.c.seq == bindparam("seq")
+)
+_NEWEST = (
+    select(_event.c.id, _event.c.at, _event.c.data)
+    .where(_IS_ASSET)
+    .order_by(_event.c.id.desc())
+    .limit(bindparam("count"))
+)
+_WAITING = select(_schedule.c.name, _schedule.c.topic, _schedule.c.cursor).where(
+    text("topic IS NOT NULL"),
+    _schedule.c.status != ScheduleStatus.REMOVED.value,
+    or_(
+        _schedule.c.topic.in_(bindparam("topics", expanding=True)),
+        and_(
+            _schedule.c.topic.startswith(ASSET),
+            or_(*(_schedule.c.topic.contains(wildcard) for wildcard in "*?[")),
+        ),
+    ),
+)
+_INSERT_EVENT = insertion(_event, without=("id",))
+_INSERT_FIRE = f"{insertion(schema.fire)} ON CONFLICT DO NOTHING"

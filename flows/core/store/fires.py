@@ -1,21 +1,30 @@
-"""Fires, recorded within the transaction of their schedule: a key has one row, and one run."""
+"""Fires: one row for each key of a schedule, in its transaction, and at most one run.
+
+A fire that waits for its decision is written such that older code can read it, and decide on it
+too: as skipped, at the end of all times.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, text
 
+from flows.core.errors import NotStorable, Refused
 from flows.core.records import Event
 from flows.core.schedule import Fire, FireOutcome
 from flows.core.store import deadlines, rows, schema, writes
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.runs import NewRun, insert_new
-from flows.core.store.schedule_rows import fire_row
+
+_fire, _run, _schedule = schema.fire, schema.run, schema.schedule
 
 KINDS = {
+    FireOutcome.PENDING: "schedule.skipped",
     FireOutcome.STARTED: "schedule.fired",
     FireOutcome.SKIPPED: "schedule.skipped",
     FireOutcome.MISSED: "schedule.missed",
@@ -64,20 +73,102 @@ def append(
     execute(connection, _INSERT_EVENT, [rows.event_row(event)])
 
 
+def open_in_lane(connection: Connection, lane: str | None) -> Sequence[str]:
+    """The ids of the runs in a lane that have not ended, the oldest first."""
+    return connection.execute(_OPEN_IN_LANE, {"lane": lane}).scalars().all()
+
+
+def cancel_others(
+    connection: Connection, lane: str | None, own: Collection[str], reason: str, now: datetime
+) -> None:
+    """Cancel what is open in a lane beside `own`, in the commit that records these runs."""
+    for run_id in open_in_lane(connection, lane):
+        if run_id not in own:
+            with suppress(Refused, NotStorable):  # it has ended; a newer version wrote it
+                progress = writes.read(connection, run_id)
+                progress.cancel(reason, now)
+                writes.write(connection, progress)
+
+
+def of_keys(connection: Connection, name: str, keys: Sequence[str]) -> dict[str, Fire]:
+    """What became of some keys of a schedule, as far as they are recorded."""
+    selected = connection.execute(_OF_KEYS, {"name": name, "keys": list(keys)}).mappings()
+    return {fire.key: fire for fire in _readable(selected)}
+
+
+def newest(connection: Connection, name: str, limit: int) -> tuple[Fire, ...]:
+    """The newest fires of a schedule, those first that wait to be decided on."""
+    return _readable(connection.execute(_NEWEST, {"name": name, "limit": limit}).mappings())
+
+
+def last(connection: Connection) -> tuple[Fire, ...]:
+    """The newest fire of each schedule; several where they were decided on at once."""
+    return _readable(connection.execute(_LAST).mappings())
+
+
+def pending(connection: Connection, name: str, limit: int) -> tuple[Fire, ...]:
+    """The fires of a schedule that wait for a decision, the oldest first."""
+    return _readable(connection.execute(_PENDING, {"name": name, "limit": limit}).mappings())
+
+
+def drop_pending(connection: Connection, name: str) -> None:
+    """Forget what waits: the schedule was removed, or waits for another thing now."""
+    connection.execute(_DROP, {"name": name})
+
+
+def _readable(selected: Iterable[RowMapping]) -> tuple[Fire, ...]:
+    """The fires of some rows, but those whose outcome only a newer version knows."""
+    return tuple(rows.fire_from(row) for row in selected if row["outcome"] in _OUTCOMES)
+
+
 def _claim(connection: Connection, fire: Fire) -> bool:
     """Take the key; on PostgreSQL, this waits for whoever takes it at the same moment."""
-    row = fire_row(fire)
+    row = {**rows.fire_row(fire), "pending_until": schema.PENDING_UNTIL}
     if execute(connection, _INSERT, [row]) == 1:
         return True
-    if fire.outcome not in (FireOutcome.STARTED, FireOutcome.FAILED):
-        return False
-    return execute(connection, _CHANGE, [row]) == 1
+    anew = fire.outcome in (FireOutcome.STARTED, FireOutcome.FAILED)
+    return execute(connection, _CHANGE if anew else _DECIDE, [row]) == 1
 
 
-_INSERT = f"{insertion(schema.fire)} ON CONFLICT DO NOTHING"
-_CHANGE = change(
-    schema.fire,
-    ("decided_at", "outcome", "reason", "run_id"),
-    where="schedule = :schedule AND key = :key AND run_id IS NULL AND outcome <> :outcome",
+IS_PENDING = text(schema.PENDING)
+_OUTCOMES = {outcome.value for outcome in FireOutcome}
+_OPEN_IN_LANE = (
+    select(_run.c.id)
+    .where(_run.c.lane == bindparam("lane"), text("ended_at IS NULL"))
+    .order_by(_run.c.created_at, _run.c.id)
+)
+_OF_KEYS = select(_fire).where(
+    _fire.c.schedule == bindparam("name"), _fire.c.key.in_(bindparam("keys", expanding=True))
+)
+_NEWEST = (
+    select(_fire)
+    .where(_fire.c.schedule == bindparam("name"))
+    .order_by(_fire.c.decided_at.desc(), _fire.c.at.desc())
+    .limit(bindparam("limit"))
+)
+_PENDING = (
+    select(_fire)
+    .where(_fire.c.schedule == bindparam("name"), IS_PENDING)
+    .order_by(_fire.c.at, _fire.c.key)
+    .limit(bindparam("limit"))
+)
+_other = _fire.alias()
+_LAST = select(_fire).join(
+    _schedule,
+    (_fire.c.schedule == _schedule.c.name)
+    & (
+        _fire.c.decided_at
+        == select(func.max(_other.c.decided_at))
+        .where(_other.c.schedule == _schedule.c.name)
+        .scalar_subquery()
+    ),
+)
+_DROP = delete(_fire).where(_fire.c.schedule == bindparam("name"), IS_PENDING)
+_INSERT = f"{insertion(_fire)} ON CONFLICT DO NOTHING"
+_DECIDED = ("decided_at", "outcome", "reason", "run_id")
+_OF_KEY = "schedule = :schedule AND key = :key AND run_id IS NULL"
+_CHANGE = change(_fire, _DECIDED, where=f"{_OF_KEY} AND outcome <> :outcome")
+_DECIDE = change(
+    _fire, _DECIDED, where=f"{_OF_KEY} AND decided_at >= :pending_until AND reason <> :reason"
 )
 _INSERT_EVENT = insertion(schema.event, without=("id",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import CursorResult, RowMapping
@@ -29,6 +30,15 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
+from flows.core.schedule import (
+    Fire,
+    FireOutcome,
+    Schedule,
+    ScheduleStatus,
+    StoredSchedule,
+    topic_of,
+)
+from flows.core.store import schema
 
 Row = RowMapping | Mapping[str, Any]
 
@@ -148,3 +158,50 @@ def _error(text: str | None) -> ErrorInfo | None:
         return None
     error: ErrorInfo = values.loads(text, ErrorInfo)
     return error
+
+
+def schedule_row(stored: StoredSchedule) -> dict[str, Any]:
+    """All columns of `schedule`."""
+    return {
+        "name": stored.schedule.name,
+        "flow": stored.schedule.flow,
+        "definition": values.dumps(stored.schedule),
+        "topic": topic_of(stored.schedule.trigger),
+        "status": stored.status.value,
+        "reason": stored.reason,
+        "next_at": stored.next_at,
+        "cursor": values.dumps(stored.cursor),
+        "created_at": stored.created_at,
+        "updated_at": stored.updated_at,
+        "seq": stored.seq,
+    }
+
+
+def schedule_from(row: Row) -> StoredSchedule:
+    """A StoredSchedule. Raises NotStorable or ValueError when a newer version wrote it."""
+    return StoredSchedule(
+        schedule=values.loads(row["definition"], Schedule),
+        status=ScheduleStatus(row["status"]),
+        reason=row["reason"],
+        next_at=row["next_at"],
+        cursor=values.loads(row["cursor"], dict[str, Any]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        seq=row["seq"],
+    )
+
+
+def fire_row(fire: Fire) -> dict[str, Any]:
+    """All columns of `fire`: one that is pending such that older code can read it."""
+    row = {**vars(fire), "outcome": fire.outcome.value}
+    if fire.outcome is FireOutcome.PENDING:
+        row |= {"outcome": FireOutcome.SKIPPED.value, "decided_at": schema.PENDING_UNTIL}
+    return row
+
+
+def fire_from(row: Row) -> Fire:
+    """A Fire. Raises ValueError for an outcome that only a newer version knows."""
+    fire = Fire(**{**row, "outcome": FireOutcome(row["outcome"])})
+    if fire.decided_at < schema.PENDING_UNTIL:
+        return fire
+    return replace(fire, outcome=FireOutcome.PENDING, decided_at=fire.at)

@@ -1,23 +1,27 @@
-"""The transitions of schedules: each method is one transaction, and appends its events in it.
+"""Schedules in the store: what is known of them, and each way in which they change.
 
-Every change first moves the schedule's `seq`. That holds its row, so that of several
-schedulers which decided on the same schedule at once, one is the first; the others learn that
-it has moved, and write nothing. A fire is one row, and its run is made in the same commit.
+Every change is one transaction, and first moves the schedule's `seq`. That holds its row, so
+that of several schedulers which decided on the same schedule at once, one is the first; the
+others learn that it has moved, and write nothing. A fire is one row, and its run is made in the
+same commit.
 """
 
 from __future__ import annotations
 
+import builtins
 import json
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, bindparam, select
+from sqlalchemy import Connection, RowMapping, bindparam, func, select, text
 from sqlalchemy.sql import Select
 
 from flows.core import alert, values
-from flows.core.errors import Refused
+from flows.core.errors import NotFound, NotStorable, Refused
 from flows.core.schedule import (
     Fire,
     FireOutcome,
@@ -25,27 +29,114 @@ from flows.core.schedule import (
     Schedule,
     ScheduleStatus,
     StoredSchedule,
+    lane_of,
+    still_open,
 )
-from flows.core.store import fires, outbox, rows, schema
+from flows.core.store import fires, outbox, rows, schema, writes
 from flows.core.store.batch import change, execute, insertion
+from flows.core.store.database import Database
 from flows.core.store.runs import NewRun
-from flows.core.store.schedule_reads import (
-    BY_NAME,
-    IS_ACTIVE,
-    OPEN_IN_LANE,
-    ScheduleReads,
-    fires_of,
-    overlapping,
-    readable,
-    unknown,
-)
-from flows.core.store.schedule_rows import schedule_from, schedule_row
 
-_schedule, _fire, _run, _event = schema.schedule, schema.fire, schema.run, schema.event
+_schedule, _fire, _run = schema.schedule, schema.fire, schema.run
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
-class ScheduleStore(ScheduleReads):
-    """Every way in which a schedule may change, and what is known of them."""
+class ScheduleStore:
+    """The schedules of an installation, and their fires."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._unreadable: set[str] = set()  # names of those that a newer version wrote
+
+    # ------------------------------------------------------------------ what is known
+
+    def get(self, name: str) -> StoredSchedule:
+        """One schedule. Raises NotFound, naming the nearest; NotStorable."""
+        with self._database.read() as connection:
+            row = connection.execute(_BY_NAME, {"name": name}).mappings().first()
+            if row is None:
+                raise _unknown(connection, name)
+            return rows.schedule_from(row)
+
+    def list(self, *, removed: bool = False) -> tuple[StoredSchedule, ...]:
+        """All schedules by name; with `removed`, also those that are no longer declared.
+
+        Not those that another version of Ratchet wrote, and this one cannot read.
+        """
+        query = select(_schedule).order_by(_schedule.c.name)
+        if not removed:
+            query = query.where(_schedule.c.status != ScheduleStatus.REMOVED.value)
+        return self._read(query, {})
+
+    def topics(self) -> frozenset[str]:
+        """What active schedules wait for, other than time: `view:digits`, `asset:model:*`."""
+        with self._database.read() as connection:
+            return frozenset(connection.execute(_TOPICS).scalars())
+
+    def fires(self, name: str, limit: int = 20) -> tuple[Fire, ...]:
+        """The newest fires of a schedule, those first that wait for a decision."""
+        with self._database.read() as connection:
+            return fires.newest(connection, name, limit)
+
+    def last_fires(self) -> dict[str, Fire]:
+        """The newest fire of each schedule."""
+        with self._database.read() as connection:
+            newest = fires.last(connection)
+        return {fire.schedule: fire for fire in sorted(newest, key=lambda fire: fire.at)}
+
+    def fires_of(self, name: str, keys: Sequence[str]) -> dict[str, Fire]:
+        """What became of some keys of a schedule, as far as they are recorded."""
+        with self._database.read() as connection:
+            return fires.of_keys(connection, name, keys)
+
+    def pending(self, name: str, limit: int = 1000) -> tuple[Fire, ...]:
+        """The fires of a schedule that wait for a decision, the oldest first."""
+        with self._database.read() as connection:
+            return fires.pending(connection, name, limit)
+
+    def stands(self, stored: StoredSchedule) -> bool:
+        """Whether a schedule is still where it was read."""
+        with self._database.read() as connection:
+            seq = connection.execute(_SEQ, {"name": stored.schedule.name}).scalar()
+        return bool(seq == stored.seq)
+
+    def open_runs(self, stored: StoredSchedule) -> Sequence[str]:
+        """The ids of a schedule's open runs, oldest first, if it is still where it was read.
+
+        So none of them was made by somebody who has fired the schedule meanwhile.
+        """
+        with self._database.read() as connection:
+            run_ids = fires.open_in_lane(connection, lane_of(stored.schedule.name))
+        return run_ids if self.stands(stored) else ()
+
+    # ------------------------------------------------------------------ what is due
+
+    def due(self, now: datetime, limit: int = 100) -> tuple[StoredSchedule, ...]:
+        """The schedules to look at by now, the longest due first. Costs by these alone."""
+        while True:
+            unreadable = frozenset(self._unreadable)
+            where = {"now": now, "limit": limit, "unreadable": [*unreadable]}
+            schedules = self._read(_DUE, where)
+            if schedules or unreadable == self._unreadable:  # else the next ones may be readable
+                return schedules
+
+    def on(self, topics: Iterable[str]) -> tuple[StoredSchedule, ...]:
+        """The active schedules that wait for one of some topics."""
+        return self._read(_ON_TOPICS, {"topics": [*topics]})
+
+    def to_decide(self, now: datetime) -> tuple[StoredSchedule, ...]:
+        """The active schedules with fires that wait for a decision, and may be looked at."""
+        return self._read(_TO_DECIDE, {"now": now})
+
+    def next_at(self, after: datetime | None = None) -> datetime | None:
+        """When the next schedule is due, of those that are after a time; None: none ever is."""
+        query = _EARLIEST if after is None else _EARLIEST.where(_schedule.c.next_at > after)
+        with self._database.read() as connection:
+            earliest: datetime | None = connection.execute(query).scalar()
+        return earliest
 
     # ------------------------------------------------------------------ declarations
 
@@ -70,13 +161,15 @@ class ScheduleStore(ScheduleReads):
         )
         with self._database.write() as connection:
             data = {"flow": schedule.flow}
-            if execute(connection, _INSERT_IF_NEW, [schedule_row(fresh)]) == 1:
+            if execute(connection, _INSERT_IF_NEW, [rows.schedule_row(fresh)]) == 1:
                 fires.append(connection, "schedule.saved", schedule.name, 1, now, data)
                 return True
             row = connection.execute(_FOR_UPDATE, {"name": schedule.name}).mappings().one()
             changed = _redeclared(row, fresh)
             if changed is None:
                 return False
+            if changed.cursor is fresh.cursor:
+                fires.drop_pending(connection, schedule.name)
             _write(connection, changed, base=row["seq"])
             fires.append(connection, "schedule.saved", schedule.name, changed.seq, now, data)
             return True
@@ -86,6 +179,7 @@ class ScheduleStore(ScheduleReads):
         with self._database.write() as connection:
             row = _locked(connection, name)
             _set(connection, row, "removed", ScheduleStatus.REMOVED, None, None, now)
+            fires.drop_pending(connection, name)
 
     def pause(self, name: str, reason: str, now: datetime) -> StoredSchedule:
         """Keep it from firing. Raises NotFound, Refused."""
@@ -105,7 +199,7 @@ class ScheduleStore(ScheduleReads):
         with self._database.write() as connection:
             row = _locked(connection, name)
             if row["status"] != ScheduleStatus.ACTIVE:
-                only_asked = isinstance(schedule_from(row).schedule.trigger, OnRequest)
+                only_asked = isinstance(rows.schedule_from(row).schedule.trigger, OnRequest)
                 next_at = None if only_asked else now
                 _set(connection, row, "resumed", ScheduleStatus.ACTIVE, None, next_at, now, by=by)
         return self.get(name)
@@ -123,8 +217,8 @@ class ScheduleStore(ScheduleReads):
             seq = _set(connection, row, "disabled", status, reason, row["next_at"], now)
             if failed is not None:
                 fires.record(connection, failed, None, seq, now)
-            told = alert.schedule_disabled(name, row["flow"], reason, seq=seq, now=now)
-            outbox.insert(connection, [told])
+            disabled = alert.schedule_disabled(name, row["flow"], reason, seq=seq, now=now)
+            outbox.insert(connection, [disabled])
 
     def postpone(
         self, stored: StoredSchedule, reason: str, next_at: datetime, now: datetime
@@ -133,10 +227,8 @@ class ScheduleStore(ScheduleReads):
         moved = replace(stored, reason=reason, next_at=next_at, updated_at=now, seq=stored.seq + 1)
         with self._database.write() as connection:
             if _write(connection, moved, base=stored.seq) and stored.reason is None:
-                data = {"reason": reason}
-                fires.append(
-                    connection, "schedule.failed", stored.schedule.name, moved.seq, now, data
-                )
+                data, name = {"reason": reason}, stored.schedule.name
+                fires.append(connection, "schedule.failed", name, moved.seq, now, data)
 
     # ------------------------------------------------------------------ fires
 
@@ -148,73 +240,109 @@ class ScheduleStore(ScheduleReads):
         next_at: datetime | None,
         cursor: dict[str, Any],
         now: datetime,
+        instead: str | None = None,
     ) -> tuple[Fire, ...] | None:
         """Record what was decided on a schedule, with the runs of its fires.
 
         - None, and nothing is written, when the schedule is no longer where `stored` says.
         - Returned are the fires that were recorded: of a key that has a run already, nothing is.
+        - With `instead`, a reason, the runs take the place of those that are open in their lane.
         """
         moved = replace(stored, reason=None, next_at=next_at, cursor=cursor, seq=stored.seq + 1)
         if decided:
             moved = replace(moved, updated_at=now)
-        with self._database.write() as connection:
+
+        def decide(connection: Connection) -> tuple[Fire, ...] | None:
             if not _write(connection, moved, base=stored.seq):
                 return None
-            recorded = [fires.record(connection, f, new, moved.seq, now) for f, new in decided]
-            return tuple(fire for fire in recorded if fire is not None)
+            tried = [fires.record(connection, f, new, moved.seq, now) for f, new in decided]
+            recorded = tuple(fire for fire in tried if fire is not None)
+            started = {fire.run_id for fire in recorded if fire.run_id is not None}
+            if instead is not None and started:
+                lane = lane_of(stored.schedule.name)
+                fires.cancel_others(connection, lane, started, instead, now)
+            return recorded
 
-    def request(self, fire: Fire, new: NewRun, now: datetime, *, alone: bool = False) -> Fire:
+        return self._transact(decide)
+
+    def request(
+        self,
+        fire: Fire,
+        new: NewRun,
+        now: datetime,
+        *,
+        alone: bool = False,
+        instead: str | None = None,
+    ) -> Fire:
         """Record a fire that somebody asked for, and its run; returns what stands for its key.
 
         Any number of callers may ask at once: a key has at most one run, and until it has one,
         asking again tries again. With `alone`, it is recorded as skipped while a run in the lane
-        of `new` is open.
+        of `new` is open; with `instead`, a reason, it takes the place of these.
         """
-        with self._database.write() as connection:
-            seq = _take_turn(connection, fire.schedule)
-            known = fires_of(connection, fire.schedule, [fire.key]).get(fire.key)
-            if known is not None and known.run_id is not None:
-                return known
-            blocking = connection.execute(OPEN_IN_LANE, {"lane": new.lane}).mappings().first()
-            if alone and blocking is not None:
-                reason = overlapping(rows.run_from(blocking))
+
+        def decide(connection: Connection) -> Fire:
+            name = {"name": fire.schedule}
+            execute(connection, _TAKE_TURN, [name])  # and so wait for whoever is at it
+            seq = connection.execute(_SEQ, name).scalar() or 0  # it may lend its name only
+            before = fires.of_keys(connection, fire.schedule, [fire.key]).get(fire.key)
+            if before is not None and before.run_id is not None:
+                return before
+            blocking = fires.open_in_lane(connection, new.lane) if alone else ()
+            if blocking:
+                reason = still_open(blocking[0])
                 skipped = replace(fire, outcome=FireOutcome.SKIPPED, reason=reason)
-                return fires.record(connection, skipped, None, seq, now) or known or skipped
+                return fires.record(connection, skipped, None, seq, now) or before or skipped
             recorded = fires.record(connection, fire, new, seq, now)
-            return recorded or fires_of(connection, fire.schedule, [fire.key])[fire.key]
+            if instead is not None and recorded is not None and recorded.run_id is not None:
+                fires.cancel_others(connection, new.lane, {recorded.run_id}, instead, now)
+            return recorded or fires.of_keys(connection, fire.schedule, [fire.key])[fire.key]
 
-    # ------------------------------------------------------------------ what is due
+        return self._transact(decide)
 
-    def due(self, now: datetime, limit: int = 100) -> tuple[StoredSchedule, ...]:
-        """The schedules to look at by now, the longest due first. Costs by these alone."""
-        return self._readable(_DUE, {"now": now, "limit": limit}, now)
+    def _transact(self, decide: Callable[[Connection], T]) -> T:
+        """Run `decide` in one transaction; again when a worker has moved a run meanwhile."""
+        while True:
+            try:
+                with self._database.write() as connection:
+                    return decide(connection)
+            except writes.Moved:
+                continue
 
-    def on(self, topics: Iterable[str], now: datetime) -> tuple[StoredSchedule, ...]:
-        """The active schedules that wait for one of some topics: `view:digits`, `asset:model:*`."""
-        return self._readable(_ON_TOPICS, {"topics": list(topics)}, now)
-
-    def _readable(
-        self, query: Select[Any], where: dict[str, Any], now: datetime
-    ) -> tuple[StoredSchedule, ...]:
+    def _read(self, query: Select[Any], where: dict[str, Any]) -> tuple[StoredSchedule, ...]:
+        """The schedules of a query, but those of a newer version: they are left alone."""
         with self._database.read() as connection:
             selected = connection.execute(query, where).mappings().all()
-        found, problems = readable(selected)
-        for name, problem in problems.items():
-            self.disable(name, problem, now)
-        return found
+        schedules: builtins.list[StoredSchedule] = []
+        for row in selected:
+            try:
+                schedules.append(rows.schedule_from(row))
+                self._unreadable.discard(row["name"])
+            except (NotStorable, ValueError, TypeError) as error:
+                if row["name"] not in self._unreadable:
+                    self._unreadable.add(row["name"])
+                    log.warning("schedule %s is left alone: %s", row["name"], error)
+        return tuple(schedules)
 
 
 def _locked(connection: Connection, name: str) -> RowMapping:
     """A schedule's row, which nobody else changes until the transaction ends."""
     row = connection.execute(_FOR_UPDATE, {"name": name}).mappings().first()
     if row is None or row["status"] == ScheduleStatus.REMOVED:
-        raise unknown(connection, name)
+        raise _unknown(connection, name)
     return row
+
+
+def _unknown(connection: Connection, name: str) -> NotFound:
+    names = connection.execute(_NAMES).scalars().all()
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else "see them: ratchet schedules"
+    return NotFound(f"there is no schedule {name}", hint=hint)
 
 
 def _write(connection: Connection, stored: StoredSchedule, *, base: int) -> bool:
     """Write a schedule whose `seq` was `base`; False when it has moved."""
-    return execute(connection, _MOVE, [schedule_row(stored) | {"base": base}]) == 1
+    return execute(connection, _MOVE, [rows.schedule_row(stored) | {"base": base}]) == 1
 
 
 def _set(
@@ -243,12 +371,6 @@ def _set(
     return seq
 
 
-def _take_turn(connection: Connection, name: str) -> int:
-    """Move a schedule, and so wait for whoever is at it; 0 for one that only lends its name."""
-    execute(connection, _TAKE_TURN, [{"name": name}])
-    return connection.execute(_SEQ, {"name": name}).scalar() or 0
-
-
 def _redeclared(row: RowMapping, fresh: StoredSchedule) -> StoredSchedule | None:
     """What a stored schedule becomes by a new declaration; None when nothing changes."""
     back = row["status"] == ScheduleStatus.REMOVED
@@ -257,30 +379,41 @@ def _redeclared(row: RowMapping, fresh: StoredSchedule) -> StoredSchedule | None
     changed = replace(fresh, created_at=row["created_at"], seq=row["seq"] + 1)
     if row["status"] == ScheduleStatus.PAUSED:
         changed = replace(changed, status=ScheduleStatus.PAUSED, reason=row["reason"])
-    if not back and _same_trigger(row, fresh.schedule):
-        cursor = values.loads(row["cursor"])
-        changed = replace(changed, next_at=row["next_at"], cursor=cursor)
+    trigger = json.loads(row["definition"]).get("trigger")
+    if not back and trigger == values.to_json(fresh.schedule.trigger):
+        changed = replace(changed, next_at=row["next_at"], cursor=values.loads(row["cursor"]))
     return changed
 
 
-def _same_trigger(row: RowMapping, schedule: Schedule) -> bool:
-    stored = json.loads(row["definition"]).get("trigger")
-    return bool(stored == values.to_json(schedule.trigger))
-
-
-_MOVABLE = ("flow", "definition", "topic", "status", "reason", "next_at", "cursor", "updated_at")
 _FIRING = (ScheduleStatus.ACTIVE, ScheduleStatus.PAUSED)
-_FOR_UPDATE = BY_NAME.with_for_update()
+_IS_ACTIVE = text("status = 'active'")  # literally, for the partial indexes
+_HAS_TOPIC = text("topic IS NOT NULL")
+_HAS_TIME = text("next_at IS NOT NULL")
+_BY_NAME = select(_schedule).where(_schedule.c.name == bindparam("name"))
+_FOR_UPDATE = _BY_NAME.with_for_update()
+_NAMES = select(_schedule.c.name).where(_schedule.c.status != ScheduleStatus.REMOVED.value)
 _SEQ = select(_schedule.c.seq).where(_schedule.c.name == bindparam("name"))
+_TOPICS = select(_schedule.c.topic).where(_IS_ACTIVE, _HAS_TOPIC).distinct()
+_ON_TOPICS = select(_schedule).where(
+    _IS_ACTIVE, _schedule.c.topic.in_(bindparam("topics", expanding=True))
+)
+_EARLIEST = select(func.min(_schedule.c.next_at)).where(_IS_ACTIVE, _HAS_TIME)
 _DUE = (
     select(_schedule)
-    .where(IS_ACTIVE, _schedule.c.next_at <= bindparam("now"))
+    .where(
+        _IS_ACTIVE,
+        _schedule.c.next_at <= bindparam("now"),
+        _schedule.c.name.not_in(bindparam("unreadable", expanding=True)),
+    )
     .order_by(_schedule.c.next_at)
     .limit(bindparam("limit"))
 )
-_ON_TOPICS = select(_schedule).where(
-    IS_ACTIVE, _schedule.c.topic.in_(bindparam("topics", expanding=True))
+_TO_DECIDE = select(_schedule).where(
+    _IS_ACTIVE,
+    _schedule.c.next_at.is_(None) | (_schedule.c.next_at <= bindparam("now")),
+    _schedule.c.name.in_(select(_fire.c.schedule).where(fires.IS_PENDING)),
 )
+_MOVABLE = ("flow", "definition", "topic", "status", "reason", "next_at", "cursor", "updated_at")
 _INSERT_IF_NEW = f"{insertion(_schedule)} ON CONFLICT DO NOTHING"
 _MOVE = change(_schedule, (*_MOVABLE, "seq"), where="name = :name AND seq = :base")
 _SET = change(_schedule, ("status", "reason", "next_at", "updated_at", "seq"), where="name = :name")

@@ -12,6 +12,8 @@ outbox 1─n delivery     alerts, written with the event that they tell of, unti
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -189,6 +191,12 @@ lease = Table(
     Column("serves", String(1000)),
 )
 
+PENDING_UNTIL = datetime(9000, 1, 1, tzinfo=UTC)
+"""When a fire that waits for a decision is decided on: a time that older code can read."""
+
+PENDING = "decided_at >= '9000-01-01T00:00:00.000000+00:00'"
+"""Of a fire that waits for a decision; literally, as partial indexes need it."""
+
 schedule = Table(
     "schedule",
     metadata,
@@ -217,6 +225,13 @@ Index(
     postgresql_where=text("status = 'active' AND next_at IS NOT NULL"),
 )
 
+Index(
+    "schedule_waits",
+    schedule.c.topic,
+    sqlite_where=text("topic IS NOT NULL"),
+    postgresql_where=text("topic IS NOT NULL"),
+)
+
 fire = Table(
     "fire",
     metadata,
@@ -235,6 +250,12 @@ Index(
     fire.c.decided_at,
     sqlite_where=text("run_id IS NOT NULL"),
     postgresql_where=text("run_id IS NOT NULL"),
+)
+Index(
+    "fire_pending",
+    fire.c.schedule,
+    sqlite_where=text(PENDING),
+    postgresql_where=text(PENDING),
 )
 
 deadline = Table(

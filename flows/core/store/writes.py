@@ -14,7 +14,7 @@ from flows.core.lifecycle import TaskEvent
 from flows.core.progress import Progress
 from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, TaskStatus
 from flows.core.state import ASSET_UPDATED, Changes
-from flows.core.store import outbox, rows, schema
+from flows.core.store import assets, outbox, rows, schema
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.bell import ring
 
@@ -52,6 +52,7 @@ def write(connection: Connection, *moved: Progress) -> list[Event]:
     events = _in_order([changes.events for changes in all_changes])
     if events:
         execute(connection, _INSERT_EVENT, [rows.event_row(event) for event in events])
+    assets.insert_fires(connection, assets.updated(connection, events))
     for progress, changes in zip(moved, all_changes, strict=True):
         _post_alerts(connection, progress, changes.events)
     if any(_concerns_others(changes) for changes in all_changes):

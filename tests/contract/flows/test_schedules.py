@@ -78,7 +78,7 @@ def test_a_schedule_comes_back_as_it_was_declared(store):
         s.name: s for s in schedules
     }
     assert store.schedules.topics() == {"view:v", "asset:model:*"}
-    assert [s.schedule.name for s in store.schedules.on(["view:v"], NOW)] == ["fresh"]
+    assert [s.schedule.name for s in store.schedules.on(["view:v"])] == ["fresh"]
 
 
 def test_saving_what_is_as_it_was_changes_nothing(store):
@@ -259,7 +259,7 @@ def test_open_runs_are_told_only_to_who_has_read_the_schedule_as_it_is(store):
     stored = saved(store)
     record(store, stored, (fire(), new()))
     assert store.schedules.open_runs(stored) == ()
-    assert [r.id for r in store.schedules.open_runs(store.schedules.get("nightly"))] == ["r1"]
+    assert [*store.schedules.open_runs(store.schedules.get("nightly"))] == ["r1"]
 
 
 def test_trouble_is_an_event_once_until_it_is_over(store):
@@ -273,18 +273,37 @@ def test_trouble_is_an_event_once_until_it_is_over(store):
     assert kinds(store) == ["schedule.saved", "schedule.failed"]
 
 
-def test_a_schedule_that_another_version_wrote_is_disabled_and_the_rest_is_read(store):
+@pytest.mark.parametrize(
+    "strange",
+    [
+        'definition = \'{"name": "strange", "trigger": {"moon": "full"}}\'',
+        "status = 'sleeping'",
+        "cursor = '[7]'",
+        "definition = 'no JSON'",
+    ],
+)
+def test_a_schedule_that_a_newer_version_wrote_is_left_alone_and_the_rest_is_read(
+    store, strange, caplog
+):
+    names = [f"strange{number:03}" for number in range(120)]
+    for name in names:
+        saved(store, replace(NIGHTLY, name=name), next_at=NOW - HOUR)
     saved(store)
-    saved(store, replace(NIGHTLY, name="strange"))
     with store.database.write() as connection:
-        strange = '{"name": "strange", "trigger": {"moon": "full"}}'
-        connection.execute(
-            text("UPDATE schedule SET definition = :d WHERE name = 'strange'"), {"d": strange}
-        )
-    assert [s.schedule.name for s in store.schedules.due(NOW)] == ["nightly"]
-    assert [s.schedule.name for s in store.schedules.list()] == ["nightly"]
-    assert "schedule.disabled" in kinds(store)
-    assert [record.alert.subject for record in store.outbox.list()] == ["strange"]
+        connection.execute(text(f"UPDATE schedule SET {strange} WHERE name LIKE 'strange%'"))
+    for _ in range(2):
+        assert [s.schedule.name for s in store.schedules.due(NOW)] == ["nightly"]
+        assert [s.schedule.name for s in store.schedules.list()] == ["nightly"]
+    assert "schedule.disabled" not in kinds(store)
+    assert caplog.text.count("schedule strange000 is left alone") == 1
+
+
+def test_a_fire_whose_outcome_only_a_newer_version_knows_hides_no_other(store):
+    record(store, saved(store), (fire(), new()), (fire("k2", FireOutcome.MISSED, "late"), None))
+    with store.database.write() as connection:
+        connection.execute(text("UPDATE fire SET outcome = 'dreamt' WHERE key = 'k2'"))
+    assert [f.key for f in store.schedules.fires("nightly")] == ["k1"]
+    assert store.schedules.last_fires()["nightly"].key == "k1"
 
 
 def test_three_schedulers_fire_each_occurrence_once_through_days(store_url):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -12,7 +13,7 @@ from flows.core import due
 from flows.core.clock import ManualClock
 from flows.core.errors import ConfigError, DataUnavailable, NotFound, StoreError
 from flows.core.graph import Const, Node, validated
-from flows.core.records import Outcome, OutcomeKind, RunStatus
+from flows.core.records import Asset, Outcome, OutcomeKind, RunStatus
 from flows.core.schedule import (
     Cron,
     DataState,
@@ -30,7 +31,8 @@ from flows.core.scheduler import Scheduler
 from flows.core.store import NewRun, Store
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 GRAPH = validated((Node(key="a", function="m:a", inputs={"x": Const(const=1)}),))
 HOURLY = Schedule(name="hourly", flow="f", trigger=Interval(every=HOUR))
 FRESH = Schedule(name="fresh", flow="f", trigger=NewData(view="v"))
@@ -78,10 +80,11 @@ class Views:
 class World:
     """A store on disk, data, and schedulers on a clock of their own."""
 
-    def __init__(self, url):
+    def __init__(self, url, clock=None):
         self.url = url
         self.store = Store.open(url)
-        self.clock = ManualClock(START)
+        self.clock = clock or ManualClock(START)
+        self.stamp = 0
         self.views = Views()
         self.numbers = count(1)
         self.broken = {}
@@ -89,7 +92,15 @@ class World:
         self.scheduler = self.another()
 
     def another(self):
-        return Scheduler(self.store, self.prepare, self.views, clock=self.clock, wake=self.wake)
+        return Scheduler(
+            self.store, self.prepare, self.views, clock=self.clock, wake=self.wake,
+            stamp=self.take_stamp,
+        )  # fmt: skip
+
+    def take_stamp(self):
+        if isinstance(self.stamp, OSError):
+            raise self.stamp
+        return self.stamp
 
     def wake(self):
         self.woken += 1
@@ -109,6 +120,10 @@ class World:
 
     def tick(self, after=timedelta(0)):
         return self.scheduler.tick(self.clock.advance(after))
+
+    def tick_for(self, span):
+        """Look every five seconds."""
+        return [fire for _ in range(span // (5 * SECOND)) for fire in self.tick(5 * SECOND)]
 
     def fires(self, name):
         return {fire.key: fire.outcome for fire in self.store.schedules.fires(name, 10_000)}
@@ -188,10 +203,12 @@ def test_a_schedule_that_cannot_be_carried_out_is_disabled_and_the_rest_goes_on(
     other = Schedule(name="other", flow="f", trigger=Interval(every=HOUR))
     world.save(HOURLY, other)
     assert [f.schedule for f in world.tick(HOUR)] == ["other"]
+    world.tick_for(2 * MINUTE)
     disabled = world.store.schedules.get("hourly")
     assert (disabled.status, disabled.reason) == (ScheduleStatus.DISABLED, "there is no option x")
     assert list(world.fires("hourly").values()) == [FireOutcome.FAILED]
     assert world.alerts() == ["schedule_disabled"]
+    assert world.kinds("schedule.failed") == ["schedule.failed"] * 2  # the first time, and its end
 
 
 def test_any_exception_of_a_schedule_stays_with_it(world):
@@ -201,10 +218,93 @@ def test_any_exception_of_a_schedule_stays_with_it(world):
     assert world.store.schedules.get("hourly").reason == "ZeroDivisionError: oh"
 
 
+def hidden(error):
+    """A config's error as it is raised where `error` was met."""
+    try:
+        raise error
+    except OSError:
+        try:
+            raise ConfigError("the config cannot be read") from None
+        except ConfigError as found:
+            return found
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file", "conf/.config.yaml.swp"),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        TimeoutError("the file server does not answer"),
+        DataUnavailable("the feature store is away"),
+        hidden(OSError(errno.EMFILE, "Too many open files")),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_never_disables_and_is_made_up_for(world, error):
+    world.broken["hourly"] = error
+    world.save(HOURLY)
+    world.tick(HOUR)
+    world.tick_for(30 * MINUTE)
+    troubled = world.store.schedules.get("hourly")
+    assert (troubled.status, world.alerts()) == (ScheduleStatus.ACTIVE, [])
+    assert troubled.reason
+    world.broken.clear()
+    world.tick_for(2 * MINUTE)
+    assert world.fires("hourly") == {(START + HOUR).isoformat(): FireOutcome.STARTED}
+    assert world.store.schedules.get("hourly").reason is None
+
+
+def test_a_config_that_is_being_written_disables_nothing_until_it_is_the_same_for_a_while(world):
+    world.broken["hourly"] = ConfigError("there is no option x")
+    world.save(HOURLY)
+    world.clock.advance(HOUR)
+    for _ in range(20):  # the files of a big commit, one after the other
+        world.stamp += 1
+        world.tick_for(30 * SECOND)
+    assert world.store.schedules.get("hourly").status is ScheduleStatus.ACTIVE
+    world.tick_for(3 * MINUTE)
+    assert world.store.schedules.get("hourly").status is ScheduleStatus.DISABLED
+
+
+def test_a_stamp_that_cannot_be_taken_counts_as_a_change(world):
+    world.broken["hourly"] = ConfigError("there is no option x")
+    world.save(HOURLY)
+    world.stamp = FileNotFoundError(errno.ENOENT, "No such file")
+    world.tick(HOUR)
+    world.tick_for(5 * MINUTE)
+    assert world.store.schedules.get("hourly").status is ScheduleStatus.ACTIVE
+
+
+def test_a_scheduler_that_lacks_a_module_disables_nothing_for_the_one_that_has_it(world):
+    lacking = World(world.url, clock=world.clock)
+    lacking.broken["often"] = NotFound("there is no flow f")
+    every = Interval(every=10 * SECOND)
+    world.save(Schedule(name="often", flow="f", trigger=every, overlap=Overlap.ALLOW))
+    for _ in range(60):
+        lacking.tick(5 * SECOND)
+        world.tick(5 * SECOND)
+    assert world.store.schedules.get("often").status is ScheduleStatus.ACTIVE
+    assert set(world.fires("often").values()) == {FireOutcome.STARTED}
+    lacking.store.close()
+
+
+def test_what_an_error_says_stops_nobody(world):
+    other = Schedule(name="other", flow="f", trigger=Interval(every=HOUR))
+    world.broken["hourly"] = ValueError("cannot open caf\udce9.csv \0")
+    world.save(HOURLY, other)
+    assert [f.schedule for f in world.tick(HOUR)] == ["other"]
+    world.tick_for(2 * MINUTE)
+    reason = "ValueError: cannot open caf\\udce9.csv \\x00"
+    assert world.store.schedules.get("hourly").reason == reason
+
+
 def test_what_failed_is_made_up_for_once_it_is_corrected(world):
     world.broken["hourly"] = ConfigError("no")
     world.save(HOURLY)
     world.tick(HOUR)
+    world.tick_for(2 * MINUTE)
+    assert world.store.schedules.get("hourly").status is ScheduleStatus.DISABLED
     world.broken.clear()
     world.store.schedules.resume("hourly", "ann", world.clock.advance(10 * MINUTE))
     (fire,) = world.tick()
@@ -220,6 +320,51 @@ def test_a_fire_is_skipped_while_a_run_of_its_schedule_is_open(world):
     world.end(first.run_id)
     (third,) = world.tick(HOUR)
     assert third.outcome is FireOutcome.STARTED
+
+
+@pytest.mark.parametrize("missed", list(Missed))
+@pytest.mark.parametrize("away", [55 * SECOND, 90 * SECOND])
+@pytest.mark.parametrize("overlap", list(Overlap))
+def test_overlap_holds_after_an_outage(world, overlap, missed, away):
+    every = Interval(every=SECOND)
+    world.save(Schedule(name="often", flow="f", trigger=every, overlap=overlap, missed=missed))
+    world.tick(away)
+    seconds, on_time = int(away.total_seconds()), min(60, int(away.total_seconds())) + 1
+    runs = world.store.reads.open_runs()
+    if overlap in (Overlap.ALLOW, Overlap.QUEUE):  # each has its run
+        expected = seconds if missed is Missed.ALL else min(seconds, on_time)
+    elif overlap is Overlap.SKIP and missed is Missed.ALL and away > MINUTE:
+        expected = seconds - on_time  # those that were missed, one after the other
+    else:
+        expected = 1
+    assert len(runs) == expected
+    assert len({run.lane for run in runs}) == 1
+    assert len(world.fires("often")) == seconds  # nothing without a record
+    assert world.tick() == []
+    world.tick(SECOND)
+    if overlap in (Overlap.SKIP, Overlap.CANCEL):
+        assert len(world.store.reads.open_runs()) == (expected if overlap is Overlap.SKIP else 1)
+
+
+def test_of_assets_that_came_together_one_runs_and_the_others_wait_for_its_end(world):
+    world.save(AFTER)
+    for name in ("model:a", "model:b", "model:c"):
+        updated(world, name)
+    (first,) = world.tick()
+    assert list(world.fires("after").values()).count(FireOutcome.PENDING) == 2
+    world.end(first.run_id)
+    (second,) = world.tick(10 * SECOND)
+    assert len(world.store.reads.open_runs()) == 1
+    world.end(second.run_id)
+    assert [fire.outcome for fire in world.tick(10 * SECOND)] == [FireOutcome.STARTED]
+
+
+def test_a_run_that_cannot_be_prepared_ends_none_that_is_open(world):
+    world.save(Schedule(name="c", flow="f", trigger=Interval(every=HOUR), overlap=Overlap.CANCEL))
+    (first,) = world.tick(HOUR)
+    world.broken["c"] = ConfigError("no")
+    world.tick(HOUR)
+    assert world.store.reads.find(first.run_id).status is RunStatus.QUEUED
 
 
 def test_a_queued_fire_waits_in_the_lane_of_its_schedule(world):
@@ -338,7 +483,7 @@ def test_a_feature_store_that_is_away_disables_nothing(world):
 def test_a_view_that_is_gone_disables_its_schedule(world):
     world.save(FRESH)
     world.views.error = NotFound("no view 'v'")
-    world.tick()
+    world.tick_for(2 * MINUTE)
     assert world.store.schedules.get("fresh").status is ScheduleStatus.DISABLED
 
 
@@ -366,15 +511,9 @@ def test_without_a_watch_every_tick_looks_for_itself(world):
 
 
 def updated(world, name):
-    """What a task's `produced` leaves in the event table."""
-    with world.store.database.write() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO event (seq, at, kind, data) VALUES (0, ?, 'asset.updated', ?)",
-            (
-                world.clock.now().isoformat(timespec="microseconds"),
-                f'{{"asset":"{name}","version":"1"}}',
-            ),
-        )
+    """What somebody outside leaves in the store."""
+    now = world.clock.now()
+    world.store.assets.update(Asset(name=name, version="1"), cause=f"at {now}", now=now)
 
 
 def test_an_asset_fires_what_waits_for_it(world):
@@ -398,7 +537,10 @@ def test_an_asset_that_comes_during_a_run_is_not_forgotten(world):
     (first,) = world.tick(MINUTE)
     updated(world, "model:b")
     (held,) = world.tick(MINUTE)
-    assert held.outcome is FireOutcome.SKIPPED
+    assert (held.outcome, held.reason) == (
+        FireOutcome.PENDING, f"run {first.run_id} was still open",
+    )  # fmt: skip
+    assert [world.tick(timedelta(seconds=10)) for _ in range(3)] == [[]] * 3  # said once
     world.end(first.run_id)
     (second,) = world.tick(MINUTE)
     assert (second.key, second.outcome) == (held.key, FireOutcome.STARTED)

@@ -42,6 +42,10 @@ def _create_delivery() -> None:
     )
     _partial_index("delivery_due", "delivery", ["next_at"], "next_at IS NOT NULL")
     _partial_index("delivery_taken", "delivery", ["channel", "at"], "state = 'delivered'")
+    _partial_index("schedule_waits", "schedule", ["topic"], "topic IS NOT NULL")
+    _partial_index(
+        "fire_pending", "fire", ["schedule"], "decided_at >= '9000-01-01T00:00:00.000000+00:00'"
+    )
 
 
 def _partial_index(name: str, table: str, columns: list[str | sa.TextClause], where: str) -> None:
@@ -52,6 +56,8 @@ def _partial_index(name: str, table: str, columns: list[str | sa.TextClause], wh
 
 def downgrade() -> None:
     """Take them away again."""
+    op.drop_index("fire_pending", "fire")
+    op.drop_index("schedule_waits", "schedule")
     op.create_index("run_status", "run", ["status"])
     op.drop_index("run_newest_of_status", "run")
     op.drop_index("fire_of_run", "fire")
