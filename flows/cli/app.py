@@ -49,6 +49,7 @@ COMMANDS = (
     Entry("alerts", HERE, "flows.cli.alerts:alerts", "Who was told of what went wrong, and how."),
     Entry("kpis", HERE, "flows.cli.kpis:kpis", "How well the loop does its job, in ten figures."),
     Entry("audit", HERE, "flows.cli.audit:audit", "Find schedules, runs, alerts nobody looks at."),
+    Entry("store", HERE, "flows.cli.store:store", "The version of the state store; upgrade it."),
     Entry("prune", HERE, "flows.cli.prune:prune", "Remove what old runs left; dry run by default."),
 )
 

@@ -8,7 +8,7 @@ import typer
 
 from flows.adapters.champions import ChampionWatch
 from flows.cli.installation import opened
-from flows.cli.serving import LOGGING, Asked, say, serve
+from flows.cli.serving import LOGGING, Asked, heeding, say, serve
 from flows.up.part import Part
 from flows.up.scheduling import Scheduling
 
@@ -19,7 +19,7 @@ def scheduler(context: typer.Context) -> int:
     Any number of schedulers share one store: each fire is recorded once.
     """
     logging.basicConfig(**LOGGING)
-    with opened(context) as ratchet, Asked() as asked:
+    with opened(context) as ratchet, Asked() as asked, heeding(ratchet, asked):
         scheduling = Scheduling(ratchet, lambda: None, say)
         courier = ratchet.courier()
         clock = ratchet.clock

@@ -6,18 +6,22 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
 from typing import Any
 
+from flows.bootstrap import Ratchet
 from flows.config.duration import parse_duration
 from flows.core.clock import SystemClock
-from flows.core.errors import ConfigError
+from flows.core.errors import ConfigError, Outdated, StoreError
 from flows.up.part import Part
 from flows.up.up import STOPPING, TICK
 from flows.up.worker import Worker
 
+LOOK = 2.0
+"""Seconds between two looks at the version of the store."""
 LOGGING: dict[str, Any] = {
     "level": logging.WARNING,
     "format": "%(asctime)s %(name)s: %(message)s",
@@ -44,6 +48,38 @@ class Asked:
 
     def _count(self, number: int, frame: FrameType | None) -> None:
         (self.twice if self.once.is_set() else self.once).set()
+
+
+@contextmanager
+def heeding(ratchet: Ratchet, asked: Asked) -> Iterator[None]:
+    """End the block, as Ctrl-C does, once the store needs newer code than this; raises Outdated.
+
+    What runs then is recorded: an upgrade that older code cannot live with is announced before
+    it is carried out, and waits for the workers.
+    """
+    left, outdated = threading.Event(), []
+
+    def look() -> None:
+        while not left.wait(LOOK):
+            try:
+                ratchet.service.store.check_version()
+            except Outdated as error:
+                say(f"{error}; this process drains and ends")
+                outdated.append(error)
+                asked.once.set()
+                return
+            except StoreError:
+                continue  # cannot be reached just now
+
+    thread = threading.Thread(target=look, name="ratchet-version", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        thread.join()
+    if outdated:
+        raise outdated[0]
 
 
 def say(line: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.installation import opened
-from flows.cli.serving import LOGGING, Asked, drain_time, say
+from flows.cli.serving import LOGGING, Asked, drain_time, heeding, say
 from flows.up.up import API_PORT, AT_ONCE, STOPPING, Up, Wanted
 
 
@@ -34,7 +34,7 @@ def up(
     """
     logging.basicConfig(**LOGGING)
     wanted = Wanted(ray=ray, mlflow=mlflow, port=port, grace=drain_time(drain))
-    with opened(context) as ratchet, Asked() as asked:
+    with opened(context) as ratchet, Asked() as asked, heeding(ratchet, asked):
         started, drained = Up(ratchet, wanted, say), True
         try:
             started.start()

@@ -10,7 +10,7 @@ import typer
 
 from flows.bootstrap import Ratchet
 from flows.cli.installation import opened
-from flows.cli.serving import LOGGING, Asked, drain_time, say, serve
+from flows.cli.serving import LOGGING, Asked, drain_time, heeding, say, serve
 from flows.core.errors import NotFound
 from flows.up.part import Part
 from flows.up.worker import Worker
@@ -34,7 +34,7 @@ def worker(
     """
     logging.basicConfig(**LOGGING)
     seconds = drain_time(drain).total_seconds()
-    with opened(context) as ratchet, Asked() as asked:
+    with opened(context) as ratchet, Asked() as asked, heeding(ratchet, asked):
         _refuse_unknown(pool or [], ratchet)
         works = Worker(ratchet, pools=frozenset(pool) if pool else None, drain=seconds)
         part = Part("worker", works.serve, say=say, clock=ratchet.clock, wake=works.wake)

@@ -11,6 +11,7 @@
     ├── DataUnavailable          the feature store cannot be reached just now
     ├── StoreError               the state store cannot be read or written
     │   ├── StoreBusy            others are at it just now; the same call may work in a second
+    │   ├── Outdated             this Ratchet is too old for the state store, or the store for it
     │   ├── RowRefused           one row cannot be kept as it is: its text is too long, or no text
     │   └── LeaseLost            another worker owns this work now; what we did is not recorded
     └── ExecutorError            an executor cannot take or end work
@@ -84,6 +85,12 @@ class StoreError(RatchetError):
 
 class StoreBusy(StoreError):
     """Others are at the state store just now; nothing was written."""
+
+
+class Outdated(StoreError):
+    """This Ratchet is too old for the state store, or the store too old for it."""
+
+    permanent = True
 
 
 class RowRefused(StoreError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 
-from flows.core.errors import StoreError
+from flows.core.errors import Outdated, StoreError
 from flows.core.store.database import Database, has_table
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ class Version:
         return self.schema >= HEAD
 
     def check(self) -> None:
-        """Raises StoreError when this code cannot work on the store."""
+        """Raises Outdated when this code cannot work on the store."""
         if self.needs > HEAD:
-            raise StoreError(
+            raise Outdated(
                 f"this store is at version {self.needs}, and this Ratchet knows {HEAD}",
                 hint="upgrade ratchet-ml",
             )
         if self.schema < OLDEST:
-            raise StoreError(
+            raise Outdated(
                 f"this store is at version {self.schema}, and this Ratchet works on {OLDEST} "
                 "or newer",
                 hint="stop all workers, then: ratchet store upgrade",
@@ -76,7 +76,8 @@ def prepare(database: Database) -> None:
     server's tables only by `upgrade`. Safe when several processes open a new store at once.
 
     Raises:
-        StoreError: the store is too new or too old, or cannot be written.
+        Outdated: the store is too new or too old for this code.
+        StoreError: it cannot be written.
     """
     version = version_of(database)
     if version is None:
@@ -105,11 +106,20 @@ def migrations(since: str | None) -> tuple[Migration, ...]:
     )
 
 
+def announce(database: Database, needs: str) -> None:
+    """Say that older code may not go on: its workers drain, and none can be started any more."""
+    with database.write() as connection:
+        _keep_schema(connection, _version(connection))
+        _keep_number(connection, VERSION_TABLE, needs)
+
+
 def upgrade(database: Database) -> Version:
     """Bring the tables to the newest version, once, whoever comes first. Raises StoreError."""
     with database.write() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(7282438)"))
+            # Whoever waits for a table's lock has everybody else wait behind it.
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         version = _version(connection)  # another process may have been faster
         if version is not None and version.is_newest:
             return version
@@ -155,12 +165,17 @@ def _upgrade(connection: Connection, version: Version | None) -> Version:
     # Alembic takes a tenth of a second to import, and is needed once in a store's life.
     from alembic import command
 
-    if version is not None and not has_table(connection, SCHEMA_TABLE):
-        _keep_number(connection, SCHEMA_TABLE, version.schema)
+    _keep_schema(connection, version)
     command.upgrade(_config(connection), "head")
     needs = max(migration.needs for migration in migrations(None))
     _keep_number(connection, VERSION_TABLE, needs)
     return Version(schema=HEAD, needs=needs)
+
+
+def _keep_schema(connection: Connection, version: Version | None) -> None:
+    """Of a store from before the third migration, whose only number says both."""
+    if version is not None and not has_table(connection, SCHEMA_TABLE):
+        _keep_number(connection, SCHEMA_TABLE, version.schema)
 
 
 def _keep_number(connection: Connection, table: str, number: str) -> None:

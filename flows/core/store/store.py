@@ -7,7 +7,7 @@ from flows.core.store.bell import Bell, Wake, hear
 from flows.core.store.database import Database
 from flows.core.store.deadlines import DeadlineStore
 from flows.core.store.leases import LeaseStore
-from flows.core.store.migrate import prepare
+from flows.core.store.migrate import prepare, version_of
 from flows.core.store.outbox import Outbox
 from flows.core.store.pools import PoolStore
 from flows.core.store.prune import PruneStore
@@ -37,6 +37,12 @@ class Store:
         database = Database(url)
         prepare(database)
         return cls(database)
+
+    def check_version(self) -> None:
+        """Raises Outdated once the store needs newer code than this: it was upgraded meanwhile."""
+        version = version_of(self.database)
+        if version is not None:
+            version.check()
 
     def bell(self, wake: Wake) -> Bell:
         """Call `wake`, from a thread of its own, soon after another connection has committed."""
