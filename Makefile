@@ -19,8 +19,9 @@ check: $(READY)         ## style, types, import contracts, and the project's own
 	$(BIN)/lint-imports
 	$(BIN)/ratchet check
 
-soak: compiled          ## 10,000 simulated nights, and real kills: about forty minutes
+soak: compiled          ## 11,000 simulated nights, and real kills: about an hour
 	$(BIN)/python -m tests.simulation --seeds 10000
+	$(BIN)/python -m tests.simulation --seeds 1000 --database postgresql
 	$(BIN)/python -m tests.soak
 
 bench: compiled         ## every figure that the README states, measured here and now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from flows.core import values
@@ -24,6 +24,7 @@ from flows.core.store import RunDetail
 from tests.simulation.executions import Execution
 from tests.simulation.findings import Findings, Record
 from tests.simulation.nights import FAILURES
+from tests.simulation.poison import POISONED
 from tests.simulation.world import World
 
 
@@ -99,8 +100,8 @@ def check_attempts(found: Findings, detail: RunDetail, *, stamped: bool = True) 
 
 def check_stamp(found: Findings, attempt: Attempt, value: str | None) -> None:
     """What is recorded is what the attempt's own worker made, not what a zombie did."""
-    made = json.loads(value or "null")
-    if not isinstance(made, dict):
+    made = _stamp(value)
+    if made is None:
         return
     found.check(
         made["attempt"] == attempt.id, f"{attempt.id} holds the result of {made['attempt']}"
@@ -112,12 +113,20 @@ def check_stamp(found: Findings, attempt: Attempt, value: str | None) -> None:
         )
 
 
+def _stamp(value: str | None) -> dict[str, str] | None:
+    """A value, if it says who has made it."""
+    if value is None or not value.startswith('{"attempt":'):
+        return None
+    stamp: dict[str, str] = json.loads(value)
+    return stamp
+
+
 def check_inputs(found: Findings, detail: RunDetail) -> None:
     """What a task has made, it has made of what the tasks before it hold now."""
     progress = Progress(detail.run, detail.graph, {}, detail.tasks, detail.attempts)
     for task in detail.tasks:
-        made = json.loads(task.value or "null")
-        if task.status is TaskStatus.SUCCEEDED and isinstance(made, dict) and "inputs" in made:
+        made = _stamp(task.value)
+        if made is not None and task.status is TaskStatus.SUCCEEDED:
             inputs = digest(values.dumps(progress.arguments(task.key)))
             found.check(
                 made["inputs"] == inputs, f"{detail.run.id}.{task.key} was made of other inputs"
@@ -135,11 +144,13 @@ def check_branch(found: Findings, detail: RunDetail) -> None:
 
 
 def check_reason(found: Findings, detail: RunDetail) -> None:
-    """A run fails of what its own tasks did, and of nothing else."""
-    run = detail.run
+    """A run fails of what its own tasks did, and of nothing else; a poisoned one says why."""
+    run, reason = detail.run, detail.run.reason or ""
     if run.status is RunStatus.FAILED:
-        own = any(f"{kind}: " in (run.reason or "") for kind in FAILURES)
-        found.check(own, f"run {run.id} failed, and not of its own tasks: {run.reason}")
+        own = run.flow in POISONED or any(f"{kind}: " in reason for kind in FAILURES)
+        found.check(own, f"run {run.id} failed, and not of its own tasks: {reason}")
+    if run.status in (RunStatus.FAILED, RunStatus.HALTED, RunStatus.SKIPPED):
+        found.check(reason, f"run {run.id} of {run.flow} {run.status}, and does not say why")
 
 
 def check_promises(found: Findings, details: Iterable[RunDetail], world: World) -> None:
@@ -166,17 +177,18 @@ def check_end(found: Findings, attempt: Attempt, outcome: Outcome) -> None:
 
 
 def check_executions(
-    found: Findings, details: Iterable[RunDetail], executions: Iterable[Execution]
+    found: Findings, details: Sequence[RunDetail], executions: Iterable[Execution]
 ) -> None:
     """Nothing ran without its durable attempt, nothing twice, and no two jobs of one task."""
     known = {attempt.id: attempt for detail in details for attempt in detail.attempts}
+    poisoned = {detail.run.id: detail.run.flow in POISONED for detail in details}
     seen: Counter[str] = Counter()
     jobs: dict[tuple[str, str], list[Execution]] = defaultdict(list)
     for done in executions:
         seen[done.attempt_id] += 1
         attempt = known.get(done.attempt_id)
         found.check(attempt is not None, f"{done.attempt_id} ran, and no attempt says so")
-        if attempt is not None and done.outcome is not None:
+        if attempt is not None and done.outcome is not None and not poisoned[attempt.run_id]:
             check_end(found, attempt, done.outcome)
         if done.where == "cluster":
             jobs[done.run_id, done.task].append(done)

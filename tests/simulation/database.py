@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, create_engine, event, text
 
-from flows.core.errors import StoreError
+from flows.core.errors import StoreBusy, StoreError
 from flows.core.store import Store, schema
 from flows.core.store.database import Database
 from tests.simulation.world import DEEPEST, Crash
@@ -118,6 +118,9 @@ class FaultyDatabase(Database):
             process.die(where)
             raise Crash
         if roll < (edge := edge + faults.error):
+            if where.startswith("before") and world.chance.random() < 0.5:
+                world.reach("connection refused to a full pool")
+                raise StoreBusy("no connection is free")
             world.note(process.name, f"the database fails {where}")
             raise StoreError(f"the connection was lost {where}")
         if roll < edge + faults.slow and world.depth < DEEPEST:

@@ -65,7 +65,7 @@ class LocalExecutor:
         )
         self._record.append(done)
         self._at_work[work.attempt_id] = done
-        outcome = answer(work, done.where, world.chance)
+        outcome = answer(work, done.where, world)
         world.note(self._process.name, f"works on {work.attempt_id}")
         world.at(duration(world), lambda: self._end(done, outcome))
 
@@ -110,7 +110,7 @@ class Cluster:
                 where="cluster",
                 begun=self.world.now,
             )
-            outcome = answer(work, "cluster", self.world.chance)
+            outcome = answer(work, "cluster", self.world)
             self.world.note("cluster", f"works on {work.attempt_id}")
             seconds = self.world.chance.choice((1.0, 3.0, 8.0, 50.0))
             self.world.at(seconds, lambda: self.end(job, outcome))

@@ -7,15 +7,16 @@ see whose result was recorded.
 
 from __future__ import annotations
 
-import json
-import random
 from dataclasses import dataclass
 
+from flows.core import values
 from flows.core.executors.protocol import Work
 from flows.core.flow import Flow, flow, task, when
 from flows.core.records import Asset, ErrorInfo, Outcome, OutcomeKind
 from flows.core.retry import Backoff, Retry
 from flows.core.service import digest
+from tests.simulation.poison import POISONED, spoil
+from tests.simulation.world import World
 
 PATIENT = Retry(attempts=3, delay=5.0, backoff=Backoff.EXPONENTIAL, lost=1000)
 
@@ -89,15 +90,18 @@ FAILURES = ("OSError", "TimedOut")
 """Types of the errors of which the runs of these flows fail."""
 
 
-def answer(work: Work, where: str, chance: random.Random) -> Outcome:
+def answer(work: Work, where: str, world: World) -> Outcome:
     """How an execution of `work` would end."""
+    chance = world.chance
+    if work.flow in POISONED:
+        return spoil(work, chance)
     name = work.task.partition("[")[0].partition("-")[0]
     roll = chance.random()
     if name == "halt" or (name == "poll" and roll < 0.03):
         return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.HALTED, reason="not better")
     if name == "poll" and roll < 0.08:
         return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.SKIPPED, reason="no new data")
-    if roll > 0.93:
+    if roll > 1 - world.flaky:
         error = ErrorInfo(type="OSError", message="flaky", kinds=("builtins.OSError",))
         return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.FAILED, error=error)
     if name == "parts":
@@ -110,7 +114,7 @@ def answer(work: Work, where: str, chance: random.Random) -> Outcome:
     return Outcome(
         attempt_id=work.attempt_id,
         kind=OutcomeKind.SUCCEEDED,
-        value=json.dumps(value),
+        value=values.dumps(value),
         cpu_seconds=1.0,
         assets=assets,
     )

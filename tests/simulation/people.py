@@ -14,6 +14,7 @@ from flows.core.schedule_service import ScheduleService
 from flows.core.service import Service
 from tests.simulation.nights import FLOWS
 from tests.simulation.planner import EVERY, Data, Source, prepared
+from tests.simulation.poison import ENDLESS, NOT_UTF8, NUL, POISONED
 from tests.simulation.process import Process
 from tests.simulation.world import START
 
@@ -55,10 +56,13 @@ class Person(Process):
             self._open = None
         except StoreError as error:
             self.world.note(self.name, f"gets no answer: {error}")
+            if self.world.calm:
+                self.world.surprises.append(f"{wish} is not answered: {error}")
         except RatchetError as error:
             self.world.note(self.name, f"is refused: {error}")
             self._open = None
-        return 2.0 if self._script else self.world.chance.choice((2.0, 8.0, 20.0))
+        pause = self.world.chance.choice((2.0, 8.0, 20.0))
+        return 2.0 if self._script else pause * self.world.busy
 
     def _next(self) -> Wish | None:
         self._asked += 1
@@ -67,7 +71,8 @@ class Person(Process):
             return (self._script[place], f"{place}") if place < len(self._script) else None
         if not self.world.faulty:
             return None
-        verbs = ("start", "start", "cancel", "retry", *sorted(self._verbs()))
+        poison = self.world.poison * ("poison",)
+        verbs = ("start", "start", "cancel", "retry", *poison, *sorted(self._verbs()))
         return self.world.chance.choice(verbs), f"{self.world.chance.randrange(6)}"
 
     def _verbs(self) -> dict[str, Callable[[str], object]]:
@@ -86,6 +91,8 @@ class Person(Process):
             "revive": lambda key: self.store.outbox.revive(self.clock.now()),  # type: ignore[union-attr]
             "append": lambda key: self._data.append(20),
             "cut off": self._cut_off,
+            "poison": self._poison,
+            "odd names": self._odd_names,
             "nothing": lambda key: None,
         }
 
@@ -103,6 +110,30 @@ class Person(Process):
         if promise in self.world.promises:
             self.world.reach("asked for again, and given the same run")
         self.world.promises.append(promise)
+
+    def _poison(self, key: str) -> None:
+        flow = self.world.chance.choice([*POISONED.values()])
+        self._runs.start(
+            flow,
+            config={NUL: ENDLESS},
+            config_yaml="",
+            config_digest="d",
+            trigger={"kind": "api", "by": NOT_UTF8},
+        )
+
+    def _odd_names(self, key: str) -> None:
+        flow = FLOWS["chain"]
+        key = f"{NUL}{key * 3000}"
+        run = self._runs.start(
+            flow,
+            config={},
+            config_yaml="",
+            config_digest="d",
+            trigger={"kind": "api", "by": NUL},
+            key=key,
+        )
+        self.world.promises.append((flow.name, run.key, run.id))
+        self._plan.fire("hook", key=f"{key}{NOT_UTF8}", by=NUL)
 
     def _cancel(self, key: str) -> None:
         runs = [run for run in self._runs.runs(limit=8) if not run.status.ended]

@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
+from flows.core.alert import AlertKind
 from flows.core.errors import LeaseLost
 from flows.core.lifecycle import RunEvent, TaskEvent
 from flows.core.progress import Progress
-from flows.core.records import Attempt, AttemptStatus, Event, TaskStatus
+from flows.core.records import Attempt, AttemptStatus, Event, RunStatus, TaskStatus
 from flows.core.schedule import FireOutcome, Schedule
 from flows.core.store import RunDetail, writes
 from flows.core.store.leases import LeaseStore
@@ -25,6 +26,7 @@ from flows.core.store.runs import RunStore
 from flows.core.store.schedules import ScheduleStore
 from tests.simulation.executions import Execution
 from tests.simulation.findings import Record
+from tests.simulation.poison import POISONED
 from tests.simulation.world import World
 
 STATES: Mapping[str, int] = {
@@ -71,10 +73,17 @@ STATES: Mapping[str, int] = {
     "run cancelled by the next fire": 100,
     "schedule postponed": 100,
     "schedule disabled": 100,
+    "deadline at risk": 1000,
     "deadline missed": 1000,
     # alerts
     "alert tried again": 100,
     "alert received twice": 1000,
+    "digest sent": 300,
+    # what is bad
+    "poisoned run failed": 100,
+    "poisoned run did well": 100,
+    "notice of a poisoned run": 1000,
+    "connection refused to a full pool": 100,
 }
 """Rare states, and among how many seeds each is reached at least once."""
 
@@ -179,6 +188,9 @@ def count_states(
     for schedule in schedules:
         fires = record.store.schedules.fires(schedule.name, 100_000)
         states.update(_OF_FIRES[f.outcome] for f in fires if f.outcome in _OF_FIRES)
+    alerts = record.store.outbox.list(limit=100_000)
+    states.update(_OF_ALERTS[a.alert.kind] for a in alerts if a.alert.kind in _OF_ALERTS)
+    states["digest sent"] += sum(":digest:" in f":{key}" for _, key in received)
     states.update(_OF_EVENTS[e.kind] for e in record.events if e.kind in _OF_EVENTS)
     states["alert received twice"] += sum(times > 1 for times in received.values())
 
@@ -186,6 +198,11 @@ def count_states(
 _OF_FIRES = {
     FireOutcome.MISSED: "fire missed",
     FireOutcome.SKIPPED: "fire skipped for an open run",
+}
+_OF_ALERTS = {
+    AlertKind.DEADLINE_AT_RISK: "deadline at risk",
+    AlertKind.DEADLINE_MISSED: "deadline missed",
+    AlertKind.NOTICED: "notice of a poisoned run",
 }
 _OF_EVENTS = {
     "schedule.failed": "schedule postponed",
@@ -219,6 +236,10 @@ def _of_run(detail: RunDetail, chain: list[Event]) -> Iterator[str]:
         yield "reopened, and succeeded"
     if any(e.kind == TaskEvent.EXPANDED and not e.data["children"] for e in chain):
         yield "mapped over nothing"
+    if detail.run.flow in POISONED and detail.run.status is RunStatus.FAILED:
+        yield "poisoned run failed"
+    if detail.run.flow in POISONED and detail.run.status is RunStatus.SUCCEEDED:
+        yield "poisoned run did well"
     failed = {task.key for task in detail.tasks if task.status is TaskStatus.FAILED}
     if any(child.startswith(f"{key}[") for key in failed for child in failed):
         yield "mapped, and a child failed"

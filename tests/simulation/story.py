@@ -71,6 +71,7 @@ class Story:
         self._script = script
         # Calm nights, and terrible ones.
         self._scale = 0.0 if script else chance.choice((0.0, 0.3, 1.0, 3.0))
+        self.world.calm = not self._scale and not script
         self.schedules = plan(self.world)
         work = {"cluster": self.cluster, "record": self.record, "pools": POOLS}
         self.processes: list[Process] = [
@@ -109,7 +110,7 @@ class Story:
         for _ in range(chance.randint(0, 4)):
             rows = chance.choice((1, 5, 20))
             world.at(chance.uniform(5, TROUBLE), lambda rows=rows: self.data.append(rows))
-        if self._scale and chance.random() < 0.5:
+        for _ in range(chance.choice((0, 1, 2)) if self._scale else 0):
             world.at(chance.uniform(5, TROUBLE), self.cluster.lose_everything)
         if self._scale and chance.random() < 0.3:
             world.at(chance.uniform(5, TROUBLE), lambda: world.sleep(chance.choice((30.0, 200.0))))

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks import postgres
 from tests.simulation.database import Disk
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.story import tell
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 300
-"""`make soak` plays 10,000."""
+SEEDS = {"sqlite": 300, "postgresql": 40}
+"""`make soak` plays 10,000, and 1,000 on PostgreSQL."""
 WITHIN = 200
 """Seeds within which a fault in Ratchet itself has to be found."""
 
@@ -31,8 +32,12 @@ def disk(caplog: pytest.LogCaptureFixture) -> Iterator[Disk]:
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong() -> None:
-    command = [sys.executable, "-m", "tests.simulation", "--seeds", str(SEEDS)]
+@pytest.mark.parametrize("database", SEEDS)
+def test_nothing_is_lost_and_nothing_done_twice_whatever_goes_wrong(database: str) -> None:
+    if database == "postgresql" and postgres.programs() is None:
+        pytest.skip("PostgreSQL's programs are not installed")
+    seeds = ["--seeds", str(SEEDS[database]), "--database", database]
+    command = [sys.executable, "-m", "tests.simulation", *seeds]
     played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert played.returncode == 0, played.stdout + played.stderr
 
