@@ -44,11 +44,13 @@ COMMANDS = (
     Entry("rollback", MODELS, "flows.cli.models:rollback", "Make an earlier version live again."),
     Entry("features", DATA, "flows.cli.features:features", "The views of the feature store."),
     Entry("demo", HERE, "flows.cli.demo:demo", "Five nights of a real training loop, in a minute."),
-    Entry("check", HERE, "flows.cli.check:check", "Validate flows and configs without a run."),
-    Entry("doctor", HERE, "flows.cli.doctor:doctor", "Look for what is missing or broken here."),
+    Entry("check", HERE, "flows.cli.examine:check", "Validate flows and configs without a run."),
+    Entry("doctor", HERE, "flows.cli.examine:doctor", "Look for what is missing or broken here."),
     Entry("alerts", HERE, "flows.cli.alerts:alerts", "Who was told of what went wrong, and how."),
     Entry("kpis", HERE, "flows.cli.kpis:kpis", "How well the loop does its job, in ten figures."),
-    Entry("audit", HERE, "flows.cli.audit:audit", "Find schedules, runs, alerts nobody looks at."),
+    Entry(
+        "audit", HERE, "flows.cli.examine:audit", "Find schedules, runs, alerts nobody looks at."
+    ),
     Entry("store", HERE, "flows.cli.store:store", "The version of the state store; upgrade it."),
     Entry("prune", HERE, "flows.cli.prune:prune", "Remove what old runs left; dry run by default."),
 )

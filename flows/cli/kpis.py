@@ -12,8 +12,7 @@ from flows.bootstrap import Ratchet
 from flows.cli.installation import flow_named, opened
 from flows.cli.spans import span
 from flows.cli.wording import console, duration, iso, print_json, table
-from flows.core.kpis import Freshness, Kpis, Share, Times
-from flows.housekeeping import kpis as measured
+from flows.core.kpis import KINDS, Freshness, Kpis, Share, Times, measure
 
 
 def kpis(
@@ -37,8 +36,11 @@ def kpis(
 
 
 def _measured(ratchet: Ratchet, back: timedelta | None, flow: str | None) -> Kpis:
-    begin = None if back is None else ratchet.clock.now() - back
-    return measured(ratchet, since=begin, flow=flow)
+    """The KPIs of the runs that ended in the time `back` from now (None: of all)."""
+    now = ratchet.clock.now()
+    since = None if back is None else now - back
+    events = ratchet.service.store.reads.events_by_run(KINDS, since)
+    return measure(events, since=since, until=now, flow=flow)
 
 
 def kpis_json(found: Kpis) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What is wrong with an installation that nobody has noticed: a pure look at what is known.
+"""What an examination finds; and, of an installation, what is wrong that nobody has noticed.
 
-Nothing here failed loudly: a schedule that is off, one that should have fired and did not, work
-that waits for a worker who never comes, an alert that reached nobody.
+Nothing that `audit` finds failed loudly: a schedule that is off, one that should have fired and
+did not, work that waits for a worker who never comes, an alert that reached nobody.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IN_A_ROW = 3
 
 
 class FindingKind(StrEnum):
-    """What may be found."""
+    """What an audit may find."""
 
     DISABLED = "disabled"  # a schedule that could not be carried out
     PAUSED = "paused"  # a schedule that somebody paused long ago
@@ -43,12 +43,13 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that somebody should look at."""
+    """One thing that was looked at, and how it is."""
 
-    kind: FindingKind
-    subject: str  # name of the schedule or flow, id of the run, key of the alert
-    sentence: str  # what is wrong
-    next: str  # the command that helps
+    what: str  # `flow retrain`, `python`; of an audit: schedule, flow, run, or key of an alert
+    ok: bool = True
+    sentence: str | None = None  # how it is, or what is wrong
+    next: str | None = None  # the command that helps
+    kind: FindingKind | None = None  # of an audit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,29 +81,30 @@ def _of_schedule(stored: StoredSchedule, facts: Facts) -> Iterator[Finding]:
     schedule, now = stored.schedule, facts.now
 
     def finding(kind: FindingKind, sentence: str, next_step: str) -> Finding:
-        sentence = f"schedule {schedule.name} {sentence}"
-        return Finding(kind=kind, subject=schedule.name, sentence=sentence, next=next_step)
+        return _wrong(kind, schedule.name, f"schedule {schedule.name} {sentence}", next_step)
 
     show = f"ratchet schedules show {schedule.name}"
     if schedule.flow not in facts.flows:
-        said = f"runs {schedule.flow}, which is not known here"
-        yield finding(FindingKind.ORPHANED, said, "ratchet check")
+        sentence = f"runs {schedule.flow}, which is not known here"
+        yield finding(FindingKind.ORPHANED, sentence, "ratchet check")
     if stored.status is ScheduleStatus.DISABLED:
-        said = f"is disabled: {stored.reason or 'no reason was recorded'}"
-        yield finding(FindingKind.DISABLED, said, f"ratchet schedules resume {schedule.name}")
+        sentence = f"is disabled: {stored.reason or 'no reason was recorded'}"
+        yield finding(FindingKind.DISABLED, sentence, f"ratchet schedules resume {schedule.name}")
     elif stored.status is ScheduleStatus.PAUSED:
         if now - stored.updated_at > PAUSED:
-            said = f"has been paused for {_days(now - stored.updated_at)}"
-            yield finding(FindingKind.PAUSED, said, f"ratchet schedules resume {schedule.name}")
+            sentence = f"has been paused for {_days(now - stored.updated_at)}"
+            yield finding(FindingKind.PAUSED, sentence, f"ratchet schedules resume {schedule.name}")
     elif stored.next_at is not None and now - stored.next_at > LATE:
-        said = f"was due {_ago(now - stored.next_at)} ago, and nobody looked"
-        yield finding(FindingKind.STALE, said, "start a scheduler: ratchet up")
+        sentence = f"was due {_ago(now - stored.next_at)} ago, and nobody looked"
+        yield finding(FindingKind.STALE, sentence, "start a scheduler: ratchet up")
     elif _never(stored, now):
         yield finding(FindingKind.NEVER, "has no time left to fire at", show)
     failed = facts.results.get(schedule.name, ())[:IN_A_ROW]
     if len(failed) == IN_A_ROW and all(run.status is RunStatus.FAILED for run in failed):
-        said = f"fails: its last {IN_A_ROW} runs did; {failed[0].reason or 'no reason recorded'}"
-        yield finding(FindingKind.FAILING, said, f"ratchet show {failed[0].id}")
+        sentence = (
+            f"fails: its last {IN_A_ROW} runs did; {failed[0].reason or 'no reason recorded'}"
+        )
+        yield finding(FindingKind.FAILING, sentence, f"ratchet show {failed[0].id}")
 
 
 def _never(stored: StoredSchedule, now: datetime) -> bool:
@@ -117,23 +119,16 @@ def _of_flows(facts: Facts) -> Iterator[Finding]:
     for flow, newest in sorted(facts.newest.items()):
         if flow not in scheduled and facts.now - newest > SILENT:
             here = "" if flow in facts.flows else ", and it is not known here any more"
-            yield Finding(
-                kind=FindingKind.ORPHANED,
-                subject=flow,
-                sentence=f"flow {flow} has no schedule, and has not run for "
-                f"{_days(facts.now - newest)}{here}",
-                next=f"ratchet runs --flow {flow}",
-            )
+            span = _days(facts.now - newest)
+            sentence = f"flow {flow} has no schedule, and has not run for {span}{here}"
+            yield _wrong(FindingKind.ORPHANED, flow, sentence, f"ratchet runs --flow {flow}")
 
 
 def _of_open_run(run: Run, facts: Facts) -> Iterator[Finding]:
     if run.id in facts.alone:
-        yield Finding(
-            kind=FindingKind.UNATTENDED,
-            subject=run.id,
-            sentence=f"run {run.id} of {run.flow} is {run.status}, but its workers are dead",
-            next=f"ratchet retry {run.id}, or start a worker: ratchet up",
-        )
+        sentence = f"run {run.id} of {run.flow} is {run.status}, but its workers are dead"
+        next_step = f"ratchet retry {run.id}, or start a worker: ratchet up"
+        yield _wrong(FindingKind.UNATTENDED, run.id, sentence, next_step)
         return
     waits = run.claimable_at is not None and facts.now - run.claimable_at > LATE
     if not waits or run.claimable_at is None:
@@ -141,17 +136,13 @@ def _of_open_run(run: Run, facts: Facts) -> Iterator[Finding]:
     since = _ago(facts.now - run.claimable_at)
     pools = ", ".join((run.claimable or "default").split())
     if facts.workers:
-        said = f"has waited {since} for pool {pools}: it is full, or no worker serves it"
+        sentence = f"has waited {since} for pool {pools}: it is full, or no worker serves it"
         next_step = f"ratchet show {run.id}"
     else:
-        said = f"has waited {since} for a worker, and there is none"
+        sentence = f"has waited {since} for a worker, and there is none"
         next_step = "start one: ratchet up"
-    yield Finding(
-        kind=FindingKind.UNSERVED,
-        subject=run.id,
-        sentence=f"run {run.id} of {run.flow} {said}",
-        next=next_step,
-    )
+    sentence = f"run {run.id} of {run.flow} {sentence}"
+    yield _wrong(FindingKind.UNSERVED, run.id, sentence, next_step)
 
 
 def _of_alerts(facts: Facts) -> Iterator[Finding]:
@@ -162,12 +153,12 @@ def _of_alerts(facts: Facts) -> Iterator[Finding]:
             for delivery in record.deliveries
             if delivery.problem and not delivery.state.done
         )
-        yield Finding(
-            kind=FindingKind.UNDELIVERED,
-            subject=alert.key,
-            sentence=f"nobody was told that {alert.title}: {problems or 'it was given up'}",
-            next="ratchet alerts retry",
-        )
+        sentence = f"nobody was told that {alert.title}: {problems or 'it was given up'}"
+        yield _wrong(FindingKind.UNDELIVERED, alert.key, sentence, "ratchet alerts retry")
+
+
+def _wrong(kind: FindingKind, what: str, sentence: str, next_step: str) -> Finding:
+    return Finding(kind=kind, what=what, ok=False, sentence=sentence, next=next_step)
 
 
 def _days(span: timedelta) -> str:

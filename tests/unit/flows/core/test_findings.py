@@ -15,7 +15,7 @@ from flows.core.alert import (
     DeliveryState,
     Severity,
 )
-from flows.core.audit import Facts, FindingKind, audit
+from flows.core.findings import Facts, FindingKind, audit
 from flows.core.records import Run, RunStatus
 from flows.core.schedule import Cron, NewData, Schedule, ScheduleStatus, StoredSchedule
 
@@ -99,7 +99,7 @@ def test_a_schedule_whose_last_three_runs_failed_fails():
 
 def test_a_schedule_of_an_unknown_flow_is_an_orphan():
     (finding,) = found(schedules=(stored(),), flows=frozenset())
-    assert (finding.kind, finding.subject) == (FindingKind.ORPHANED, "nightly")
+    assert (finding.kind, finding.what) == (FindingKind.ORPHANED, "nightly")
 
 
 def test_a_flow_that_nothing_runs_any_more_is_an_orphan():
