@@ -247,13 +247,15 @@ def _engine(url: URL) -> Engine:
         engine = create_engine(url, connect_args=_UNTIL_GONE, **_POOL)
         event.listen(engine, "checkout", _refuse_closed)
         return engine
+    pool: dict[str, Any] = {}  # of what is in memory: a connection for each thread
     if url.database and url.database != ":memory:":
+        pool = _POOL
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(url, error) from error
     arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
-    engine = create_engine(url, connect_args=arguments, **_POOL)
+    engine = create_engine(url, connect_args=arguments, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
