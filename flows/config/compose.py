@@ -10,7 +10,7 @@ import itertools
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ import yaml
 
 from flows.config import messages, schema, typed
 from flows.config.document import Composed, document, root_of
+from flows.config.kept import Kept, Merged
 from flows.config.paths import DATABASES, PATHS, anchored
 from flows.config.sources import ENTRY, ConfigPath, config_path
 from flows.core.errors import ConfigError
@@ -48,15 +49,25 @@ def compose(
     """The settings and one flow's config, from YAML files and overrides.
 
     `flow_config` names a file of conf/flow, `config_type` the dataclass that it fills; both
-    None: the settings alone. `project` holds the team's own conf/ (default: the current
-    folder).
+    None: the settings alone. `project` holds the team's own conf/ (None: the current folder).
     Safe to call from several threads. Raises ConfigError, one line for the first mistake.
     """
     where = config_path(Path.cwd() if project is None else project)
-    root = root_of(config_type)
     given = [*([] if flow_config is None else [f"flow={flow_config}"]), *overrides]
-    composition = _Composition(where, root, given, _checked(where, root, given))
-    composed = document(composition.data(), config_type, composition.origin)
+    composition = _Composition(where, root_of(config_type), given)
+    kept = Kept.of(where, given)
+    if merged := kept.read():
+        with suppress(ConfigError):  # other code than when it was kept: said better below
+            composition.check(merged.raw)
+            return _typed(merged, config_type, composition)
+    merged = composition.merged()
+    composed = _typed(merged, config_type, composition)
+    kept.write(merged)
+    return composed
+
+
+def _typed(merged: Merged, config_type: type[T] | None, composition: _Composition) -> Composed[T]:
+    composed = document(merged.data, config_type, composition.origin)
     typed.check_allowed(composed.code, composed.settings.allowed_modules, composition.origin)
     return composed
 
@@ -247,28 +258,33 @@ def _forced(root: schema.Group, override: Override) -> str:
 class _Composition:
     """One composition: its data, and where each value of it came from."""
 
-    def __init__(
-        self, where: ConfigPath, root: schema.Group, given: Sequence[str], lines: Sequence[str]
-    ) -> None:
+    def __init__(self, where: ConfigPath, root: schema.Group, given: Sequence[str]) -> None:
         self.where = where
         self.root = root
         self.given = given  # the overrides as the user wrote them
-        self.lines = [_search_path(where), *lines]  # and as Hydra gets them
 
-    def data(self) -> dict[str, Any]:
-        """The resolved config; secrets are references, paths are absolute."""
+    @cached_property
+    def _lines(self) -> list[str]:
+        return [_search_path(self.where), *_checked(self.where, self.root, self.given)]
+
+    def merged(self) -> Merged:
+        """Files and overrides; secrets are references, resolved paths are absolute."""
         from hydra import compose as hydra_compose
         from omegaconf import OmegaConf
 
         with _hydra(self.where), self._one_line():
-            config = hydra_compose("main", overrides=self.lines)
+            config = hydra_compose("main", overrides=self._lines)
             OmegaConf.update(config, "project", str(self.where.project), force_add=True)
-            raw = OmegaConf.to_container(config, resolve=False)
-            typed.check_keys(self.root, raw, self.origin)  # before a wrong key confuses the rest
-            self._refuse_secrets_from_env(raw)
-            self._refuse_made_up_code(raw)
+            raw: Any = OmegaConf.to_container(config, resolve=False)
+            self.check(raw)  # before a wrong key confuses the rest
             _anchor(config, self.where.project)
-            return self._resolved(config)
+            return Merged(raw=raw, data=self._resolved(config))
+
+    def check(self, raw: Any) -> None:
+        """Refuse what nobody may write, whatever it would stand for. Raises ConfigError."""
+        typed.check_keys(self.root, raw, self.origin)
+        self._refuse_secrets_from_env(raw)
+        self._refuse_made_up_code(raw)
 
     def origin(self, path: schema.KeyPath) -> str | None:
         """The override, or else the file and line, that gave the key at `path` its value."""
@@ -285,7 +301,7 @@ class _Composition:
 
         with _hydra(self.where), self._one_line():
             loader = GlobalHydra.instance().config_loader()
-            defaults = loader.compute_defaults_list("main", self.lines, RunMode.RUN).defaults
+            defaults = loader.compute_defaults_list("main", self._lines, RunMode.RUN).defaults
             files = [(str(d.config_path), d.package or "") for d in defaults]
             return [f for f in files if not f[0].startswith(f"{ENTRY}/")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 from flows.config.compose import check_own, compose
 from flows.config.document import Composed
-from flows.config.sources import config_path
+from flows.config.sources import config_path, settled
 
 _KEPT = 64
 
@@ -44,16 +45,18 @@ class Composer:
         Raises ConfigError; that a config was wrong is not kept.
         """
         key = (config, config_type, tuple(overrides), tuple(flow_only))
-        stamp = self.stamp()
+        begun, stamp = time.time_ns(), config_path(self.project).stamp()
         with self._lock:
-            found = self._kept.get(key)
-            if found is not None and found[0] == stamp:
+            before, composed = self._kept.get(key, (None, None))
+            if composed is not None and before == stamp:
                 self._kept.move_to_end(key)
-                return found[1]
+                return composed
         check_own(flow_only)
         given = (*overrides, *flow_only)
-        composed: Composed[Any] = compose(config, config_type, given, self.project)
+        composed = compose(config, config_type, given, self.project)
         with self._lock:
+            if not settled(stamp, begun):
+                return composed
             self._kept[key] = (stamp, composed)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

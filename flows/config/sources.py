@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,12 @@ from flows.config import schema
 from flows.core.errors import ConfigError
 
 ENTRY = "hydra"  # our folder with the one file that Hydra starts from; no group of anybody's
+TICK_NS = 2_000_000_000
+"""The coarsest clock of a file system."""
 _FLOWS = Path(__file__).resolve().parents[1]
+
+Stamp = tuple[tuple[str, int, int, int, int], ...]
+"""Of files: path, inode, size, time of the content, time of any change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,7 @@ class ConfigPath:
 
     def containing(self, text: str) -> str | None:
         """The first file and line that hold `text`."""
-        for file in self._files():
+        for file in self.files():
             for i, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), 1):
                 if text in line:
                     return f"{self.shown(file)}, line {i}"
@@ -82,20 +89,53 @@ class ConfigPath:
 
     def not_text(self) -> str | None:
         """The first file that is not UTF-8."""
-        for file in self._files():
+        for file in self.files():
             try:
                 file.read_text("utf-8")
             except UnicodeDecodeError:
                 return self.shown(file)
         return None
 
-    def stamp(self) -> tuple[tuple[str, int, int], ...]:
-        """Changes when a config file does: path, time and size of each."""
-        found = ((str(file), file.stat()) for file in self._files())
-        return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
+    def stamp(self) -> Stamp:
+        """Changes when a config file does, comes or goes."""
+        return stamp_of(self.files())
 
-    def _files(self) -> list[Path]:
-        return [file for folder in self.folders for file in sorted(folder.rglob("*.yaml"))]
+    def files(self) -> list[Path]:
+        """All config files, those in folders that are links too."""
+        return [file for folder in self.folders for file in sorted(_yaml_below(folder, set()))]
+
+
+def stamp_of(files: Iterable[Path]) -> Stamp:
+    """Path, inode, size and times of each file; zeros where a link leads nowhere."""
+    return tuple(_stamp_of(file) for file in files)
+
+
+def _stamp_of(file: Path) -> tuple[str, int, int, int, int]:
+    with suppress(OSError):
+        status = file.stat()
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return str(file), status.st_ino, status.st_size, *times
+    return str(file), 0, 0, 0, 0
+
+
+def settled(stamp: Stamp, at_ns: int) -> bool:
+    """Whether any later change of the files has another stamp, if there was none by `at_ns`.
+
+    A file that changed a moment before may change again within the same tick of its clock.
+    """
+    return all(changed < at_ns - TICK_NS for *_, changed in stamp)
+
+
+def _yaml_below(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
+    status = folder.stat()
+    if (place := (status.st_dev, status.st_ino)) in visited:
+        return  # a link to a folder above
+    with suppress(PermissionError):
+        for entry in os.scandir(folder):
+            if entry.is_dir():
+                yield from _yaml_below(Path(entry), visited | {place})
+            elif entry.name.endswith(".yaml"):
+                yield Path(entry)
 
 
 def config_path(project: Path) -> ConfigPath:
