@@ -174,9 +174,13 @@ class Ratchet:
         return self._composer.stamp()
 
     def reread(self) -> Ratchet:
-        """The same, with the settings as the config files have them now. Raises ConfigError."""
+        """The same, with the settings as the config files have them now. Raises ConfigError.
+
+        Modules that could not be imported are tried again.
+        """
         settings = compose(None, None, self.overrides, self.project).settings
-        return replace(self, settings=settings)
+        broken = tuple(b for each in self.broken for b in _import(each.module, self.flows))
+        return replace(self, settings=settings, broken=broken)
 
     def fire(self, schedule: str, overrides: Sequence[str], *, key: str | None, by: str) -> Fire:
         """Fire a schedule now, on request, with overrides from outside for this run.
@@ -192,7 +196,7 @@ class Ratchet:
         """The schedules of config and flows, and what is wrong; broken modules are among it."""
         found = schedules.declared(self.settings, self.flows)
         broken = {each.module: each.error for each in self.broken}
-        return replace(found, problems={**broken, **found.problems})
+        return replace(found, problems={**broken, **found.problems}, broken=frozenset(broken))
 
     def prepare(self, schedule: Schedule, key: str, at: datetime) -> NewRun:
         """The run of one fire of a schedule. Raises NotFound, ConfigError."""
@@ -214,14 +218,27 @@ class Ratchet:
 
     def scheduler(self, wake: Callable[[], None]) -> Scheduler:
         """What fires schedules; `wake` is called when a run was recorded."""
-        return Scheduler(self.service.store, self.prepare, self._views, clock=self.clock, wake=wake)
+        return Scheduler(
+            self.service.store,
+            self.prepare,
+            self._views,
+            clock=self.clock,
+            wake=wake,
+            stamp=self.config_stamp,
+            owners=self._owners,
+        )
 
     @cached_property
     def schedules(self) -> ScheduleService:
         """The verbs about schedules."""
         return ScheduleService(
-            self.service.store, self.clock, self._check, self.prepare, self._views
+            self.service.store, self.clock, self._check, self.prepare, self._views, self._owners
         )
+
+    @property
+    def _owners(self) -> frozenset[str]:
+        """Whose the schedules are, where several projects share a store: its modules."""
+        return frozenset(m for m in self.settings.flows if m.partition(".")[0] != "flows")
 
     def _check(self, schedule: Schedule) -> None:
         schedules.check(schedule, self.flows, self._compose_own, self.clock.now())

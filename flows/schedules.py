@@ -47,7 +47,8 @@ class Declared:
     """What is declared, and what of it makes no schedule at all; the latter stops nothing else."""
 
     schedules: tuple[Schedule, ...] = ()  # by name
-    problems: Mapping[str, RatchetError] = field(default_factory=dict)  # by the schedule's name
+    problems: Mapping[str, RatchetError] = field(default_factory=dict)  # by schedule, or module
+    broken: frozenset[str] = frozenset()  # modules that cannot be imported here
 
 
 def declared(settings: Settings, flows: Flows) -> Declared:

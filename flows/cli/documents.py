@@ -210,6 +210,8 @@ def schedule_json(stored: StoredSchedule) -> Json:
     schedule = stored.schedule
     declared: Json = values.to_json(schedule)
     return declared | {
+        "origin": schedule.origin.partition("@")[0],
+        "project": sorted(schedule.owners),
         "trigger": {"kind": type(schedule.trigger).__name__, **values.to_json(schedule.trigger)},
         "when": in_words(schedule.trigger),
         "status": stored.status.value,

@@ -134,11 +134,19 @@ def fire(
 
 
 @schedules.command("sync")
-def sync(context: typer.Context, as_json: Json = False) -> int:
+def sync(
+    context: typer.Context,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Also those that another project has declared.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
     """Save what config and flows declare; `ratchet up` does so too. 1 when one is refused."""
     with opened(context) as ratchet:
         declared = ratchet.declared()
-        synced = ratchet.schedules.sync(declared.schedules, declared.problems)
+        synced = ratchet.schedules.sync(
+            declared.schedules, declared.problems, broken=declared.broken, take_over=take_over
+        )
     refused = {name: one_line(error) for name, error in synced.refused.items()}
     if as_json:
         changed = {"saved": synced.saved, "unchanged": synced.unchanged, "removed": synced.removed}
@@ -224,7 +232,7 @@ def _say_schedule(
         "missed": f"{schedule.missed.value}, grace {format_duration(schedule.grace)}",
         "overlap": schedule.overlap.value,
         "deadline": format_duration(schedule.deadline) if schedule.deadline else "",
-        "declared in": schedule.origin,
+        "declared in": schedule.origin.replace("@", " of ", 1).replace("@", ", "),
         "coming": ", ".join(f"{at:%Y-%m-%d %H:%M}Z" for at in coming),
     }
     for name, fact in facts.items():

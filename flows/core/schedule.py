@@ -6,7 +6,8 @@ the scheduler passes in the time, what it knows of the data, and the flow's hist
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -132,7 +133,21 @@ class Schedule:
     overlap: Overlap = Overlap.SKIP
     priority: int = 0  # of its runs; 0: the flow's
     deadline: timedelta | None = None  # from a fire's time to its run's end: a warning, no timeout
-    origin: str = "config"  # where it was declared: config, or the flow's dotted path
+    origin: str = "config"  # where it was declared: config, or the flow's dotted path; `@`, whose
+
+    @property
+    def module(self) -> str:
+        """The module of the flow that it stands beside; `config`, when it stands there."""
+        return self.origin.partition("@")[0].partition(":")[0]
+
+    @property
+    def owners(self) -> frozenset[str]:
+        """The modules of the project that declared it; none: the only project of its store."""
+        return frozenset(self.origin.split("@")[1:])
+
+    def owned(self, owners: Iterable[str]) -> Schedule:
+        """The same, of a project with these modules."""
+        return replace(self, origin="@".join((self.origin.partition("@")[0], *sorted(owners))))
 
 
 class ScheduleStatus(StrEnum):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import builtins
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from flows.core import due
 from flows.core.clock import Clock
-from flows.core.errors import ConfigError, RatchetError, Refused, StoreError
+from flows.core.errors import ConfigError, NotFound, RatchetError, Refused, StoreError
 from flows.core.firing import Firing, Prepare
 from flows.core.schedule import (
     Cron,
@@ -74,12 +75,18 @@ class ScheduleService:
         check: Callable[[Schedule], None],
         prepare: Prepare,
         source: DataSource,
+        owners: frozenset[str] = frozenset(),
     ) -> None:
-        """`check` raises RatchetError when the flow, or the overrides of it, cannot be."""
+        """`check` raises RatchetError when the flow, or the overrides of it, cannot be.
+
+        `owners` are the modules of this project, by which schedules of others in the same store
+        are told from its own.
+        """
         self._store = store
         self._clock = clock
         self._check = check
         self._source = source
+        self._owners = owners
         self._firing = Firing(store, prepare)
 
     # ------------------------------------------------------------------ declarations
@@ -96,67 +103,94 @@ class ScheduleService:
                     raise
 
     def sync(
-        self, declared: Iterable[Schedule], problems: Mapping[str, RatchetError] | None = None
+        self,
+        declared: Iterable[Schedule],
+        problems: Mapping[str, RatchetError] | None = None,
+        *,
+        broken: Collection[str] = (),
+        fresh: bool = False,
+        take_over: bool = False,
     ) -> Synced:
-        """Save what is declared, and remove what no longer is.
+        """Save what is declared, and remove what this project no longer declares.
 
         Args:
             problems: what could not even be declared, by the schedule's name or by the module
                 of its flow. Stored schedules of these are disabled until it can be.
+            broken: modules that cannot be imported here. Elsewhere they may well be: what stands
+                or could stand in them is left as it is.
+            fresh: the config may be half-written. Nothing is removed or disabled yet; what was
+                disabled, and can be carried out now, is active again.
+            take_over: also save what another project has declared under the same name.
         """
         now = self._clock.now()
-        stored = {known.schedule.name: known for known in self._store.schedules.list()}
+        stored = {each.schedule.name: each for each in self._store.schedules.list()}
         refused = dict(problems or {})
         saved: dict[str, bool] = {}
         for schedule in declared:
-            name = schedule.name
+            name, before = schedule.name, stored.get(schedule.name)
             try:
                 if name in saved:
                     raise ConfigError(
                         f"two schedules are called {name}", hint="give one another name"
                     )
+                if before is not None and not (take_over or self._is_ours(before)):
+                    raise ConfigError(
+                        f"schedule {name} is another project's, of {_owners(before)}",
+                        hint="give it another name, or: ratchet schedules sync --take-over",
+                    )
                 self.validate(schedule)
-                saved[name] = self._save(schedule, stored.get(name), now)
+                saved[name] = self._save(schedule.owned(self._owners), before, now, fresh=fresh)
             except StoreError:
                 raise
             except RatchetError as error:
                 refused[name] = error
+        gone = [] if fresh else self._gone(stored, saved, refused, broken)
+        for each, problem in gone:
+            if problem is None:
+                self._store.schedules.remove(each, now)
+            else:
+                self._store.schedules.disable(each, MISDECLARED + str(problem), now)
         return Synced(
             saved=tuple(name for name, changed in saved.items() if changed),
             unchanged=tuple(name for name, changed in saved.items() if not changed),
-            removed=self._drop(stored, saved, refused, now),
+            removed=tuple(name for name, problem in gone if problem is None),
             refused=refused,
         )
 
-    def _save(self, schedule: Schedule, stored: StoredSchedule | None, now: datetime) -> bool:
+    def _is_ours(self, stored: StoredSchedule) -> bool:
+        """Whether this project may change it: it says so, or says of no project."""
+        owners = stored.schedule.owners
+        return not owners or bool(owners & self._owners)
+
+    def _save(
+        self, schedule: Schedule, stored: StoredSchedule | None, now: datetime, *, fresh: bool
+    ) -> bool:
         """Save one declaration; False when it is stored as it is."""
         if stored is None or stored.schedule != schedule:
             return self._store.schedules.save(schedule, *due.first(schedule, now), now)
-        if stored.status is ScheduleStatus.DISABLED and (stored.reason or "").startswith(
-            MISDECLARED
-        ):
+        misdeclared = (stored.reason or "").startswith(MISDECLARED)
+        if stored.status is ScheduleStatus.DISABLED and (fresh or misdeclared):
             self._store.schedules.resume(schedule.name, "its declaration", now)
             return True
         return False
 
-    def _drop(
+    def _gone(
         self,
         stored: Mapping[str, StoredSchedule],
-        declared: Iterable[str],
+        declared: Container[str],
         refused: Mapping[str, RatchetError],
-        now: datetime,
-    ) -> tuple[str, ...]:
-        """Disable the stored schedules that cannot be carried out now, remove the undeclared."""
-        removed = []
-        for name, known in stored.items():
-            module = known.schedule.origin.partition(":")[0]
-            problem = refused.get(name) or refused.get(module)
-            if problem is not None:
-                self._store.schedules.disable(name, MISDECLARED + str(problem), now)
-            elif name not in declared:
-                self._store.schedules.remove(name, now)
-                removed.append(name)
-        return tuple(removed)
+        broken: Collection[str],
+    ) -> Sequence[tuple[str, RatchetError | None]]:
+        """Our stored schedules that cannot be carried out now, and why; None: it is undeclared."""
+        shared = any(not self._is_ours(each) for each in stored.values())
+        gone: builtins.list[tuple[str, RatchetError | None]] = []
+        for name, each in stored.items():
+            problem = refused.get(name) or refused.get(each.schedule.module)
+            ours = self._is_ours(each) and not (shared and not each.schedule.owners)
+            lacking = each.schedule.module in broken or (broken and isinstance(problem, NotFound))
+            if ours and not lacking and (problem is not None or name not in declared):
+                gone.append((name, problem))
+        return gone
 
     # ------------------------------------------------------------------ verbs
 
@@ -285,3 +319,7 @@ class ScheduleService:
         if found[0].schedule.flow != flow:
             raise Refused(f"schedule {name} is one of flow {found[0].schedule.flow}, not of {flow}")
         return found[0].schedule, due.trigger_of(found[0])
+
+
+def _owners(stored: StoredSchedule) -> str:
+    return ", ".join(sorted(stored.schedule.owners)) or "none that says its name"

@@ -37,6 +37,7 @@ from flows.core.schedule import (
 )
 from flows.core.sources import DataSource, Watch
 from flows.core.store import Store
+from flows.core.store.schedules import ScheduleStore
 
 __all__ = ["Prepare", "Scheduler"]
 
@@ -76,14 +77,20 @@ class Scheduler:
         clock: Clock,
         wake: Callable[[], None] | None = None,
         stamp: Callable[[], object] | None = None,
+        owners: frozenset[str] | None = None,
         seed: int | None = None,
     ) -> None:
         """`wake` is called once runs were recorded: an engine in this process starts them.
 
-        `stamp` is another one when a config file has changed. By `seed`, several schedulers that
-        meet take what is due in different orders.
+        `stamp` is another one when a config file has changed. `owners` are the modules of the
+        project whose schedules it fires; None: all. By `seed`, several schedulers that meet take
+        what is due in different orders.
         """
         self._store = store
+        self._schedules = (
+            ScheduleStore(store.database, owners) if owners is not None else store.schedules
+        )
+        self._owners = owners or frozenset()
         self._firing = Firing(store, prepare)
         self._source = source
         self._clock = clock
@@ -140,7 +147,7 @@ class Scheduler:
         Costs by what is due, not by what exists. Raises StoreError when the store cannot be
         reached; the next tick does what this one could not.
         """
-        topics = self._store.schedules.topics()
+        topics = self._schedules.topics()
         self._follow(frozenset(t.removeprefix(VIEW) for t in topics if t.startswith(VIEW)))
         if any(topic.startswith(ASSET) for topic in topics):
             self._tell_of_assets(now)
@@ -169,7 +176,7 @@ class Scheduler:
         Where another scheduler is at the same ones, the order changes, and what it has moved
         meanwhile is left to it: so that they share the work instead of doing it twice.
         """
-        schedules, seen = self._store.schedules, set[str]()
+        schedules, seen = self._schedules, set[str]()
         due_now = [*schedules.due(now), *schedules.to_decide(now)]
         if topics:
             due_now += schedules.on(topics)
@@ -212,7 +219,7 @@ class Scheduler:
             fires = self._firing.record(stored, self._decide(stored, now), now)
         except Exception as error:
             if isinstance(error, StoreError):
-                self._store.schedules.next_at()  # raises when it is the store that is gone
+                self._schedules.next_at()  # raises when it is the store that is gone
             self._fail(stored, error, now)
             return ()
         self._troubles.pop(stored.schedule.name, None)
@@ -232,7 +239,8 @@ class Scheduler:
             state=state,
         )
         self._troubles[name] = trouble
-        if passes(error) or now - trouble.since < SETTLED:
+        foreign = not stored.schedule.owners and bool(self._owners)  # perhaps another project's
+        if foreign or passes(error) or now - trouble.since < SETTLED:
             later = now + timedelta(seconds=_backoff(trouble.tries))
             self._store.schedules.postpone(stored, sentence(error), later, now)
         else:
@@ -265,7 +273,7 @@ class Scheduler:
 
     def _until_next(self) -> float:
         """Seconds until something is due, and never too many."""
-        next_at = self._store.schedules.next_at(after=self._looked)
+        next_at = self._schedules.next_at(after=self._looked)
         if next_at is None:
             return POLL
         return min(POLL, max(0.001, (next_at - self._clock.now()).total_seconds()))

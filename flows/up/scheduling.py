@@ -7,10 +7,17 @@ from collections.abc import Callable
 
 from flows.bootstrap import Ratchet
 from flows.core.errors import RatchetError
+from flows.core.firing import passes
 from flows.core.scheduler import Scheduler
 
 LOOK = 2.0
 """Seconds between two looks for config files that have changed."""
+
+SETTLED = 5
+"""After so many looks that found no change, no file is half-written any more."""
+
+AGAIN = 15
+"""After so many looks, modules that could not be imported are tried again."""
 
 
 class Scheduling:
@@ -24,12 +31,14 @@ class Scheduling:
         self._started = started
         self._say = say
         self._scheduler: Scheduler | None = None
-        self._stamp = ratchet.config_stamp()
-        self._told: set[str] = set()
+        self._stamp: object = None
+        self._looks = 0  # since the config changed
+        self._shown: set[str] = set()
 
     def serve(self, stop: threading.Event) -> None:
         """Fire what is due until `stop` is set."""
-        self._sync()
+        self._stamp, self._looks = self._ratchet.config_stamp(), 0
+        self._sync(fresh=True)
         self._scheduler = self._ratchet.scheduler(self._started)
         try:
             self._scheduler.serve(stop)
@@ -47,24 +56,39 @@ class Scheduling:
             self._follow()
 
     def _follow(self) -> None:
-        stamp = self._ratchet.config_stamp()
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
+        """Look once; what has changed is saved at once, and what is gone once all is written."""
         try:
-            self._ratchet = self._ratchet.reread()
-            self._sync()
-        except RatchetError as error:
-            self._say(f"the changed config is not used: {error}")
+            stamp = self._ratchet.config_stamp()
+        except OSError:  # a file that is just being renamed
+            return
+        changed, self._stamp = stamp != self._stamp, stamp
+        self._looks = 0 if changed else self._looks + 1
+        again = bool(self._ratchet.broken) and self._looks % AGAIN == 0
+        if not (changed or again or self._looks == SETTLED):
+            return
+        try:
+            if changed or again:
+                self._ratchet = self._ratchet.reread()
+            self._sync(fresh=self._looks < SETTLED)
+        except (RatchetError, OSError) as error:
+            if passes(error):
+                self._stamp = None  # read it again at the next look
+            self._tell(f"the changed config is not used: {error}")
         self.wake()
 
-    def _sync(self) -> None:
+    def _sync(self, *, fresh: bool) -> None:
         declared = self._ratchet.declared()
-        synced = self._ratchet.schedules.sync(declared.schedules, declared.problems)
+        synced = self._ratchet.schedules.sync(
+            declared.schedules, declared.problems, broken=declared.broken, fresh=fresh
+        )
         if synced.saved or synced.removed:
             changes = [f"+{name}" for name in synced.saved] + [f"-{n}" for n in synced.removed]
             self._say(f"schedules: {' '.join(changes)}")
         for name, error in synced.refused.items():
-            if f"{name}: {error}" not in self._told:  # once, not at every change of a file
-                self._told.add(f"{name}: {error}")
-                self._say(f"schedule {name} is not used: {error}")
+            self._tell(f"schedule {name} is not used: {error}")
+
+    def _tell(self, line: str) -> None:
+        """Say something once, not at every change of a file."""
+        if line not in self._shown:
+            self._shown.add(line)
+            self._say(line)

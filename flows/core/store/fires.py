@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, 
 
 from flows.core.errors import NotStorable, Refused
 from flows.core.records import Event
-from flows.core.schedule import Fire, FireOutcome
+from flows.core.schedule import Fire, FireOutcome, StoredSchedule, still_open
 from flows.core.store import deadlines, rows, schema, writes
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.runs import NewRun, insert_new
@@ -54,6 +54,36 @@ def record(
     data |= {"run": fire.run_id} if fire.run_id is not None else {"reason": fire.reason}
     append(connection, KINDS[fire.outcome], fire.schedule, seq, now, data)
     return fire
+
+
+def request(
+    connection: Connection,
+    fire: Fire,
+    new: NewRun,
+    now: datetime,
+    alone: bool,
+    instead: str | None,
+) -> Fire:
+    """As `ScheduleStore.request` says, in an open transaction."""
+    name = {"name": fire.schedule}
+    execute(connection, _TAKE_TURN, [name])  # and so wait for whoever is at it
+    seq = connection.execute(SEQ, name).scalar() or 0  # a backfill's may lend its name only
+    before = of_keys(connection, fire.schedule, [fire.key]).get(fire.key)
+    if before is not None and before.run_id is not None:
+        return before
+    blocking = open_in_lane(connection, new.lane) if alone else ()
+    if blocking:
+        skipped = replace(fire, outcome=FireOutcome.SKIPPED, reason=still_open(blocking[0]))
+        return record(connection, skipped, None, seq, now) or before or skipped
+    recorded = record(connection, fire, new, seq, now)
+    if instead is not None and recorded is not None and recorded.run_id is not None:
+        cancel_others(connection, new.lane, {recorded.run_id}, instead, now)
+    return recorded or of_keys(connection, fire.schedule, [fire.key])[fire.key]
+
+
+def move(connection: Connection, stored: StoredSchedule, *, base: int) -> bool:
+    """Write a schedule whose `seq` was `base`; False when it has moved."""
+    return execute(connection, _MOVE, [rows.schedule_row(stored) | {"base": base}]) == 1
 
 
 def append(
@@ -164,6 +194,10 @@ _LAST = select(_fire).join(
     ),
 )
 _DROP = delete(_fire).where(_fire.c.schedule == bindparam("name"), IS_PENDING)
+_MOVABLE = ("flow", "definition", "topic", "status", "reason", "next_at", "cursor", "updated_at")
+_MOVE = change(_schedule, (*_MOVABLE, "seq"), where="name = :name AND seq = :base")
+SEQ = select(_schedule.c.seq).where(_schedule.c.name == bindparam("name"))
+_TAKE_TURN = "UPDATE schedule SET seq = seq + 1 WHERE name = :name"
 _INSERT = f"{insertion(_fire)} ON CONFLICT DO NOTHING"
 _DECIDED = ("decided_at", "outcome", "reason", "run_id")
 _OF_KEY = "schedule = :schedule AND key = :key AND run_id IS NULL"

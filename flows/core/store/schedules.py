@@ -11,26 +11,34 @@ from __future__ import annotations
 import builtins
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    func,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.sql import Select
 
 from flows.core import alert, values
 from flows.core.errors import NotFound, NotStorable, Refused
 from flows.core.schedule import (
     Fire,
-    FireOutcome,
     OnRequest,
     Schedule,
     ScheduleStatus,
     StoredSchedule,
     lane_of,
-    still_open,
 )
 from flows.core.store import fires, outbox, rows, schema, writes
 from flows.core.store.batch import change, execute, insertion
@@ -47,8 +55,10 @@ log = logging.getLogger(__name__)
 class ScheduleStore:
     """The schedules of an installation, and their fires."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, owners: Collection[str] | None = None) -> None:
+        """`owners` are the modules of the project whose schedules are looked for; None: any."""
         self._database = database
+        self._whose = true() if owners is None else _whose(owners)
         self._unreadable: set[str] = set()  # names of those that a newer version wrote
 
     # ------------------------------------------------------------------ what is known
@@ -74,7 +84,7 @@ class ScheduleStore:
     def topics(self) -> frozenset[str]:
         """What active schedules wait for, other than time: `view:digits`, `asset:model:*`."""
         with self._database.read() as connection:
-            return frozenset(connection.execute(_TOPICS).scalars())
+            return frozenset(connection.execute(_TOPICS.where(self._whose)).scalars())
 
     def fires(self, name: str, limit: int = 20) -> tuple[Fire, ...]:
         """The newest fires of a schedule, those first that wait for a decision."""
@@ -100,7 +110,7 @@ class ScheduleStore:
     def stands(self, stored: StoredSchedule) -> bool:
         """Whether a schedule is still where it was read."""
         with self._database.read() as connection:
-            seq = connection.execute(_SEQ, {"name": stored.schedule.name}).scalar()
+            seq = connection.execute(fires.SEQ, {"name": stored.schedule.name}).scalar()
         return bool(seq == stored.seq)
 
     def open_runs(self, stored: StoredSchedule) -> Sequence[str]:
@@ -119,21 +129,22 @@ class ScheduleStore:
         while True:
             unreadable = frozenset(self._unreadable)
             where = {"now": now, "limit": limit, "unreadable": [*unreadable]}
-            schedules = self._read(_DUE, where)
+            schedules = self._read(_DUE.where(self._whose), where)
             if schedules or unreadable == self._unreadable:  # else the next ones may be readable
                 return schedules
 
     def on(self, topics: Iterable[str]) -> tuple[StoredSchedule, ...]:
         """The active schedules that wait for one of some topics."""
-        return self._read(_ON_TOPICS, {"topics": [*topics]})
+        return self._read(_ON_TOPICS.where(self._whose), {"topics": [*topics]})
 
     def to_decide(self, now: datetime) -> tuple[StoredSchedule, ...]:
         """The active schedules with fires that wait for a decision, and may be looked at."""
-        return self._read(_TO_DECIDE, {"now": now})
+        return self._read(_TO_DECIDE.where(self._whose), {"now": now})
 
     def next_at(self, after: datetime | None = None) -> datetime | None:
         """When the next schedule is due, of those that are after a time; None: none ever is."""
-        query = _EARLIEST if after is None else _EARLIEST.where(_schedule.c.next_at > after)
+        query = _EARLIEST.where(self._whose)
+        query = query if after is None else query.where(_schedule.c.next_at > after)
         with self._database.read() as connection:
             earliest: datetime | None = connection.execute(query).scalar()
         return earliest
@@ -170,7 +181,7 @@ class ScheduleStore:
                 return False
             if changed.cursor is fresh.cursor:
                 fires.drop_pending(connection, schedule.name)
-            _write(connection, changed, base=row["seq"])
+            fires.move(connection, changed, base=row["seq"])
             fires.append(connection, "schedule.saved", schedule.name, changed.seq, now, data)
             return True
 
@@ -226,7 +237,7 @@ class ScheduleStore:
         """It cannot be looked at just now. Recorded as an event once, until it can be again."""
         moved = replace(stored, reason=reason, next_at=next_at, updated_at=now, seq=stored.seq + 1)
         with self._database.write() as connection:
-            if _write(connection, moved, base=stored.seq) and stored.reason is None:
+            if fires.move(connection, moved, base=stored.seq) and stored.reason is None:
                 data, name = {"reason": reason}, stored.schedule.name
                 fires.append(connection, "schedule.failed", name, moved.seq, now, data)
 
@@ -253,7 +264,7 @@ class ScheduleStore:
             moved = replace(moved, updated_at=now)
 
         def decide(connection: Connection) -> tuple[Fire, ...] | None:
-            if not _write(connection, moved, base=stored.seq):
+            if not fires.move(connection, moved, base=stored.seq):
                 return None
             tried = [fires.record(connection, f, new, moved.seq, now) for f, new in decided]
             recorded = tuple(fire for fire in tried if fire is not None)
@@ -280,25 +291,9 @@ class ScheduleStore:
         asking again tries again. With `alone`, it is recorded as skipped while a run in the lane
         of `new` is open; with `instead`, a reason, it takes the place of these.
         """
-
-        def decide(connection: Connection) -> Fire:
-            name = {"name": fire.schedule}
-            execute(connection, _TAKE_TURN, [name])  # and so wait for whoever is at it
-            seq = connection.execute(_SEQ, name).scalar() or 0  # it may lend its name only
-            before = fires.of_keys(connection, fire.schedule, [fire.key]).get(fire.key)
-            if before is not None and before.run_id is not None:
-                return before
-            blocking = fires.open_in_lane(connection, new.lane) if alone else ()
-            if blocking:
-                reason = still_open(blocking[0])
-                skipped = replace(fire, outcome=FireOutcome.SKIPPED, reason=reason)
-                return fires.record(connection, skipped, None, seq, now) or before or skipped
-            recorded = fires.record(connection, fire, new, seq, now)
-            if instead is not None and recorded is not None and recorded.run_id is not None:
-                fires.cancel_others(connection, new.lane, {recorded.run_id}, instead, now)
-            return recorded or fires.of_keys(connection, fire.schedule, [fire.key])[fire.key]
-
-        return self._transact(decide)
+        return self._transact(
+            lambda connection: fires.request(connection, fire, new, now, alone, instead)
+        )
 
     def _transact(self, decide: Callable[[Connection], T]) -> T:
         """Run `decide` in one transaction; again when a worker has moved a run meanwhile."""
@@ -325,6 +320,15 @@ class ScheduleStore:
         return tuple(schedules)
 
 
+def _whose(owners: Collection[str]) -> ColumnElement[bool]:
+    """Those of a project with some modules, and those that say of no project."""
+    marks = [f"@{owner}{end}" for owner in owners for end in '@"']
+    return or_(
+        _schedule.c.definition.not_like('%"origin":"%@%'),
+        *(_schedule.c.definition.contains(mark, autoescape=True) for mark in marks),
+    )
+
+
 def _locked(connection: Connection, name: str) -> RowMapping:
     """A schedule's row, which nobody else changes until the transaction ends."""
     row = connection.execute(_FOR_UPDATE, {"name": name}).mappings().first()
@@ -338,11 +342,6 @@ def _unknown(connection: Connection, name: str) -> NotFound:
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}?" if near else "see them: ratchet schedules"
     return NotFound(f"there is no schedule {name}", hint=hint)
-
-
-def _write(connection: Connection, stored: StoredSchedule, *, base: int) -> bool:
-    """Write a schedule whose `seq` was `base`; False when it has moved."""
-    return execute(connection, _MOVE, [rows.schedule_row(stored) | {"base": base}]) == 1
 
 
 def _set(
@@ -392,7 +391,6 @@ _HAS_TIME = text("next_at IS NOT NULL")
 _BY_NAME = select(_schedule).where(_schedule.c.name == bindparam("name"))
 _FOR_UPDATE = _BY_NAME.with_for_update()
 _NAMES = select(_schedule.c.name).where(_schedule.c.status != ScheduleStatus.REMOVED.value)
-_SEQ = select(_schedule.c.seq).where(_schedule.c.name == bindparam("name"))
 _TOPICS = select(_schedule.c.topic).where(_IS_ACTIVE, _HAS_TOPIC).distinct()
 _ON_TOPICS = select(_schedule).where(
     _IS_ACTIVE, _schedule.c.topic.in_(bindparam("topics", expanding=True))
@@ -413,8 +411,5 @@ _TO_DECIDE = select(_schedule).where(
     _schedule.c.next_at.is_(None) | (_schedule.c.next_at <= bindparam("now")),
     _schedule.c.name.in_(select(_fire.c.schedule).where(fires.IS_PENDING)),
 )
-_MOVABLE = ("flow", "definition", "topic", "status", "reason", "next_at", "cursor", "updated_at")
 _INSERT_IF_NEW = f"{insertion(_schedule)} ON CONFLICT DO NOTHING"
-_MOVE = change(_schedule, (*_MOVABLE, "seq"), where="name = :name AND seq = :base")
 _SET = change(_schedule, ("status", "reason", "next_at", "updated_at", "seq"), where="name = :name")
-_TAKE_TURN = "UPDATE schedule SET seq = seq + 1 WHERE name = :name"

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from flows.core.clock import ManualClock
-from flows.core.errors import ConfigError, DataUnavailable, NotFound, Refused
+from flows.core.errors import ConfigError, DataUnavailable, NotFound, Refused, StoreError
 from flows.core.firing import Unprepared
 from flows.core.graph import Const, Node, validated
 from flows.core.schedule import (
@@ -18,6 +18,7 @@ from flows.core.schedule import (
     FireOutcome,
     Interval,
     NewData,
+    OnAsset,
     OnRequest,
     Overlap,
     Schedule,
@@ -25,6 +26,7 @@ from flows.core.schedule import (
 )
 from flows.core.schedule_service import ScheduleService
 from flows.core.store import NewRun, Store
+from flows.core.store.schedules import ScheduleStore
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -64,10 +66,15 @@ def store(tmp_path):
 
 @pytest.fixture
 def service(store, clock, views):
+    return service_of(store, clock, views)
+
+
+def service_of(store, clock, views, owners=(), flows=("f", "g")):
+    """The service of a project: its modules, and the flows that it can import."""
     numbers = count(1)
 
     def check(schedule):
-        if schedule.flow not in ("f", "g"):
+        if schedule.flow not in flows:
             raise NotFound(f"there is no flow {schedule.flow!r}")
 
     def prepare(schedule, key, at):
@@ -78,7 +85,7 @@ def service(store, clock, views):
             config={}, config_yaml="", config_digest="d", trigger={},
         )  # fmt: skip
 
-    return ScheduleService(store, clock, check, prepare, views)
+    return ScheduleService(store, clock, check, prepare, views, frozenset(owners))
 
 
 def test_syncing_saves_what_is_declared_and_removes_what_no_longer_is(service):
@@ -133,6 +140,84 @@ def test_what_could_not_be_carried_out_stays_disabled_while_its_declaration_is_t
     assert store.schedules.get("nightly").status is ScheduleStatus.DISABLED
 
 
+def test_projects_that_share_a_store_leave_each_others_schedules_alone(store, clock, views):
+    shop = service_of(store, clock, views, {"shop.flows"})
+    ads = service_of(store, clock, views, {"ads.flows"})
+    assert shop.sync([NIGHTLY, HOOK]).saved == ("nightly", "hook")
+    mine = Schedule(name="mine", flow="g", trigger=OnRequest())
+    synced = ads.sync([NIGHTLY, mine])
+    assert (synced.saved, synced.removed) == (("mine",), ())
+    assert "another project's, of shop.flows" in str(synced.refused["nightly"])
+    assert shop.sync([NIGHTLY]).removed == ("hook",)
+    assert {s.schedule.name for s in store.schedules.list()} == {"nightly", "mine"}
+    assert {s.status for s in store.schedules.list()} == {ScheduleStatus.ACTIVE}
+    assert ads.sync([NIGHTLY, mine], take_over=True).saved == ("nightly",)
+
+
+def test_a_scheduler_fires_the_schedules_of_its_own_project(store, clock, views):
+    for owner in ("shop.flows", "shop.flow_", "ads.flows", ""):
+        trigger = Interval(every=HOUR)
+        owners = {owner} - {""}
+        schedule = Schedule(name=owner or "nobodys", flow="f", trigger=trigger).owned(owners)
+        store.schedules.save(schedule, START, {"at": START.isoformat()}, START)
+    both = Schedule(name="both", flow="f", trigger=OnAsset(asset="a:b"))
+    store.schedules.save(both.owned({"shop.flows", "new"}), None, {}, START)
+    mine = ScheduleStore(store.database, {"shop.flows"})
+    assert {s.schedule.name for s in mine.due(START)} == {"nobodys", "shop.flows"}
+    assert mine.topics() == {"asset:a:b"}
+    nobodys = ScheduleStore(store.database, set())
+    assert [s.schedule.name for s in nobodys.due(START)] == ["nobodys"]
+    assert nobodys.topics() == frozenset()
+    assert len(store.schedules.due(START)) == 4
+
+
+def test_a_project_that_adds_a_module_keeps_its_schedules(store, clock, views):
+    service_of(store, clock, views, {"a"}).sync([NIGHTLY, HOOK])
+    synced = service_of(store, clock, views, {"a", "b"}).sync([NIGHTLY])
+    assert (synced.saved, synced.removed) == (("nightly",), ("hook",))
+
+
+def test_the_first_sync_of_a_store_without_owners_takes_them_and_removes_what_is_gone(
+    service, store, clock, views
+):
+    service.sync([NIGHTLY, HOOK])
+    synced = service_of(store, clock, views, {"a"}).sync([NIGHTLY])
+    assert (synced.saved, synced.removed) == (("nightly",), ("hook",))
+    (taken,) = store.schedules.list()
+    assert (taken.schedule.owners, taken.schedule.module) == ({"a"}, "config")
+
+
+def test_a_machine_that_cannot_import_a_module_takes_nothing_from_the_others(store, clock, views):
+    here = service_of(store, clock, views, {"team"})
+    beside = Schedule(name="beside", flow="f", trigger=OnRequest(), origin="team.flows:f")
+    here.sync([NIGHTLY, beside])
+    there = service_of(store, clock, views, {"team"}, flows=())
+    synced = there.sync([NIGHTLY], {"team.flows": ConfigError("no torch")}, broken={"team.flows"})
+    assert set(synced.refused) == {"nightly", "team.flows"}
+    assert synced.removed == ()
+    assert {s.status for s in store.schedules.list()} == {ScheduleStatus.ACTIVE}
+
+
+def test_a_config_that_may_be_half_written_removes_and_disables_nothing(service, store):
+    service.sync([NIGHTLY, HOOK])
+    bad = Schedule(name="nightly", flow="nobody", trigger=OnRequest())
+    synced = service.sync([bad], fresh=True)
+    assert (set(synced.refused), synced.removed) == ({"nightly"}, ())
+    assert {s.status for s in store.schedules.list()} == {ScheduleStatus.ACTIVE}
+    assert service.sync([bad]).removed == ("hook",)
+    assert store.schedules.get("nightly").status is ScheduleStatus.DISABLED
+
+
+def test_what_is_disabled_is_looked_at_again_when_the_config_has_changed(service, store):
+    service.sync([NIGHTLY])
+    store.schedules.disable("nightly", "there is no option x", START)
+    assert service.sync([NIGHTLY], fresh=True).saved == ("nightly",)
+    assert store.schedules.get("nightly").status is ScheduleStatus.ACTIVE
+    store.schedules.pause("nightly", "paused by ann", START)
+    assert service.sync([NIGHTLY], fresh=True).unchanged == ("nightly",)
+    assert store.schedules.get("nightly").status is ScheduleStatus.PAUSED
+
+
 def test_a_feature_store_that_is_away_refuses_no_schedule(service, views):
     views.away = True
     fresh = Schedule(name="fresh", flow="f", trigger=NewData(view="v"))
@@ -175,6 +260,25 @@ def test_firing_what_cancels_the_older_cancels_it(service, store):
     first, second = service.fire("c", by="ann"), service.fire("c", by="ann")
     assert store.reads.find(first.run_id).status.value == "cancelled"
     assert store.reads.find(second.run_id).status.value == "queued"
+
+
+def test_a_fire_that_cannot_be_recorded_cancels_nothing(service, store):
+    service.sync([Schedule(name="c", flow="f", trigger=OnRequest(), overlap=Overlap.CANCEL)])
+    first = service.fire("c", by="ann")
+    with store.database.write() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON run BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    with pytest.raises(StoreError):
+        service.fire("c", by="ann")
+    assert store.reads.find(first.run_id).status.value == "queued"
+
+
+def test_the_same_key_again_cancels_nothing(service, store):
+    service.sync([Schedule(name="c", flow="f", trigger=OnRequest(), overlap=Overlap.CANCEL)])
+    first, second = service.fire("c", key="k", by="ann"), service.fire("c", key="k", by="ann")
+    assert first.run_id == second.run_id
+    assert store.reads.find(first.run_id).status.value == "queued"
 
 
 def test_firing_a_deadline_by_hand_promises_no_time(service, store):
