@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from flows.cli.documents import entry_json, rejection_json, request_json
 from flows.cli.installation import connected_registry, opened, whoami
 from flows.cli.models import By, Json, Model, refuse_unknown
 from flows.cli.wording import ago, ahead, console, print_json, table
 from flows.core.errors import Refused
+from flows.documents import entry_json, rejection_json, request_json
 from flows.housekeeping import approve as approved
 from registry import ApprovalRequest
 

@@ -10,12 +10,13 @@ from rich.text import Text
 
 from flows.bootstrap import Ratchet
 from flows.cli.installation import flow_named, opened, whoami
-from flows.cli.wording import console, iso, print_json, table
+from flows.cli.wording import console, print_json, table
 from flows.config.duration import parse_duration
 from flows.core.errors import ConfigError
 from flows.core.occurrence import zone_of
 from flows.core.schedule import Cron, Deadline
 from flows.core.schedule_service import Filled
+from flows.documents import iso
 
 
 def backfill(

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from flows.bootstrap import Ratchet
-from flows.cli.documents import run_json
 from flows.cli.driving import driver
 from flows.cli.ending import say_ending
 from flows.cli.installation import for_recorded, opened, whoami
 from flows.cli.progress import SilentView
 from flows.cli.wording import console, print_json
 from flows.core.records import Run, RunStatus
+from flows.documents import run_json
 
 LOOK = 0.25
 """Seconds between two looks at the run."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from flows.cli.documents import verdict_of, watch_line
-from flows.cli.wording import COLOURS, between, duration, mark
+from flows.cli.wording import COLOURS, duration, mark
 from flows.core.records import RunStatus, TaskStatus
 from flows.core.store import RunDetail
+from flows.documents import between, verdict_of, watch_line
 from registry import Verdict
 
 

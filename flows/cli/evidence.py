@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from flows.cli.documents import evidence_json
 from flows.cli.installation import connected_registry, opened
 from flows.cli.models import refuse_unknown
 from flows.cli.waiting import say_waiting
 from flows.cli.wording import ago, console, print_json, table
+from flows.documents import evidence_json
 from registry import ModelEvidence, NightEntry
 from registry.card.budget_meter import budget_words
 from registry.card.comparisons_table import case_words, needed_words

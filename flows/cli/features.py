@@ -13,8 +13,9 @@ from feature_store import FeatureStore, FeatureView, Version, Watermark, Waterma
 from flows.bootstrap import Ratchet
 from flows.cli.installation import opened
 from flows.cli.rows_file import read_rows
-from flows.cli.wording import ago, console, iso, print_json, table
+from flows.cli.wording import ago, console, print_json, table
 from flows.core.errors import Refused
+from flows.documents import iso
 from flows.settings import revealed
 
 features = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -11,8 +11,9 @@ from rich.text import Text
 from flows.bootstrap import Ratchet
 from flows.cli.installation import flow_named, opened
 from flows.cli.spans import span
-from flows.cli.wording import console, duration, iso, print_json, table
+from flows.cli.wording import console, duration, print_json, table
 from flows.core.kpis import KINDS, Freshness, Kpis, Share, Times, measure
+from flows.documents import iso
 
 
 def kpis(

@@ -11,11 +11,11 @@ import typer
 from rich.text import Text
 
 from flows import housekeeping
-from flows.cli.documents import champion_json, entry_json, rejection_json
 from flows.cli.installation import connected_registry, opened, whoami
 from flows.cli.waiting import say_waiting
 from flows.cli.wording import ago, console, cut, print_json, table
 from flows.core.errors import NotFound, Refused
+from flows.documents import champion_json, entry_json, rejection_json
 from registry import (
     Action,
     Answer,

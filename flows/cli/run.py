@@ -9,16 +9,16 @@ import typer
 from rich.console import Console
 
 from flows.bootstrap import Ratchet
-from flows.cli.documents import run_json
 from flows.cli.driving import EXIT_CODES, INTERRUPTED, Driver, View, driver
 from flows.cli.ending import say_ending
 from flows.cli.installation import flow_named, for_overrides, for_recorded, opened, whoami
 from flows.cli.progress import SilentView, view_of
-from flows.cli.wording import between, console, duration, marked, print_json, table
+from flows.cli.wording import console, duration, marked, print_json, table
 from flows.config import expand
 from flows.core.errors import ConfigError
 from flows.core.flow import Flow
 from flows.core.records import Run, RunStatus
+from flows.documents import between, run_json
 from flows.settings import ExecutorName
 
 Json = Annotated[bool, typer.Option("--json", help="Print the ended run as JSON on stdout.")]

@@ -8,10 +8,10 @@ import typer
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.documents import run_json
 from flows.cli.installation import flow_named, opened
-from flows.cli.wording import ago, between, console, cut, duration, marked, print_json, table
+from flows.cli.wording import ago, console, cut, duration, marked, print_json, table
 from flows.core.records import Run
+from flows.documents import between, run_json
 
 
 def runs(

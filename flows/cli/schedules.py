@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.documents import fire_json, schedule_json
 from flows.cli.failures import one_line
 from flows.cli.installation import opened, whoami
 from flows.cli.wording import (
@@ -21,7 +20,6 @@ from flows.cli.wording import (
     ahead,
     console,
     cut,
-    iso,
     mark,
     marked,
     print_json,
@@ -42,6 +40,7 @@ from flows.core.schedule import (
     StoredSchedule,
 )
 from flows.core.schedule_service import Listed
+from flows.documents import fire_json, iso, schedule_json
 from flows.schedules import in_words
 
 schedules = typer.Typer(add_completion=False, rich_markup_mode=None)

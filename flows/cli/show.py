@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.documents import detail_json, mlflow_run, run_json
 from flows.cli.ending import say_ending
 from flows.cli.installation import opened
 from flows.cli.progress import Row, rows_of
-from flows.cli.wording import ago, between, console, cut, duration, marked, print_json, table
+from flows.cli.wording import ago, console, cut, duration, marked, print_json, table
 from flows.config import Change, diff
 from flows.core.errors import Pruned
 from flows.core.records import Attempt, Run, TaskStatus
 from flows.core.store import RunDetail
+from flows.documents import between, detail_json, mlflow_run, run_json
 
 TRACE_LINES = 6
 """Lines of a traceback's end that are shown; `--json` has all of it."""

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.documents import card_json, challenger_json, dataset_json, verdict_of
 from flows.cli.installation import connected_registry, opened
 from flows.cli.wording import ago, console, print_json, table
 from flows.core.errors import NotFound, Pruned, Refused
 from flows.core.records import Run, RunStatus
 from flows.core.store import RunDetail
+from flows.documents import card_json, challenger_json, dataset_json, verdict_of
 from registry import Card, Decision, Registry, Verdict, card_html
 from registry.card.budget_meter import budget_words
 from registry.card.comparisons_table import case_words, needed_words

@@ -126,11 +126,6 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
 
 
-def between(start: datetime | None, end: datetime | None) -> float | None:
-    """Seconds from start to end; None when one of them is not known."""
-    return None if start is None or end is None else (end - start).total_seconds()
-
-
 def ago(at: datetime | None, now: datetime) -> str:
     """`just now`, `5m ago`, `3h ago`, `2d ago`, or the date once that says more."""
     if at is None:
@@ -161,8 +156,3 @@ def ahead(at: datetime | None, now: datetime) -> str:
     if left < timedelta(days=14):
         return f"in {left.days}d"
     return f"{at:%Y-%m-%d}"
-
-
-def iso(at: datetime | None) -> str | None:
-    """A time as ISO 8601 in UTC."""
-    return None if at is None else at.isoformat()

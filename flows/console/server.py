@@ -5,12 +5,19 @@ from __future__ import annotations
 import importlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from flows.console.desk import Desk
-
 _STOPPING = 5.0  # seconds that requests under way are given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """Whether everything works, and how each part stands."""
+
+    ok: bool
+    parts: Mapping[str, str] = field(default_factory=dict)  # name -> up, starting, dead, ...
 
 
 class ApiServer:
@@ -51,8 +58,10 @@ class ApiServer:
     def _serve(self) -> None:
         import uvicorn
 
+        limits = importlib.import_module("flows.console.limits")
         config = uvicorn.Config(
             self._make(),
+            http=limits.ImpatientProtocol,
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -63,10 +72,10 @@ class ApiServer:
             self._server.run(sockets=[self._listener])
 
 
-def load_app(desk: Desk, *, token: str, secret: str | None = None) -> Any:
+def load_app(*arguments: Any, **named: Any) -> Any:
     """The application over one Ratchet, see `flows.console.app.make_app`.
 
     Imported here and now: FastAPI takes a third of a second, for which no run is to wait when
     `ratchet up` starts again after a crash.
     """
-    return importlib.import_module("flows.console.app").make_app(desk, token=token, secret=secret)
+    return importlib.import_module("flows.console.app").make_app(*arguments, **named)

@@ -81,6 +81,10 @@ class Service:
         """A run by its id, the end of its id, or `last`. Raises NotFound, Refused."""
         return self.store.reads.find(reference)
 
+    def get(self, run_id: str) -> Run:
+        """A run by its whole id. Raises NotFound."""
+        return self.store.reads.get(run_id)
+
     def show(self, reference: str) -> RunDetail:
         """Everything about one run. Raises NotFound, Refused."""
         return self.store.reads.detail(self.find(reference).id)

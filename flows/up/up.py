@@ -12,8 +12,7 @@ from functools import partial
 
 from flows.adapters.champions import ChampionWatch
 from flows.bootstrap import Ratchet
-from flows.console.desk import Desk, Health
-from flows.console.server import ApiServer, load_app
+from flows.console.server import ApiServer, Health, load_app
 from flows.core.errors import RatchetError
 from flows.settings import revealed
 from flows.up.child import Child
@@ -184,10 +183,16 @@ class Up:
 
     def _api_server(self) -> ApiServer:
         api = self._ratchet.settings.api
-        desk = Desk(ratchet=self._ratchet, health=self.health, ordered=self._worker.wake)
         secret = None if api.webhook_secret is None else revealed(api).webhook_secret
         shown = token(self._ratchet.home / "up" / API_TOKEN)
-        app = partial(load_app, desk, token=shown, secret=secret)
+        app = partial(
+            load_app,
+            self._ratchet,
+            token=shown,
+            secret=secret,
+            health=self.health,
+            ordered=self._worker.wake,
+        )
         server = ApiServer(app, listening(self._wanted.port))
         if not server.address.endswith(f":{self._wanted.port}"):
             self._say(f"port {self._wanted.port} is taken; the API is at {server.address}")

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import http.client
 import json
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.bootstrap import Ratchet, open_project
-from flows.console.app import LARGEST_BODY, make_app
-from flows.console.desk import Desk, Health
-from flows.console.server import ApiServer
+from flows.console.app import make_app
+from flows.console.limits import LARGEST_BODY
+from flows.console.server import ApiServer, Health
+from flows.console.signature import sign
+from flows.core.clock import ManualClock
 from flows.core.errors import StoreError
 from flows.up.ports import listening
 
 TOKEN, SECRET = "a-token", "a-secret"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONFIG = """
 defaults: [ratchet, _self_]
 flows: [api_flows]
@@ -57,12 +60,19 @@ class Api:
     def __init__(self, ratchet: Ratchet) -> None:
         self.ratchet = ratchet
         self.orders = 0
+        self.headers: dict[str, str] = {}  # of the last answer
         self.health = Health(ok=True, parts={"worker": "up"})
-        desk = Desk(ratchet=ratchet, health=lambda: self.health, ordered=self._ordered)
-        self.server = ApiServer(
-            lambda: make_app(desk, token=TOKEN, secret=SECRET), listening(42_000)
-        )
+        self.server = ApiServer(self._app, listening(42_000))
         self.server.start()
+
+    def _app(self) -> Any:
+        return make_app(
+            replace(self.ratchet, clock=ManualClock(NOW)),
+            token=TOKEN,
+            secret=SECRET,
+            health=lambda: self.health,
+            ordered=self._ordered,
+        )
 
     def _ordered(self) -> None:
         self.orders += 1
@@ -81,6 +91,7 @@ class Api:
         try:
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
+            self.headers = dict(answer.headers)
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
@@ -105,10 +116,6 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     api.server.stop()
     ratchet.close()
     sys.modules.pop("api_flows", None)
-
-
-def signed(body: bytes, secret: str = SECRET) -> str:
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def test_a_run_is_started_told_of_and_driven(api: Api) -> None:
@@ -161,31 +168,98 @@ def test_nobody_gets_in_without_the_token(
     assert api.runs() == 0
 
 
-def test_a_web_hook_signs_its_body_and_needs_no_token(api: Api) -> None:
-    body = b'{"overrides": ["name=hook"], "key": "delivery-1"}'
-    path = "/api/schedules/asked/fire"
-    code, first = api.call("POST", path, body, token=None, X_Ratchet_Signature=signed(body))
+FIRE, START = "/api/schedules/asked/fire", "/api/flows/hello/runs"
+
+
+def hook(
+    api: Api,
+    path: str,
+    body: bytes = b"",
+    *,
+    method: str = "POST",
+    signed: dict[str, Any] | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """A signed request; `signed` says what was signed, where that is something else."""
+    said = {"secret": SECRET, "method": method, "path": path, "body": body, "at": NOW}
+    signature = sign(**(said | (signed or {})))
+    return api.call(method, path, body, token=None, X_Ratchet_Signature=signature)
+
+
+@pytest.mark.parametrize("path", [FIRE, START])
+def test_a_web_hook_signs_its_request_and_needs_no_token(api: Api, path: str) -> None:
+    code, first = hook(api, path, b'{"overrides": ["name=hook"]}')
     assert code == 202
-    _, again = api.call("POST", path, body, token=None, X_Ratchet_Signature=signed(body))
+    assert "name: hook" in api.ratchet.service.show(first["run"]).config_yaml
+
+
+@pytest.mark.parametrize("path", [FIRE, START])
+def test_a_signed_request_that_is_sent_again_is_the_same_run(api: Api, path: str) -> None:
+    _, first = hook(api, path)
+    signature = sign(SECRET, "POST", path, b"", NOW)
+    code, again = api.call(
+        "POST", path, b"", token=None, X_Ratchet_Signature=signature, Idempotency_Key="another"
+    )
+    assert (code, again["run"], api.runs()) == (202, first["run"], 1)
+
+
+def test_of_several_signatures_the_key_in_the_body_counts(api: Api) -> None:
+    body = b'{"key": "delivery-1"}'
+    _, first = hook(api, START, body)
+    _, again = hook(api, START, body, signed={"at": NOW + timedelta(seconds=30)})
     assert again["run"] == first["run"]
 
 
-def test_a_web_hook_may_name_no_code_either(api: Api) -> None:
-    body = b'{"overrides": ["trainer.estimator=sklearn.utils._testing:check_output"]}'
-    for path in ("/api/schedules/asked/fire", "/api/flows/hello/runs"):
-        code, answer = api.call("POST", path, body, token=None, X_Ratchet_Signature=signed(body))
-        assert (code, api.runs()) == (422, 0)
-        assert "names code" in answer["error"]
-
-
-@pytest.mark.parametrize("signature", ["", "sha256=", "nonsense", signed(b"{}", "guessed")])
-def test_a_signature_that_does_not_fit_is_refused_even_with_the_token(
-    api: Api, signature: str
+@pytest.mark.parametrize(
+    "signed",
+    [
+        {"path": FIRE},
+        {"path": START + "?x=1"},
+        {"method": "GET"},
+        {"body": b"{}"},
+        {"secret": "guessed"},
+        {"at": NOW - timedelta(minutes=5, seconds=1)},
+        {"at": NOW + timedelta(minutes=5, seconds=1)},
+    ],
+    ids=lambda signed: next(iter(signed)),
+)
+def test_a_signature_is_good_for_one_request_and_five_minutes(
+    api: Api, signed: dict[str, Any]
 ) -> None:
-    code, _ = api.call("POST", "/api/flows/hello/runs", b"{}", X_Ratchet_Signature=signature)
+    code, answer = hook(api, START, signed=signed)
     assert (code, api.runs()) == (401, 0)
-    code, _ = api.call("POST", "/api/runs/last/cancel", token=None, X_Ratchet_Signature=signed(b""))
-    assert code == 401  # a web hook starts things, and does no more
+    assert "signature" in answer["error"]
+    assert hook(api, START, signed={"at": NOW - timedelta(minutes=4, seconds=59)})[0] == 202
+
+
+def test_a_signature_does_not_fit_another_time_than_it_says(api: Api) -> None:
+    old = sign(SECRET, "POST", START, b"", NOW - timedelta(days=1))
+    forged = f"t={int(NOW.timestamp())},{old.partition(',')[2]}"
+    code, _ = api.call("POST", START, b"", token=None, X_Ratchet_Signature=forged)
+    assert (code, api.runs()) == (401, 0)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    ["", "sha256=" + "0" * 64, "nonsense", "t=,v1=", f"t=1e9,v1={'0' * 64}", f"v1={'0' * 64}"],
+)
+def test_a_signature_that_is_none_is_refused_even_with_the_token(api: Api, signature: str) -> None:
+    code, _ = api.call("POST", START, b"{}", X_Ratchet_Signature=signature)
+    assert (code, api.runs()) == (401, 0)
+
+
+def test_a_web_hook_starts_things_and_does_no_more(api: Api) -> None:
+    run = hook(api, START)[1]["run"]
+    assert hook(api, f"/api/runs/{run}/cancel")[0] == 401
+    assert hook(api, f"/api/runs/{run}", method="GET")[0] == 401
+    assert api.ratchet.service.show(run).run.status == "queued"
+
+
+@pytest.mark.parametrize("path", [FIRE, START])
+def test_a_web_hook_may_name_no_code_either(api: Api, path: str) -> None:
+    body = b'{"overrides": ["trainer.estimator=sklearn.utils._testing:check_output"]}'
+    code, answer = hook(api, path, body)
+    assert (code, api.runs()) == (422, 0)
+    assert "names code" in answer["error"]
 
 
 @pytest.mark.parametrize(
@@ -206,8 +280,8 @@ def test_a_signature_that_does_not_fit_is_refused_even_with_the_token(
         ({"overrides": ["trainer.estimator=sklearn.svm.SVC"]}, 422, "trainer.estimator names code"),
         ({"overrides": ["trainer={estimator: os.system}"]}, 422, "trainer.estimator names code"),
         ({"overrides": ["free={a: {_target_: os.system}}"]}, 422, "free.a._target_ names code"),
-        ({"key": ""}, 422, "1 to 200 characters"),
-        ({"key": "k" * 201}, 422, "1 to 200 characters"),
+        ({"key": ""}, 422, "1 to 190 characters"),
+        ({"key": "k" * 191}, 422, "1 to 190 characters"),
         (b" " * (LARGEST_BODY + 1), 413, "larger than 64 KiB"),
     ],
 )
@@ -228,6 +302,8 @@ def test_what_cannot_be_done_is_one_line_and_starts_nothing(
         ("POST", "/api/flows/nope/runs"),
         ("POST", "/api/schedules/nope/fire"),
         ("GET", "/api/runs/nope"),
+        ("GET", "/api/runs/last"),
+        ("POST", "/api/runs/last/cancel"),
         ("POST", "/api/runs/nope/cancel"),
         ("GET", "/api/nope"),
     ],
@@ -236,6 +312,15 @@ def test_what_is_not_there_is_not_found(api: Api, method: str, path: str) -> Non
     code, answer = api.call(method, path)
     assert code == 404
     assert answer["error"]
+
+
+@pytest.mark.parametrize("characters", [1, 6, -1])
+def test_a_run_is_named_by_its_whole_id(api: Api, characters: int) -> None:
+    _, started = api.call("POST", START)
+    end = started["run"][-characters:]
+    assert api.call("GET", f"/api/runs/{end}")[0] == 404
+    assert api.call("POST", f"/api/runs/{end}/cancel")[0] == 404
+    assert api.ratchet.service.get(started["run"]).status == "queued"
 
 
 def test_a_flow_that_is_no_known_name_is_not_imported(api: Api) -> None:
@@ -268,5 +353,6 @@ def test_a_store_that_is_away_is_said_and_can_be_tried_again(
         raise StoreError("the database is away", hint="start it")
 
     monkeypatch.setattr(api.ratchet.service, "start", away)
-    answer = api.call("POST", "/api/flows/hello/runs")
+    answer = api.call("POST", START)
     assert answer == (503, {"error": "the database is away", "hint": "start it"})
+    assert api.headers["retry-after"] == "1"

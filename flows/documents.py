@@ -1,15 +1,15 @@
-"""What `--json` prints; the keys are stable."""
+"""What `--json` prints and the API answers; the keys are stable."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import yaml
 
 import registry
-from flows.cli.wording import between, iso
 from flows.config import Change
 from flows.core import values
 from flows.core.records import Attempt, ErrorInfo, Run, TaskRun
@@ -44,6 +44,16 @@ _OF_A_VERDICT = frozenset({"decision", "promote", "challenger", "rules"})
 """Keys that only a verdict has among what tasks return."""
 
 
+def between(start: datetime | None, end: datetime | None) -> float | None:
+    """Seconds from start to end; None when one of them is not known."""
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
+def iso(at: datetime | None) -> str | None:
+    """A time as ISO 8601 in UTC."""
+    return None if at is None else at.isoformat()
+
+
 def run_json(run: Run) -> Json:
     """A run."""
     return {
@@ -61,10 +71,14 @@ def run_json(run: Run) -> Json:
     }
 
 
+def progress_json(detail: RunDetail) -> Json:
+    """A run and its tasks."""
+    return run_json(detail.run) | {"tasks": [task_json(task) for task in detail.tasks]}
+
+
 def detail_json(detail: RunDetail, previous: Run | None, changes: Sequence[Change]) -> Json:
     """A run with everything about it."""
-    return run_json(detail.run) | {
-        "tasks": [task_json(task) for task in detail.tasks],
+    return progress_json(detail) | {
         "attempts": [attempt_json(attempt) for attempt in detail.attempts],
         "verdict": verdict_json(detail),
         "mlflow_run_id": mlflow_run(detail),
