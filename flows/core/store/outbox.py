@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, select, text
+from sqlalchemy import Connection, RowMapping, Select, delete, func, select, text
 
 from flows.core.alert import (
     Alert,
@@ -86,12 +86,8 @@ class Outbox:
                 _make_table(connection)
             alerts = connection.execute(query).mappings().all()
             keys = sorted(row["key"] for row in alerts)
-            new = [rows.delivery_row(d) for row in alerts for d in _new_deliveries(row, channels)]
-            _execute(connection, _REOPEN, [{"key": key, "now": now} for key in keys])
-            _execute(connection, _INSERT_DELIVERY, new)
-            _execute(
-                connection, _ADDRESS, [{"key": key, "next_at": now + ADDRESSED} for key in keys]
-            )
+            for row in alerts:
+                _write_deliveries(connection, row, channels(rows.alert_from(row)), now)
             _conclude(connection, _records(connection, keys), now)
         return keys
 
@@ -287,16 +283,23 @@ def _records_of(connection: Connection, query: Select[Any]) -> dict[str, AlertRe
     }
 
 
-def _new_deliveries(
-    row: RowMapping, channels: Callable[[Alert], Sequence[str]]
-) -> Iterator[Delivery]:
-    """What an alert's row lacks: a delivery for each channel, those that were tried included."""
-    alert = rows.alert_from(row)
+def _write_deliveries(
+    connection: Connection, row: RowMapping, channels: Sequence[str], now: datetime
+) -> None:
+    """Give an alert what it lacks; an alert that was revived goes where alerts go by now."""
+    key = row["key"]
     tried = {delivery.channel: delivery for delivery in _of_the_release_before(row)}
-    for channel in channels(alert):
-        yield tried.get(channel) or Delivery(
-            alert=alert.key, channel=channel, state=DeliveryState.PENDING, next_at=alert.at
-        )
+    new = [
+        tried.get(channel)
+        or Delivery(alert=key, channel=channel, state=DeliveryState.PENDING, next_at=row["at"])
+        for channel in channels
+    ]
+    execute(connection, _REOPEN, [{"key": key, "now": now}])
+    _execute(connection, _INSERT_DELIVERY, [rows.delivery_row(delivery) for delivery in new])
+    is_open = _delivery.c.next_at.is_not(None)
+    elsewhere = _delivery.c.channel.not_in(channels)
+    connection.execute(delete(_delivery).where(_delivery.c.alert == key, is_open, elsewhere))
+    execute(connection, _ADDRESS, [{"key": key, "next_at": now + ADDRESSED}])
 
 
 def _of_the_release_before(row: RowMapping) -> list[Delivery]:

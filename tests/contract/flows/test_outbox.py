@@ -262,6 +262,19 @@ def test_what_was_given_up_is_an_event_and_can_be_revived(store: Store) -> None:
     assert (again.alert, again.tries) == (dead.alert, 0)
 
 
+def test_what_is_revived_goes_where_alerts_go_by_now(store: Store) -> None:
+    store.outbox.post([alert()], NOW)
+    address(store, channels=("mail", "gone"))
+    (mail,), (gone,) = take(store, channel="mail"), take(store, channel="gone")
+    store.outbox.settle([(mail, told(mail)), (gone, failed(gone, NOW + LEASE))], NOW)
+    store.outbox.revive(NOW)
+    address(store, channels=("mail", "new"))
+    assert [(d.channel, d.state) for d in stands(store).deliveries] == [
+        ("mail", DeliveryState.DELIVERED),
+        ("new", DeliveryState.PENDING),
+    ]
+
+
 def test_what_a_throttle_holds_is_an_event_and_waits_for_the_digest(store: Store) -> None:
     post(store, 1, 2)
     (first,) = take(store, limit=1)
