@@ -34,6 +34,7 @@ from flows.core.schedule import Fire, Schedule
 from flows.core.schedule_service import ScheduleService
 from flows.core.scheduler import Scheduler
 from flows.core.service import Flows, Service, new_run_id
+from flows.core.sources import BoundedSource
 from flows.core.store import NewRun, Store
 from flows.schedules import Declared
 from flows.settings import Settings, reveal, revealed
@@ -244,8 +245,8 @@ class Ratchet:
         schedules.check(schedule, self.flows, self._compose_own, self.clock.now())
 
     @cached_property
-    def _views(self) -> ViewSource:
-        return ViewSource(revealed(self.settings.feature_store))
+    def _views(self) -> BoundedSource:
+        return BoundedSource(ViewSource(revealed(self.settings.feature_store)), clock=self.clock)
 
     def courier(self) -> Courier:
         """Who delivers the alerts of this installation."""

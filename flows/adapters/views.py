@@ -118,7 +118,8 @@ class ViewWatch:
         poll: float,
     ) -> None:
         self._config = config
-        self._changed = changed
+        self._call = changed
+        self._closing = threading.RLock()
         self._poll = poll
         self._seen: dict[str, tuple[Version, ...]] = {}
         self._views = views
@@ -127,10 +128,14 @@ class ViewWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop; nothing is called after this has returned."""
-        self._stop.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        """Stop; nothing is called after this has returned, though a storage may not answer."""
+        with self._closing:
+            self._stop.set()
+
+    def _changed(self, view: str) -> None:
+        with self._closing:
+            if not self._stop.is_set():
+                self._call(view)
 
     def _run(self) -> None:
         while not self._stop.is_set():

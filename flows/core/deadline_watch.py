@@ -7,15 +7,19 @@ longer than it may. With fewer than three earlier runs nothing is predicted.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flows.core.alert import Alert, deadline_at_risk, deadline_missed
 from flows.core.deadline import FEWEST
+from flows.core.errors import StoreError
 from flows.core.records import Run
 from flows.core.store import Store
 from flows.core.store.deadlines import WatchedRun
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +67,32 @@ class DeadlineWatch:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._left_alone: set[str] = set()  # ids of runs that cannot be looked at
 
     def tick(self, now: datetime) -> list[Alert]:
-        """Look at what is due, and return what was told. Costs by the open runs with a deadline."""
-        told = []
+        """Look at what is due, and return the alerts. Costs by the open runs with a deadline."""
+        alerts = []
         for watched in self._store.deadlines.due(now):
-            history = self._store.deadlines.durations(watched.run.flow)
-            found = look(watched, history, now)
-            recorded = self._store.deadlines.looked(
-                watched, next_at=found.next_at, told=found.told, now=now
-            )
-            if recorded and found.told is not None:
-                told.append(found.told)
-        return told
+            try:
+                alert = self._look(watched, now)
+            except Exception as error:
+                if isinstance(error, StoreError) and not error.permanent:
+                    raise
+                if watched.run.id not in self._left_alone:
+                    self._left_alone.add(watched.run.id)
+                    log.warning("the deadline of run %s is left alone: %s", watched.run.id, error)
+                continue
+            if alert is not None:
+                alerts.append(alert)
+        return alerts
+
+    def _look(self, watched: WatchedRun, now: datetime) -> Alert | None:
+        history = self._store.deadlines.durations(watched.run.flow)
+        seen = look(watched, history, now)
+        recorded = self._store.deadlines.looked(
+            watched, next_at=seen.next_at, told=seen.told, now=now
+        )
+        return seen.told if recorded else None
 
 
 def _missed(run: Run, at: datetime) -> str:

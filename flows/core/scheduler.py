@@ -49,6 +49,12 @@ POLL = 1.0
 SETTLED = timedelta(seconds=60)
 """An error that is the same for so long, while no config file changes, does not pass."""
 
+VIEWS = 20
+"""Views that one tick looks at."""
+
+LOOK_AT_ALL = timedelta(minutes=10)
+"""After so long, all views are looked at, whether their watch has called or not."""
+
 PATIENCE = 60.0
 """At most so many seconds between two looks at data that cannot be reached."""
 
@@ -102,6 +108,7 @@ class Scheduler:
         self._guard = threading.Lock()
         self._changed: set[str] = set()  # views that may hold new data
         self._watched: frozenset[str] = frozenset()
+        self._looked_at_all = clock.now()
         self._watch: Watch | None = None
         self._assets: frozenset[Any] = frozenset()  # the newest that schedules were told of
         self._troubles: dict[str, Trouble] = {}  # by schedule
@@ -151,8 +158,7 @@ class Scheduler:
         self._follow(frozenset(t.removeprefix(VIEW) for t in topics if t.startswith(VIEW)))
         if any(topic.startswith(ASSET) for topic in topics):
             self._tell_of_assets(now)
-        with self._guard:
-            views, self._changed = self._changed, set()
+        views = self._take_views(now)
         recorded: list[Fire] = []
         try:
             for stored in self._to_look_at([VIEW + view for view in views], now):
@@ -203,6 +209,18 @@ class Scheduler:
             log.warning("new data is polled, not watched: %s", error)
             with self._guard:
                 self._changed |= views
+
+    def _take_views(self, now: datetime) -> set[str]:
+        """The next few views to look at: storage is slow, and times do not wait for it."""
+        with self._guard:
+            if now - self._looked_at_all >= LOOK_AT_ALL:  # lest a watch hangs, or missed something
+                self._looked_at_all = now
+                self._changed |= self._watched
+            views = set(sorted(self._changed)[:VIEWS])
+            self._changed -= views
+            if self._changed:
+                self._woken.set()
+        return views
 
     def _tell_of_assets(self, now: datetime) -> None:
         """Workers of the release before do not record the fires of assets: do it for them."""

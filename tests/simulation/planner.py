@@ -102,7 +102,7 @@ class Planner(Process):
     def boot(self) -> None:
         assert self.store is not None
         self._scheduler = Scheduler(
-            self.store, self.prepare, Source(self, self._data), clock=self.clock
+            self.store, self.prepare, Source(self, self._data), clock=self.clock, seed=1
         )
 
     def prepare(self, schedule: Schedule, key: str, at: datetime) -> NewRun:

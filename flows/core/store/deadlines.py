@@ -43,10 +43,10 @@ class DeadlineStore:
         self._database = database
 
     def due(self, now: datetime, limit: int = 100) -> tuple[WatchedRun, ...]:
-        """The runs to look at by now. Costs by these alone."""
+        """The runs to look at by now, but those of a newer version. Costs by these alone."""
         with self._database.read() as connection:
-            found = connection.execute(_DUE, {"now": now, "limit": limit}).mappings()
-            return tuple(_watched(row) for row in found)
+            selected = connection.execute(_DUE, {"now": now, "limit": limit}).mappings()
+            return tuple(watched for row in selected if (watched := _watched(row)) is not None)
 
     def next_at(self) -> datetime | None:
         """When the next look is due; None when no run is watched."""
@@ -86,8 +86,11 @@ class DeadlineStore:
         return [row.ended_at - row.created_at for row in found]
 
 
-def _watched(row: RowMapping) -> WatchedRun:
-    run = rows.run_from({column.name: row[column.name] for column in _run.columns})
+def _watched(row: RowMapping) -> WatchedRun | None:
+    try:
+        run = rows.run_from({column.name: row[column.name] for column in _run.columns})
+    except ValueError:  # a status, or a trigger, that only a newer version knows
+        return None
     return WatchedRun(
         run=run, at=row["deadline_at"], warned=bool(row["warned"]), next_at=row["next_at"]
     )

@@ -28,6 +28,7 @@ from flows.core.schedule import (
     ScheduleStatus,
 )
 from flows.core.scheduler import Scheduler
+from flows.core.sources import BoundedSource
 from flows.core.store import NewRun, Store
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -480,6 +481,49 @@ def test_a_feature_store_that_is_away_disables_nothing(world):
     assert world.store.schedules.get("fresh").reason is None
 
 
+def test_a_view_whose_storage_hangs_stops_no_time_and_is_named(world):
+    go_on, good = threading.Event(), world.views.state
+
+    def hang(*args, **kwargs):
+        go_on.wait(60)
+        return good(*args, **kwargs)
+
+    world.views.state = hang
+    world.scheduler = Scheduler(
+        world.store, world.prepare, BoundedSource(world.views, clock=world.clock, limit=0.01),
+        clock=world.clock,
+    )  # fmt: skip
+    world.save(FRESH, HOURLY)
+    world.views.commits.append((5, START))
+    assert [fire.schedule for fire in world.tick(HOUR)] == ["hourly"]
+    troubled = world.store.schedules.get("fresh")
+    assert troubled.status is ScheduleStatus.ACTIVE
+    assert "view v has not answered" in troubled.reason
+    go_on.set()
+
+
+def test_views_are_looked_at_now_and_then_though_their_watch_is_silent(world):
+    world.save(FRESH)
+    world.tick()
+    world.views.commits.append((5, world.clock.now()))
+    assert world.tick(MINUTE) == []
+    assert [fire.key for fire in world.tick(10 * MINUTE)] == ["v@1"]
+
+
+def test_many_views_that_changed_are_looked_at_in_turn(world):
+    names = [f"v{number:02}" for number in range(50)]
+    for name in names:
+        schedule = Schedule(name=name, flow="f", trigger=NewData(view=name))
+        world.store.schedules.save(schedule, None, {"version": None}, START)
+    looks, good = [], world.views.state
+    world.views.state = lambda view, *a, **k: (looks.append(view), good(view, *a, **k))[1]
+    world.tick()
+    assert looks == names[:20]
+    world.tick()
+    world.tick()
+    assert looks == names
+
+
 def test_a_view_that_is_gone_disables_its_schedule(world):
     world.save(FRESH)
     world.views.error = NotFound("no view 'v'")
@@ -597,6 +641,25 @@ def test_a_run_that_ended_in_time_is_told_of_to_nobody(world):
     world.end(fire.run_id)
     world.tick(2 * HOUR)
     assert (world.alerts(), world.store.deadlines.next_at()) == ([], None)
+
+
+def test_a_deadline_that_cannot_be_looked_at_stops_no_other(world, caplog):
+    for name in ("d", "e"):
+        every = Interval(every=DAY)
+        world.save(Schedule(name=name, flow=name, trigger=every, deadline=HOUR))
+    world.tick(DAY)
+    good = world.store.deadlines.durations
+
+    def durations(flow):
+        if flow == "d":
+            raise ValueError("its history is odd")
+        return good(flow)
+
+    world.store.deadlines.durations = durations
+    world.tick(2 * HOUR)
+    world.tick(HOUR)
+    assert world.alerts() == ["deadline_missed"]
+    assert caplog.text.count("its history is odd") == 1
 
 
 def test_a_clock_that_jumps_repeats_nothing(world):
