@@ -114,14 +114,20 @@ class Ratchet:
 
         Args:
             held_by: the worker that is about to drive it, alone; None: whoever finds it.
+            key: what makes it unique in its flow; from outside, one for all that is asked for.
             outside: the overrides come from outside the installation.
 
         Raises:
             ConfigError: an override does not fit the flow's config.
+            KeyReused: the key stands for another flow, or for other overrides.
         """
         if outside:
             check_outside(overrides, flow.config_type)
         composed = self.compose(flow, overrides)
+        if key is not None:
+            scope = "api" if outside else flow.name
+            self._bind(f"{scope}:{key}", "start", flow.name, *overrides)
+            key = f"api:{key}" if outside else key
         return self.service.start(
             flow,
             config=_config_of(composed),
@@ -186,12 +192,17 @@ class Ratchet:
     def fire(self, schedule: str, overrides: Sequence[str], *, key: str | None, by: str) -> Fire:
         """Fire a schedule now, on request, with overrides from outside for this run.
 
-        Raises NotFound, Refused, ConfigError.
+        Raises NotFound, Refused, KeyReused, ConfigError.
         """
-        if overrides:
-            stored, _ = self.schedules.show(schedule, limit=1)
-            check_outside(overrides, self.flow(stored.schedule.flow).config_type)
+        declared = self.schedules.show(schedule, limit=1)[0].schedule
+        check_outside(overrides, self.flow(declared.flow).config_type)
+        if key is not None:  # what cannot be done takes no key
+            self._check(replace(declared, overrides=(*declared.overrides, *overrides)))
+            self._bind(f"api:{key}", "fire", schedule, *overrides)
         return self.schedules.fire(schedule, key=key, by=by, overrides=tuple(overrides))
+
+    def _bind(self, key: str, *request: str) -> None:
+        self.service.store.requests.bind(key, request, self.clock.now())
 
     def declared(self) -> Declared:
         """The schedules of config and flows, and what is wrong; broken modules are among it."""

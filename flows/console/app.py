@@ -8,7 +8,8 @@
 
 A caller shows `Authorization: Bearer TOKEN`. The two that start something take a signature
 instead, where a web hook's secret is configured: see `flows.console.signature`. A run is named by
-its whole id. `Idempotency-Key`, or `"key"` in the body, makes repeating safe; of a signed request
+its whole id. `Idempotency-Key`, or `"key"` in the body, makes repeating safe, and stands for
+one request alone; of a signed request
 only what is signed counts, so that a repeated one is the same without any key.
 In each answer `run` is that id. Errors are `{"error": one line, "hint": the next thing to do}`.
 Who may do what stands in docs/security.md.
@@ -31,7 +32,15 @@ from flows.console.limits import Limits, answer
 from flows.console.server import Health
 from flows.console.signature import Unsigned, verify
 from flows.core.clock import Clock
-from flows.core.errors import ConfigError, NotFound, RatchetError, Refused, RowRefused, StoreError
+from flows.core.errors import (
+    ConfigError,
+    KeyReused,
+    NotFound,
+    RatchetError,
+    Refused,
+    RowRefused,
+    StoreError,
+)
 from flows.core.flow import Flow
 from flows.core.records import Run
 from flows.core.schedule import FireOutcome
@@ -43,6 +52,7 @@ LONGEST_KEY = 190
 
 _CODES: Mapping[type[RatchetError], int] = {
     NotFound: 404,
+    KeyReused: 422,
     Refused: 409,
     ConfigError: 422,
     RowRefused: 422,
@@ -137,7 +147,7 @@ def make_app(
             _flow(ratchet, flow),
             order.overrides,
             trigger={"kind": "api"},
-            key=None if order.key is None else f"api:{order.key}",
+            key=order.key,
             outside=True,
         )
         ordered()

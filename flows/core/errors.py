@@ -7,6 +7,7 @@
     ├── NotFound                 there is no such flow, run or task
     │   └── Pruned               what belonged to the run was removed; its row and events remain
     ├── Refused                  the verb does not fit the state (retry of a running run)
+    │   └── KeyReused            an idempotency key stands for another request
     ├── IllegalTransition        the lifecycle table has no such line
     ├── DataUnavailable          the feature store cannot be reached just now
     ├── StoreError               the state store cannot be read or written
@@ -65,6 +66,10 @@ class Pruned(NotFound):
 
 class Refused(RatchetError):
     """The verb does not fit the state that the thing is in."""
+
+
+class KeyReused(Refused):
+    """An idempotency key stands for another request than this one."""
 
 
 class IllegalTransition(RatchetError):

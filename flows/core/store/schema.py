@@ -8,6 +8,7 @@ lease                   who is alive
 schedule 1─n fire       what starts runs by itself; each fire at most once
 run 1─1 deadline        when a run has to have ended, and when to look whether it will
 outbox 1─n delivery     alerts, written with the event that they tell of, until delivered
+request                 what the idempotency keys of callers stand for
 """
 
 from __future__ import annotations
@@ -321,4 +322,13 @@ Index(
     delivery.c.at,
     sqlite_where=text("state = 'delivered'"),
     postgresql_where=text("state = 'delivered'"),
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("key", String(420), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Index("request_oldest", "at"),
 )

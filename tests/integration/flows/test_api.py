@@ -24,6 +24,8 @@ from flows.core.errors import StoreError
 from flows.up.ports import listening
 
 TOKEN, SECRET = "a-token", "a-secret"
+FIRE, START = "/api/schedules/asked/fire", "/api/flows/hello/runs"
+OTHER_FIRE = "/api/schedules/also/fire"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONFIG = """
 defaults: [ratchet, _self_]
@@ -31,6 +33,7 @@ flows: [api_flows]
 executor: threads
 schedules:
   asked: {flow: hello, on_request: true, overrides: [name=schedule]}
+  also: {flow: hello, on_request: true}
 """
 FLOWS = """
 from dataclasses import dataclass, field
@@ -50,6 +53,10 @@ def greet(name: str) -> str:
 
 @flow
 def hello(cfg: Hello) -> None:
+    greet(cfg.name)
+
+@flow
+def other(cfg: Hello) -> None:
     greet(cfg.name)
 """
 
@@ -149,6 +156,40 @@ def test_the_same_idempotency_key_is_the_same_run(api: Api, path: str) -> None:
     assert api.runs() == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (START, {"overrides": ["name=b"]}),
+        (START, {}),
+        ("/api/flows/other/runs", {"overrides": ["name=a"]}),
+        (FIRE, {"overrides": ["name=a"]}),
+    ],
+)
+def test_an_idempotency_key_stands_for_one_request(
+    api: Api, path: str, body: dict[str, Any]
+) -> None:
+    asked = {"overrides": ["name=a"]}
+    _, first = api.call("POST", START, asked, Idempotency_Key="k1")
+    code, answer = api.call("POST", path, body, Idempotency_Key="k1")
+    assert (code, api.runs()) == (422, 1)
+    assert "the key k1 stands for another request" in answer["error"]
+    assert api.call("POST", START, asked, Idempotency_Key="k1")[1]["run"] == first["run"]
+
+
+def test_a_key_of_a_fire_stands_for_that_schedule_and_its_overrides(api: Api) -> None:
+    _, first = api.call("POST", FIRE, {"overrides": ["name=a"]}, Idempotency_Key="k1")
+    for path, body in ((FIRE, {"overrides": ["name=b"]}), (FIRE, {}), (OTHER_FIRE, {})):
+        assert api.call("POST", path, body, Idempotency_Key="k1")[0] == 422
+    _, again = api.call("POST", FIRE, {"overrides": ["name=a"]}, Idempotency_Key="k1")
+    assert (again["run"], api.runs()) == (first["run"], 1)
+
+
+def test_what_could_not_be_done_takes_no_key(api: Api) -> None:
+    for path in (START, FIRE):
+        assert api.call("POST", path, {"overrides": ["nam=a"]}, Idempotency_Key=path)[0] == 422
+        assert api.call("POST", path, {"overrides": ["name=a"]}, Idempotency_Key=path)[0] == 202
+
+
 @pytest.mark.parametrize("token", [None, "", "guessed", TOKEN + "x"])
 @pytest.mark.parametrize(
     ("method", "path"),
@@ -166,9 +207,6 @@ def test_nobody_gets_in_without_the_token(
     assert code == 401
     assert "token" in answer["error"]
     assert api.runs() == 0
-
-
-FIRE, START = "/api/schedules/asked/fire", "/api/flows/hello/runs"
 
 
 def hook(

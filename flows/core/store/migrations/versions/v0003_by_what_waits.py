@@ -27,6 +27,13 @@ def upgrade() -> None:
     op.drop_index("run_status", "run")  # the one before does all that it did
     if not has_table(op.get_bind(), "delivery"):  # a courier may have been faster
         _create_delivery()
+    op.create_table(
+        "request",
+        sa.Column("key", sa.String(420), primary_key=True),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("at", UtcTime, nullable=False),
+    )
+    op.create_index("request_oldest", "request", ["at"])
 
 
 def _create_delivery() -> None:
@@ -56,6 +63,7 @@ def _partial_index(name: str, table: str, columns: list[str | sa.TextClause], wh
 
 def downgrade() -> None:
     """Take them away again."""
+    op.drop_table("request")
     op.drop_index("fire_pending", "fire")
     op.drop_index("schedule_waits", "schedule")
     op.create_index("run_status", "run", ["status"])
