@@ -5,18 +5,16 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import typer
-import yaml
 
 import registry
 from flows.bootstrap import Ratchet, bootstrap, open_project
 from flows.cli.place import Place
-from flows.config import load
+from flows.config import recorded
 from flows.core.errors import ConfigError, NotFound
 from flows.core.flow import Flow
 from flows.core.store import RunDetail
@@ -63,17 +61,20 @@ def for_overrides(ratchet: Ratchet, flow: Flow, overrides: Sequence[str]) -> Ite
 
 def for_recorded(ratchet: Ratchet, detail: RunDetail) -> Ratchet:
     """The Ratchet for a run that exists: its own Ray, executor and alerts, in this place."""
-    recorded = _settings_of(detail)
     here = ratchet.settings
     merged = replace(
-        recorded, project=here.project, home=here.home, store=here.store, pools=here.pools
+        recorded(detail.config_yaml, here),
+        project=here.project,
+        home=here.home,
+        store=here.store,
+        pools=here.pools,
     )
     return replace(ratchet, settings=merged)
 
 
-def recorded_artifacts(detail: RunDetail) -> str:
+def recorded_artifacts(ratchet: Ratchet, detail: RunDetail) -> str:
     """The artifact store that a run was started with."""
-    return _settings_of(detail).artifacts
+    return recorded(detail.config_yaml, ratchet.settings).artifacts
 
 
 def flow_named(ratchet: Ratchet, name: str) -> Flow:
@@ -102,10 +103,3 @@ def whoami() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run under an id without a name
         return "somebody"
-
-
-def _settings_of(detail: RunDetail) -> Settings:
-    data: Any = yaml.safe_load(detail.config_yaml)
-    own = {field.name for field in fields(Settings)}
-    text = yaml.safe_dump({name: value for name, value in data.items() if name in own})
-    return load(text).settings

@@ -51,7 +51,7 @@ class _Reader:
         self._task = task
         self._logs: dict[str, AttemptLog] = {}
         self.detail = ratchet.service.show(reference)
-        self._artifacts = recorded_artifacts(self.detail)
+        self._artifacts = recorded_artifacts(ratchet, self.detail)
         _refuse_unknown(task, self.detail)
 
     def look(self) -> None:

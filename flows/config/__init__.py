@@ -5,6 +5,7 @@
     check_outside(overrides, type)            and what nobody outside may say at all
     expand(overrides)                         a sweep as the list of its runs' overrides
     load(yaml, type)                          the same again from a stored run, without Hydra
+    recorded(yaml, settings)                  its settings, whichever release stored it
     diff(old, new)                            what changed between two runs
 
 Values of a config, from weakest to strongest: the dataclass's default, ``conf/`` of
@@ -14,7 +15,7 @@ the value came from.
 """
 
 from flows.config.compose import check_outside, check_own, compose, expand
-from flows.config.document import Change, Composed, diff, load
+from flows.config.document import Change, Composed, diff, load, recorded
 from flows.config.remembered import Composer
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "diff",
     "expand",
     "load",
+    "recorded",
 ]

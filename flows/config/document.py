@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -86,6 +87,32 @@ def load(text: str, config_type: type[T] | None = None) -> Composed[T]:
     Raises ConfigError when the text is no YAML or does not fit `config_type` any more.
     """
     return document(_mapping(text), config_type)
+
+
+def recorded(text: str, here: Settings) -> Settings:
+    """The settings that a run was recorded with, as far as this release reads them.
+
+    Another release may have written them: what is unknown here is left alone, and a value that
+    does not fit is that of `here`. For looking at a run and ending it; raises nothing.
+    """
+    try:
+        data = _mapping(text)
+    except ConfigError:
+        return here
+    while unknown := schema.first_unknown(schema.group_of(Settings), data):
+        _leave_out(data, unknown)
+    settings, complete = here, typed.plain(here)
+    for name, value in data.items():
+        with suppress(ConfigError):
+            read = typed.build(Settings, complete | {name: value}, typed.nowhere)
+            settings = replace(settings, **{name: getattr(read, name)})
+    return _trusting(settings)
+
+
+def _leave_out(data: Any, path: schema.KeyPath) -> None:
+    for key in path[:-1]:
+        data = data[key]
+    del data[path[-1]]
 
 
 def diff(old: str, new: str) -> list[Change]:

@@ -13,7 +13,7 @@ import json
 import math
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
@@ -205,15 +205,28 @@ def _dataclass_decoder(cls: Any) -> Decoder:
             hints = get_type_hints(cls)
             fields.update({f.name: decoder(hints[f.name]) for f in dataclasses.fields(cls)})
         _check(data, (dict,), cls.__name__)
-        unknown = data.keys() - fields.keys()
-        if unknown:
-            raise NotStorable(f"{cls.__name__} has no field {sorted(unknown)[0]!r}")
+        if data.keys() - fields.keys():
+            data = _without_dropped(cls, data, fields)
         try:
             return cls(**{name: fields[name](value) for name, value in data.items()})
         except TypeError as error:
             raise NotStorable(f"{cls.__name__} cannot be read back: {error}") from error
 
     return decode
+
+
+def _without_dropped(cls: Any, data: Mapping[str, Json], fields: Collection[str]) -> Any:
+    """The data without the keys that an earlier release stored, and `DROPPED` of the class names.
+
+    Any other key was written by a newer release, and may change what the others mean.
+    """
+    unknown = data.keys() - set(fields) - set(getattr(cls, "DROPPED", ()))
+    if unknown:
+        raise NotStorable(
+            f"{cls.__name__} has no field {sorted(unknown)[0]!r}: a newer Ratchet wrote it",
+            hint="upgrade ratchet-ml on this machine, or leave it to a worker that knows it",
+        )
+    return {name: value for name, value in data.items() if name in fields}
 
 
 def _generic_decoder(annotation: Any, origin: Any) -> Decoder:
