@@ -14,9 +14,10 @@ from flows.adapters.alerts import Alerts, masked, undelivered
 from flows.bootstrap import Ratchet
 from flows.cli.failures import say
 from flows.cli.installation import opened
-from flows.cli.wording import COLOURS, ago, console, cut, mark, marked, print_json, table
+from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, table
 from flows.core import values
 from flows.core.alert import AlertRecord, AlertStatus, Delivery, Severity
+from flows.wording import ago
 
 alerts = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -7,52 +7,54 @@ this table and nothing else.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli.lazy_group import Entry, LazyGroup
-from flows.cli.place import Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a command works, as the global options say: the project and its home."""
+
+    project: Path | None  # None: the current folder
+    home: Path | None  # None: what the config says
+
 
 RUNS, SCHEDULES, MODELS, DATA, HERE = "Runs", "Schedules", "Models", "Data", "Here"
 ALWAYS_ON = "Always on"
 
 COMMANDS = (
-    Entry("run", RUNS, "flows.cli.run:run", "Start a run of a flow and drive it to its end."),
-    Entry("runs", RUNS, "flows.cli.runs:runs", "List the newest runs."),
-    Entry("show", RUNS, "flows.cli.show:show", "Show a run: tasks, attempts, errors, config."),
-    Entry("logs", RUNS, "flows.cli.logs:logs", "Print what the tasks of a run printed."),
-    Entry("retry", RUNS, "flows.cli.run:retry", "Make a run go on from where it was."),
-    Entry("cancel", RUNS, "flows.cli.cancel:cancel", "End a run, and wait until it is gone."),
-    Entry("up", ALWAYS_ON, "flows.cli.up:up", "Scheduler, worker, Ray, MLflow, API, till Ctrl-C."),
-    Entry("worker", ALWAYS_ON, "flows.cli.worker:worker", "Run what has to be run, till Ctrl-C."),
-    Entry(
-        "scheduler",
-        ALWAYS_ON,
-        "flows.cli.scheduler:scheduler",
-        "Fire schedules and deliver alerts, till Ctrl-C.",
-    ),
-    Entry("schedules", SCHEDULES, "flows.cli.schedules:schedules", "What runs by itself."),
-    Entry("backfill", SCHEDULES, "flows.cli.backfill:backfill", "Run what times in the past lack."),
-    Entry("champion", MODELS, "flows.cli.models:champion", "Show which version is live."),
-    Entry("ledger", MODELS, "flows.cli.models:ledger", "Show every change of a model's champion."),
-    Entry("verdict", MODELS, "flows.cli.verdict:verdict", "What the gate decided, and why."),
-    Entry("evidence", MODELS, "flows.cli.evidence:evidence", "Challengers not proven yet."),
-    Entry("approve", MODELS, "flows.cli.approvals:approve", "Make live what waits for approval."),
-    Entry("reject", MODELS, "flows.cli.approvals:reject", "Refuse what waits for approval."),
-    Entry("rollback", MODELS, "flows.cli.models:rollback", "Make an earlier version live again."),
-    Entry("features", DATA, "flows.cli.features:features", "The views of the feature store."),
-    Entry("demo", HERE, "flows.cli.demo:demo", "Five nights of a real training loop, in a minute."),
-    Entry("check", HERE, "flows.cli.examine:check", "Validate flows and configs without a run."),
-    Entry("doctor", HERE, "flows.cli.examine:doctor", "Look for what is missing or broken here."),
-    Entry("alerts", HERE, "flows.cli.alerts:alerts", "Who was told of what went wrong, and how."),
-    Entry("kpis", HERE, "flows.cli.kpis:kpis", "How well the loop does its job, in ten figures."),
-    Entry(
-        "audit", HERE, "flows.cli.examine:audit", "Find schedules, runs, alerts nobody looks at."
-    ),
-    Entry("store", HERE, "flows.cli.store:store", "The version of the state store; upgrade it."),
-    Entry("prune", HERE, "flows.cli.prune:prune", "Remove what old runs left; dry run by default."),
+    Entry("run", RUNS, "runs", "Start a run of a flow and drive it to its end."),
+    Entry("runs", RUNS, "runs", "List the newest runs."),
+    Entry("show", RUNS, "show", "Show a run: tasks, attempts, errors, config."),
+    Entry("logs", RUNS, "show", "Print what the tasks of a run printed."),
+    Entry("retry", RUNS, "runs", "Make a run go on from where it was."),
+    Entry("cancel", RUNS, "runs", "End a run, and wait until it is gone."),
+    Entry("up", ALWAYS_ON, "always_on", "Scheduler, worker, Ray, MLflow, API, till Ctrl-C."),
+    Entry("worker", ALWAYS_ON, "always_on", "Run what has to be run, till Ctrl-C."),
+    Entry("scheduler", ALWAYS_ON, "always_on", "Fire schedules and deliver alerts, till Ctrl-C."),
+    Entry("schedules", SCHEDULES, "schedules", "What runs by itself."),
+    Entry("backfill", SCHEDULES, "schedules", "Run what times in the past lack."),
+    Entry("champion", MODELS, "models", "Show which version is live."),
+    Entry("ledger", MODELS, "models", "Show every change of a model's champion."),
+    Entry("verdict", MODELS, "verdict", "What the gate decided, and why."),
+    Entry("evidence", MODELS, "verdict", "Challengers not proven yet."),
+    Entry("approve", MODELS, "models", "Make live what waits for approval."),
+    Entry("reject", MODELS, "models", "Refuse what waits for approval."),
+    Entry("rollback", MODELS, "models", "Make an earlier version live again."),
+    Entry("features", DATA, "features", "The views of the feature store."),
+    Entry("demo", HERE, "demo", "Five nights of a real training loop, in a minute."),
+    Entry("check", HERE, "examine", "Validate flows and configs without a run."),
+    Entry("doctor", HERE, "examine", "Look for what is missing or broken here."),
+    Entry("alerts", HERE, "alerts", "Who was told of what went wrong, and how."),
+    Entry("kpis", HERE, "kpis", "How well the loop does its job, in ten figures."),
+    Entry("audit", HERE, "examine", "Find schedules, runs, alerts nobody looks at."),
+    Entry("store", HERE, "store", "The version of the state store; upgrade it."),
+    Entry("prune", HERE, "prune", "Remove what old runs left; dry run by default."),
 )
 
 

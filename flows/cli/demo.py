@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from flows.cli.place import Place
+from flows.cli.app import Place
 from flows.cli.wording import console
 from flows.config import compose
 from flows.demo import main

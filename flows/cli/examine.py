@@ -24,9 +24,9 @@ import feature_store
 import ray_jobs
 import registry
 from flows.bootstrap import Ratchet, bootstrap
+from flows.cli.app import Place
 from flows.cli.failures import one_line
 from flows.cli.installation import opened, refuse_other_home
-from flows.cli.place import Place
 from flows.cli.wording import COLOURS, console, mark, print_json
 from flows.config import compose
 from flows.config.sources import config_path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +12,7 @@ import typer
 
 import registry
 from flows.bootstrap import Ratchet, bootstrap, open_project
-from flows.cli.place import Place
+from flows.cli.app import Place
 from flows.config import recorded
 from flows.core.errors import ConfigError, NotFound
 from flows.core.flow import Flow
@@ -95,11 +94,3 @@ def connected_registry(ratchet: Ratchet) -> Iterator[registry.Registry]:
     """The registry of this installation."""
     with registry.connect(revealed(ratchet.settings.registry)) as connected:
         yield connected
-
-
-def whoami() -> str:
-    """The user who types, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under an id without a name
-        return "somebody"

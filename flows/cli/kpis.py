@@ -10,10 +10,10 @@ from rich.text import Text
 
 from flows.bootstrap import Ratchet
 from flows.cli.installation import flow_named, opened
-from flows.cli.spans import span
-from flows.cli.wording import console, duration, print_json, table
+from flows.cli.wording import console, print_json, span, table
 from flows.core.kpis import KINDS, Freshness, Kpis, Share, Times, measure
 from flows.documents import iso
+from flows.wording import duration
 
 
 def kpis(

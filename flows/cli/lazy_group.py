@@ -20,12 +20,12 @@ class Entry(NamedTuple):
 
     name: str
     section: str  # heading in the help
-    path: str  # `module:function`, or `module:a Typer app` for a group
+    module: str  # of flows.cli; there the command, or a group's Typer app, has this name
     help: str  # one sentence
 
 
 class LazyGroup(TyperGroup):
-    """Commands by dotted path.
+    """Commands by the names of their modules.
 
     A command returns its exit code (None: 0). Whatever it raises is printed as one line with
     the next thing to type; `--debug` shows the traceback.
@@ -94,11 +94,10 @@ class UnknownCommand(Exception):
 
 
 def _load(entry: Entry) -> Any:
-    module, _, name = entry.path.partition(":")
-    found = getattr(importlib.import_module(module), name)
-    if not isinstance(found, typer.Typer):
-        function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
-        found.command(entry.name, context_settings={"max_content_width": 100})(function)
-    command = get_command(found)
+    declared = getattr(importlib.import_module(f"flows.cli.{entry.module}"), entry.name)
+    if not isinstance(declared, typer.Typer):
+        function, declared = declared, typer.Typer(add_completion=False, rich_markup_mode=None)
+        declared.command(entry.name, context_settings={"max_content_width": 100})(function)
+    command = get_command(declared)
     command.name = entry.name
     return command

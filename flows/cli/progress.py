@@ -13,12 +13,13 @@ from rich.text import Text
 
 from flows.cli.driving import View
 from flows.cli.failures import one_line
-from flows.cli.wording import COLOURS, cut, duration, mark
+from flows.cli.wording import COLOURS, cut, mark
 from flows.core.clock import Clock
 from flows.core.graph import Graph, child_index, node_key
 from flows.core.records import Event, Run, TaskRun, TaskStatus
 from flows.core.service import Service
 from flows.documents import between
+from flows.wording import duration
 
 ROOM = 8
 """Lines of the terminal that the tasks leave to the rest."""

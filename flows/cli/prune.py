@@ -10,10 +10,10 @@ from rich.text import Text
 
 from flows.bootstrap import Ratchet
 from flows.cli.installation import opened
-from flows.cli.spans import span
-from flows.cli.wording import ago, console, cut, marked, print_json, table
+from flows.cli.wording import console, cut, marked, print_json, span, table
 from flows.core.errors import Refused
 from flows.housekeeping import Plan, carry_out, plan
+from flows.wording import ago
 
 SHOWN = 20
 """Runs that are listed; `--json` has all."""

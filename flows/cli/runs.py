@@ -1,17 +1,203 @@
-"""`ratchet runs`: the newest runs."""
+"""`ratchet run`, `retry`, `cancel`, `runs`: start runs, drive them, end them, list them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.installation import flow_named, opened
-from flows.cli.wording import ago, console, cut, duration, marked, print_json, table
-from flows.core.records import Run
+from flows.cli.driving import EXIT_CODES, INTERRUPTED, Driver, View, driver
+from flows.cli.installation import flow_named, for_overrides, for_recorded, opened
+from flows.cli.progress import SilentView, view_of
+from flows.cli.show import say_ending
+from flows.cli.wording import console, cut, marked, print_json, table
+from flows.config import expand
+from flows.core.errors import ConfigError
+from flows.core.flow import Flow
+from flows.core.records import Run, RunStatus
 from flows.documents import between, run_json
+from flows.settings import ExecutorName
+from flows.wording import ago, duration, whoami
+
+Json = Annotated[bool, typer.Option("--json", help="Print the ended run as JSON on stdout.")]
+Where = Annotated[
+    ExecutorName | None,
+    typer.Option("--executor", help="Where tasks run that do not say it themselves."),
+]
+
+
+def run(
+    context: typer.Context,
+    flow: Annotated[str, typer.Argument(help="Name of a flow, or module:name.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Config values: trainer=xgboost gate.min_effect=0.01")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="What makes the run unique; the same key is the same run.")
+    ] = None,
+    executor: Where = None,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Run every combination: a=1,2 b=range(0,3)")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Start a run of a flow and drive it to its end.
+
+    Exit codes: 0 succeeded or skipped, 3 halted, 1 failed, 130 cancelled, 2 cannot be started.
+    Ctrl-C cancels the run; a second Ctrl-C leaves it to `ratchet retry`.
+    """
+    given = overrides or []
+    with opened(context) as ratchet:
+        found = flow_named(ratchet, flow)
+        if not multirun:
+            return _one(ratchet, found, given, key, executor, as_json)
+        if key is not None:
+            raise ConfigError("one key cannot name several runs", hint="leave out --key, or -m")
+        return _sweep(ratchet, found, expand(given, ratchet.project), executor, as_json)
+
+
+def retry(
+    context: typer.Context,
+    reference: Annotated[str, typer.Argument(metavar="RUN", help="Id, its end, or `last`.")],
+    executor: Where = None,
+    as_json: Json = False,
+) -> int:
+    """Make a run go on from where it was; finished tasks are not run again."""
+    with opened(context) as ratchet:
+        found = ratchet.service.show(reference)
+        place = for_recorded(ratchet, found)
+        with driver(place, executor) as drives:
+            reopened = place.service.retry(found.run.id, held_by=drives.worker)
+            if reopened.status is RunStatus.CANCELLING:  # its worker died before its end was made
+                drives.drive(reopened, SilentView())
+                reopened = place.service.retry(reopened.id, held_by=drives.worker)
+            ended = drives.drive(reopened, _view(place, reopened, as_json))
+        return _say_ended(place, ended, as_json)
+
+
+def _one(
+    ratchet: Ratchet,
+    flow: Flow,
+    overrides: Sequence[str],
+    key: str | None,
+    executor: str | None,
+    as_json: bool,
+) -> int:
+    with for_overrides(ratchet, flow, overrides) as place:
+        with driver(place, executor) as drives:
+            started = place.start(
+                flow, overrides, trigger=_trigger(), key=key, held_by=drives.worker
+            )
+            if not started.status.ended:  # an earlier run of the same key may have ended long ago
+                started = drives.drive(started, _view(place, started, as_json))
+        return _say_ended(place, started, as_json)
+
+
+def _sweep(
+    ratchet: Ratchet,
+    flow: Flow,
+    runs: Sequence[Sequence[str]],
+    executor: str | None,
+    as_json: bool,
+) -> int:
+    """Run after run, and a table at the end; stops at the first one that is cancelled."""
+    say = console(stderr=as_json)
+    ended: list[tuple[Sequence[str], Run]] = []
+    for overrides in runs:
+        ratchet.compose(flow, overrides)  # a mistake in the last one is told before the first runs
+    for number, overrides in enumerate(runs, 1):
+        say.print(f"{number} of {len(runs)}: {' '.join(overrides)}", markup=False, style="bold")
+        with (
+            for_overrides(ratchet, flow, overrides) as place,
+            driver(place, executor) as drives,
+        ):
+            started = place.start(flow, overrides, trigger=_trigger(), held_by=drives.worker)
+            ended.append((overrides, _driven(drives, place, started, as_json)))
+            if drives.interrupted:
+                break
+    if as_json:
+        print_json([run_json(run) for _, run in ended])
+    else:
+        _say_sweep(ended, say)
+    codes = [EXIT_CODES[run.status] for _, run in ended]
+    return next((code for code in (INTERRUPTED, 1, 3) if code in codes), 0)
+
+
+def _driven(drives: Driver, place: Ratchet, run: Run, as_json: bool) -> Run:
+    return drives.drive(run, _view(place, run, as_json))
+
+
+def _say_sweep(ended: Sequence[tuple[Sequence[str], Run]], say: Console) -> None:
+    found = table("run", "overrides", "status", "took", "reason", right=("took",), give=("reason",))
+    for overrides, run in ended:
+        took = duration(between(run.started_at, run.ended_at))
+        found.add_row(run.id, " ".join(overrides), marked(run.status, say), took, run.reason or "")
+    say.print()
+    say.print(found)
+
+
+def _view(ratchet: Ratchet, run: Run, as_json: bool) -> View:
+    """Progress on stdout; with --json on stderr, and only where somebody looks at it."""
+    onto = console(stderr=as_json)
+    if as_json and not onto.is_terminal:
+        return SilentView()
+    return view_of(ratchet.service, ratchet.clock, run, onto)
+
+
+def _say_ended(ratchet: Ratchet, run: Run, as_json: bool) -> int:
+    if as_json:
+        print_json(run_json(run))
+    else:
+        say_ending(ratchet.service.show(run.id), console())
+    return EXIT_CODES[run.status]
+
+
+def _trigger() -> dict[str, str]:
+    return {"kind": "cli", "by": whoami()}
+
+
+POLL = 0.25
+"""Seconds between two looks at the run."""
+
+
+def cancel(
+    context: typer.Context,
+    reference: Annotated[str, typer.Argument(metavar="RUN", help="Id, its end, or `last`.")],
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask for its end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+) -> int:
+    """End a run, and wait until it is gone.
+
+    Its worker ends what is running. When that worker is dead, the end is made from here.
+    """
+    with opened(context) as ratchet:
+        run = ratchet.service.find(reference)
+        if run.status is not RunStatus.CANCELLING:  # asked before: finish it
+            run = ratchet.service.cancel(run.id, by=whoami())
+        if not no_wait:
+            run = _wait(ratchet, run)
+        if as_json:
+            print_json(run_json(run))
+        elif run.status.ended:
+            say_ending(ratchet.service.show(run.id), console())
+        else:
+            console().print(f"run {run.id} is {run.status}; next: ratchet show {run.id}")
+        return 0
+
+
+def _wait(ratchet: Ratchet, run: Run) -> Run:
+    while not (run := ratchet.service.find(run.id)).status.ended:
+        if ratchet.service.living_workers(run.id):
+            ratchet.clock.sleep(POLL)
+            continue
+        place = for_recorded(ratchet, ratchet.service.show(run.id))
+        with driver(place) as drives:
+            return drives.drive(run, SilentView())
+    return run
 
 
 def runs(
@@ -29,10 +215,10 @@ def runs(
         if as_json:
             print_json([run_json(run) for run in found])
         else:
-            _say(found, ratchet)
+            _say_list(found, ratchet)
 
 
-def _say(found: tuple[Run, ...], ratchet: Ratchet) -> None:
+def _say_list(found: tuple[Run, ...], ratchet: Ratchet) -> None:
     say, now = console(), ratchet.clock.now()
     if not found:
         say.print("no runs yet; next: ratchet run FLOW, or: ratchet demo", markup=False)

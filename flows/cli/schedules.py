@@ -1,9 +1,9 @@
-"""`ratchet schedules`: what runs by itself, what became of it, and the verbs about it."""
+"""`ratchet schedules` and `backfill`: what runs by itself, and what it has not run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from typing import Annotated, Any
 
@@ -13,22 +13,12 @@ from rich.text import Text
 
 from flows.bootstrap import Ratchet
 from flows.cli.failures import one_line
-from flows.cli.installation import opened, whoami
-from flows.cli.wording import (
-    COLOURS,
-    ago,
-    ahead,
-    console,
-    cut,
-    mark,
-    marked,
-    print_json,
-    table,
-)
+from flows.cli.installation import flow_named, opened
+from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, span, table
 from flows.config.duration import format_duration
 from flows.core import due
-from flows.core.errors import RatchetError
-from flows.core.occurrence import NEVER
+from flows.core.errors import ConfigError, RatchetError
+from flows.core.occurrence import NEVER, zone_of
 from flows.core.schedule import (
     Cron,
     Deadline,
@@ -39,9 +29,10 @@ from flows.core.schedule import (
     ScheduleStatus,
     StoredSchedule,
 )
-from flows.core.schedule_service import Listed
+from flows.core.schedule_service import Filled, Listed
 from flows.documents import fire_json, iso, schedule_json
 from flows.schedules import in_words
+from flows.wording import ago, ahead, whoami
 
 schedules = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -282,3 +273,93 @@ def _say_problems(problems: Mapping[str, RatchetError], say: Console) -> None:
         text = one_line(error).removeprefix(f"schedule {name}: ")
         line = Text(f"{mark('failed', say)} {name}: {text}", COLOURS["failed"])
         say.print(line + Text(f"  next: {error.hint}" if error.hint else "", "dim"), soft_wrap=True)
+
+
+def backfill(
+    context: typer.Context,
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Name of a flow.")],
+    since: Annotated[str, typer.Option("--from", help="First day or time: 2026-01-01.")],
+    until: Annotated[str, typer.Option("--to", help="Day or time before which it ends.")],
+    schedule: Annotated[
+        str | None, typer.Option(help="Whose times. Default: the flow's only schedule by time.")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(help="Distance of times, such as 1d, in place of a schedule.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would start.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Start at most so many.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """Run a flow for each time of its schedule that has no run yet, the oldest first.
+
+    Such runs wait behind all others. Times that ran are left alone, so it can be typed again.
+    """
+    with opened(context) as ratchet:
+        name = flow_named(ratchet, flow).name
+        zone = UTC if every else _zone(ratchet, name, schedule)
+        filled = ratchet.schedules.backfill(
+            name,
+            _time("--from", since, zone),
+            _time("--to", until, zone),
+            schedule=schedule,
+            every=None if every is None else span(every, "--every"),
+            dry_run=dry_run,
+            limit=limit,
+            by=whoami(),
+        )
+    if as_json:
+        print_json([_filled_json(each) for each in filled])
+    else:
+        _say_filled(filled, dry_run)
+
+
+def _zone(ratchet: Ratchet, flow: str, schedule: str | None) -> tzinfo:
+    """The zone in which days are meant: that of the schedule whose times are filled."""
+    found = [
+        trigger.zone
+        for listed in ratchet.schedules.list()
+        if isinstance(trigger := listed.stored.schedule.trigger, Cron | Deadline)
+        and listed.stored.schedule.flow == flow
+        and schedule in (None, listed.stored.schedule.name)
+    ]
+    return zone_of(found[0]) if len(found) == 1 else UTC
+
+
+def _time(option: str, text: str, zone: tzinfo) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"{option} {text!r} is no time", hint="write 2026-01-31, or 2026-01-31T06:00"
+        ) from None
+    return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _filled_json(filled: Filled) -> dict[str, Any]:
+    return {
+        "at": iso(filled.at),
+        "key": filled.key,
+        "run": filled.run_id,
+        "started": filled.started,
+    }
+
+
+def _say_filled(filled: tuple[Filled, ...], dry_run: bool) -> None:
+    say = console()
+    if not filled:
+        say.print("the schedule has no time in between")
+        return
+    lines = table("time", "run")
+    for each in filled:
+        if each.started:
+            said = Text("would start" if dry_run else f"{each.run_id} started", "green")
+        else:
+            said = Text(f"{each.run_id} is there" if each.run_id else "left for later", "dim")
+        lines.add_row(f"{each.at:%Y-%m-%d %H:%M}Z", said)
+    say.print(lines)
+    starts = sum(each.started for each in filled)
+    verb = "would start" if dry_run else "started"
+    there = sum(not each.started and each.run_id is not None for each in filled)
+    following = "without --dry-run they start" if dry_run else "ratchet runs"
+    line = f"{starts} of {len(filled)} {verb}, {there} are there already"
+    say.print(line + (f"; next: {following}" if starts else ""), markup=False)

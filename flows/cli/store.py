@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli.app import Place
 from flows.cli.installation import refuse_other_home
-from flows.cli.place import Place
-from flows.cli.serving import drain_time
-from flows.cli.wording import console, print_json
+from flows.cli.wording import console, print_json, span
 from flows.config import compose
 from flows.core.clock import SystemClock
 from flows.core.errors import Refused
@@ -58,7 +57,7 @@ def upgrade(
             return
         if version is not None and (needs := _needs(steps)) > version.needs:
             migrate.announce(database, needs)
-            _wait_for_workers(database, drain_time(wait))
+            _wait_for_workers(database, span(wait, "--wait"))
         reached = migrate.upgrade(database)
         if as_json:
             print_json({"schema": reached.schema, "needs": reached.needs})

@@ -1,7 +1,8 @@
-"""`ratchet verdict`: what the gate decided in a run, why, and everything that it rests on."""
+"""`ratchet verdict` and `evidence`: what the gate decided, and what it has not decided yet."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,16 +12,19 @@ from rich.text import Text
 
 from flows.bootstrap import Ratchet
 from flows.cli.installation import connected_registry, opened
-from flows.cli.wording import ago, console, print_json, table
+from flows.cli.models import refuse_unknown, say_waiting
+from flows.cli.wording import console, print_json, table
 from flows.core.errors import NotFound, Pruned, Refused
 from flows.core.records import Run, RunStatus
 from flows.core.store import RunDetail
-from flows.documents import card_json, challenger_json, dataset_json, verdict_of
-from registry import Card, Decision, Registry, Verdict, card_html
+from flows.documents import card_json, challenger_json, dataset_json, evidence_json, verdict_of
+from flows.wording import ago
+from registry import Card, Decision, ModelEvidence, NightEntry, Registry, Verdict, card_html
 from registry.card.budget_meter import budget_words
 from registry.card.comparisons_table import case_words, needed_words
 from registry.card.rules_table import figures_of, result_words, rule_name
-from registry.card.words import evidence, moment
+from registry.card.words import evidence as evidence_words
+from registry.card.words import moment, when
 
 SEARCHED = 200
 """So many of the newest runs are looked at for one that has a verdict."""
@@ -157,7 +161,7 @@ def _say_cases(found: Verdict, say: Console) -> None:
         right=("evidence", "needed", "rows", "nights"), give=("tonight",),
     )  # fmt: skip
     for case in sorted(found.cases, key=lambda case: -case.log_evidence):
-        figures = (evidence(case.log_evidence), needed_words(case), f"{case.rows:,}")
+        figures = (evidence_words(case.log_evidence), needed_words(case), f"{case.rows:,}")
         name = f"v{case.challenger}{' *' if case.challenger == found.challenger else ''}"
         lines.add_row(Text(name), *figures, str(case.nights), Text(case_words(case)))
     say.print()
@@ -208,3 +212,52 @@ def _next(found: Verdict, run: Run) -> str:
 def _plain(words: str, say: Console) -> str:
     """A result in ASCII, where the terminal knows no more."""
     return words.partition(" ")[2] if say.options.ascii_only else words
+
+
+def evidence(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the challengers that are not proven yet, and what is left of the error budget."""
+    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+        refuse_unknown(registry, model)
+        now = ratchet.clock.now()
+        found = registry.evidence(model, now=now)
+        if as_json:
+            print_json(evidence_json(found))
+        elif found.night is None:
+            console().print(f"the gate has not judged a challenger of {model} yet")
+            console().print(Text("next: ratchet run retrain", "dim"))
+        else:
+            _say_evidence(found, found.night, now)
+            say_waiting(registry, model, now)
+            console().print(Text(f"next: ratchet ledger {model} --verify", "dim"))
+
+
+def _say_evidence(found: ModelEvidence, night: NightEntry, now: datetime) -> None:
+    say, docket = console(), night.docket
+    say.print(
+        Text.assemble(
+            (night.model, "bold"),
+            f" night {night.night}, {ago(night.at, now)}",
+            (f"  champion of epoch {docket.epoch}", "dim"),
+        )
+    )
+    say.print(Text(night.verdict.proof), soft_wrap=True)
+    if found.open:
+        lines = table(
+            "challenger", "evidence", "needed", "rows", "nights", "rows until", "tonight",
+            right=("evidence", "needed", "rows", "nights"), give=("tonight",),
+        )  # fmt: skip
+        for note in sorted(found.open, key=lambda note: -note.log_evidence):
+            case = docket.case(note.challenger)
+            until = when(case.judged_until) if case and case.judged_until else ""
+            figures = (evidence_words(note.log_evidence), needed_words(note), f"{note.rows:,}")
+            words = Text(case_words(note))
+            lines.add_row(f"v{note.challenger}", *figures, str(note.nights), until, words)
+        say.print(lines)
+    else:
+        say.print("no comparison is open")
+    year = docket.year
+    say.print(f"error budget of {year.number}: {budget_words(year)}", soft_wrap=True)

@@ -1,16 +1,20 @@
-"""How the terminal says things: durations, times, marks and colours."""
+"""How the terminal says things: tables, marks and colours; and how it reads a length of time."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from flows.config.duration import parse_duration
+from flows.core.errors import Refused
+from flows.wording import MARKS
 
 WIDE = 200
 """Columns of what is not a terminal, where nobody folds lines."""
@@ -37,29 +41,6 @@ COLOURS = {
     "started": "green",
     "missed": "yellow",
     "dead": "red",
-}
-MARKS = {
-    "queued": "○",
-    "pending": "○",
-    "ready": "○",
-    "running": "●",
-    "cancelling": "●",
-    "retrying": "↻",
-    "succeeded": "✓",
-    "halted": "■",
-    "failed": "✗",
-    "timed_out": "✗",
-    "lost": "✗",
-    "cancelled": "⊘",
-    "skipped": "·",
-    "delivered": "✓",
-    "active": "✓",
-    "paused": "■",
-    "disabled": "✗",
-    "declared": "○",
-    "started": "✓",
-    "missed": "✗",
-    "dead": "✗",
 }
 _PLAIN_MARKS = {"○": "o", "●": "*", "↻": "~", "✓": "+", "■": "#", "✗": "x", "⊘": "/", "·": "-"}
 
@@ -110,49 +91,9 @@ def mark(status: str, into: Console) -> str:
     return _PLAIN_MARKS.get(sign, sign) if into.options.ascii_only else sign
 
 
-def duration(seconds: float | None) -> str:
-    """`0.4s`, `12s`, `1m 23s`, `2h 05m`, `3d 04h`; empty for None."""
-    if seconds is None:
-        return ""
-    if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
-
-
-def ago(at: datetime | None, now: datetime) -> str:
-    """`just now`, `5m ago`, `3h ago`, `2d ago`, or the date once that says more."""
-    if at is None:
-        return ""
-    past = now - at
-    if past < timedelta(minutes=1):
-        return "just now"
-    if past < timedelta(hours=1):
-        return f"{past // timedelta(minutes=1)}m ago"
-    if past < timedelta(days=1):
-        return f"{past // timedelta(hours=1)}h ago"
-    if past < timedelta(days=14):
-        return f"{past.days}d ago"
-    return f"{at:%Y-%m-%d}"
-
-
-def ahead(at: datetime | None, now: datetime) -> str:
-    """`now`, `in 5m`, `in 3h`, `in 2d`, or the date once that says more."""
-    if at is None:
-        return ""
-    left = at - now
-    if left < timedelta(minutes=1):
-        return f"in {max(0, round(left.total_seconds()))}s" if left > timedelta(0) else "now"
-    if left < timedelta(hours=1):
-        return f"in {left // timedelta(minutes=1)}m"
-    if left < timedelta(days=2):
-        return f"in {left // timedelta(hours=1)}h"
-    if left < timedelta(days=14):
-        return f"in {left.days}d"
-    return f"{at:%Y-%m-%d}"
+def span(text: str, option: str) -> timedelta:
+    """What an option writes as `7d` or `12h`. Raises Refused for anything else, and below 0."""
+    length = parse_duration(text)
+    if length is None or length < timedelta(0):
+        raise Refused(f"{text!r} is no length of time", hint=f"write it as 7d or 12h: {option} 7d")
+    return length

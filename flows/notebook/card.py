@@ -11,8 +11,9 @@ from html import escape
 
 from flows.core.records import ErrorInfo, Run, RunStatus, TaskStatus
 from flows.core.store.reads import RunDetail
-from flows.notebook.drawing import COLOURS, FONT, GLYPHS, PLAIN, draw
-from flows.notebook.tasks import TaskView, lasted, tasks_of
+from flows.notebook.drawing import COLOURS, FONT, PLAIN, draw
+from flows.notebook.tasks import TaskView, tasks_of
+from flows.wording import MARKS, duration
 from registry import Verdict
 from registry.card.verdict_html import verdict_html
 
@@ -79,7 +80,7 @@ def _head(run: Run, now: datetime) -> str:
     colour = _RUN_COLOURS[run.status]
     took = ""
     if run.started_at:
-        took = lasted(max(0.0, ((run.ended_at or now) - run.started_at).total_seconds()))
+        took = duration(max(0.0, ((run.ended_at or now) - run.started_at).total_seconds()))
     return (
         f'<div class="r-head"><b>{escape(run.flow)}</b>'
         f'<span class="r-pill" style="background:{colour}2b;color:{colour}">{run.status}</span>'
@@ -131,11 +132,11 @@ def _row(task: TaskView) -> str:
     if task.error and task.error.hint and _broken(task):
         notes.append(f"→ {task.error.hint}")
     indent = "padding-left:20px" if "[" in task.key else ""
-    took = "" if task.seconds is None else lasted(task.seconds)
+    took = "" if task.seconds is None else duration(task.seconds)
     return (
         f'<tr><td style="white-space:nowrap;{indent}">'
         f'<span style="color:{colour};font-weight:700;display:inline-block;width:18px">'
-        f"{GLYPHS[task.status]}</span>"
+        f"{MARKS[task.status]}</span>"
         f"{escape(task.key)}</td>"
         f'<td class="r-dim">{task.status}</td><td class="r-time r-dim">{took}</td>'
         f"<td>{escape(' · '.join(notes))}</td></tr>"

@@ -9,6 +9,7 @@ from html import escape
 from flows.core.graph import Graph, Node, RunIf
 from flows.core.records import TaskStatus
 from flows.notebook.layout import Box, Layout, Line, Point, Size, place
+from flows.wording import MARKS
 
 FONT = "ui-sans-serif,system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 PAPER = "var(--jp-layout-color0,var(--vscode-editor-background,Canvas))"
@@ -25,19 +26,6 @@ COLOURS = {
     TaskStatus.SKIPPED: "#7d8894",
 }
 """Middle tones, which stand out on white as on black; a pending task has none."""
-
-GLYPHS = {
-    TaskStatus.PENDING: "○",
-    TaskStatus.READY: "○",
-    TaskStatus.RUNNING: "●",
-    TaskStatus.RETRYING: "↻",
-    TaskStatus.SUCCEEDED: "✓",
-    TaskStatus.HALTED: "■",
-    TaskStatus.FAILED: "✗",
-    TaskStatus.CANCELLED: "⊘",
-    TaskStatus.SKIPPED: "–",
-}
-"""A sign for each status, so that no colour has to be told apart."""
 
 PLAIN = "#8b949e"
 _MARGIN = 2.0
@@ -101,7 +89,7 @@ def _box(box: Box, node: Node, status: TaskStatus | None) -> str:
     body = "".join(_sheet(box, off, colour, filled=bool(status)) for off in sheets)
     glyph = (
         f'<text x="{box.x + 15:.1f}" y="{box.y + 4.5:.1f}" text-anchor="middle" '
-        f'fill="{colour}" font-weight="700">{GLYPHS[status]}{_pulse(status)}</text>'
+        f'fill="{colour}" font-weight="700">{MARKS[status]}{_pulse(status)}</text>'
         if status
         else ""
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import getpass
 import time
 from contextlib import suppress
 from functools import cached_property
@@ -19,9 +18,10 @@ from flows.core.store.reads import RunDetail
 from flows.notebook.card import card
 from flows.notebook.driver import Driver
 from flows.notebook.logs import LogText, log_of
-from flows.notebook.tasks import TaskView, lasted, tasks_of
+from flows.notebook.tasks import TaskView, tasks_of
 from flows.notebook.view import View, view_of
 from flows.settings import revealed
+from flows.wording import duration, whoami
 from registry import Card, ModelEvidence, Verdict
 
 LOOK_SECONDS = 1.0
@@ -190,7 +190,7 @@ class RunHandle:
         Raises:
             Refused: it has ended already.
         """
-        self._driver.cancel(self.id, by=user())
+        self._driver.cancel(self.id, by=whoami())
         return self
 
     def retry(self) -> RunHandle:
@@ -298,14 +298,6 @@ class RunHandle:
         return None
 
 
-def user() -> str:
-    """Who is at the keyboard, as far as the machine knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without accounts
-        return "somebody"
-
-
 def _line(run: Run) -> str:
     return f"<run {run.id} of {run.flow}: {_ending(run)}>"
 
@@ -314,5 +306,5 @@ def _ending(run: Run) -> str:
     reason = f": {run.reason}" if run.reason else ""
     took = ""
     if run.started_at and run.ended_at:
-        took = f" after {lasted((run.ended_at - run.started_at).total_seconds())}"
+        took = f" after {duration((run.ended_at - run.started_at).total_seconds())}"
     return f"{run.status}{took}{reason}"

@@ -13,9 +13,10 @@ from flows.bootstrap import open_project
 from flows.core.errors import Refused
 from flows.core.flow import Flow
 from flows.notebook.driver import Driver
-from flows.notebook.handle import RunHandle, user
+from flows.notebook.handle import RunHandle
 from flows.notebook.overrides import as_overrides
 from flows.settings import ExecutorName
+from flows.wording import whoami
 
 LEAVING_SECONDS = 10.0
 """How long the end of the session waits for what it started to be gone."""
@@ -55,7 +56,7 @@ def launch(
     run = driver.start(
         flow,
         [*overrides, *as_overrides(config)],
-        trigger={"kind": "notebook", "by": user()},
+        trigger={"kind": "notebook", "by": whoami()},
         key=key,
     )
     handle = RunHandle(run.id, flow, driver)

@@ -8,6 +8,7 @@ from datetime import datetime
 from flows.core.graph import child_index, node_key
 from flows.core.records import ErrorInfo, TaskRun, TaskStatus
 from flows.core.store.reads import RunDetail
+from flows.wording import duration
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -28,7 +29,7 @@ class TaskView:
         if self.children:
             words.append(f"{self.ended_children} of {self.children}")
         if self.seconds is not None:
-            words.append(lasted(self.seconds))
+            words.append(duration(self.seconds))
         if self.attempt > 1:
             words.append(f"attempt {self.attempt}")
         if self.reason:
@@ -59,17 +60,3 @@ def _view(task: TaskRun, children: list[TaskRun], now: datetime) -> TaskView:
         children=len(children),
         ended_children=sum(child.status.ended for child in children),
     )
-
-
-def lasted(seconds: float) -> str:
-    """A duration as it is read at a glance: `0.4s`, `12s`, `1m 23s`, `2h 05m`, `3d 04h`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest}s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 1:
-        return f"{minutes}m {rest:02}s"
-    days, hours = divmod(hours, 24)
-    return f"{days}d {hours:02}h" if days else f"{hours}h {minutes:02}m"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flows.core.errors import RatchetError
 from flows.core.records import Event
-from flows.notebook.tasks import lasted
+from flows.wording import duration
 
 if TYPE_CHECKING:
     from flows.notebook.handle import RunHandle
@@ -183,6 +183,6 @@ class LineView:
                 words.append(f"(attempt {event.attempt})")
         elif event.task in self._began and what != "adopted":
             took = event.at - self._began[event.task].at
-            words.append(f"after {lasted(took.total_seconds())}")
+            words.append(f"after {duration(took.total_seconds())}")
         reason = event.data.get("reason") or event.data.get("error")
         return " ".join(words) + (f": {reason}" if reason else "")

@@ -17,8 +17,8 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from flows.cli import store as commands
+from flows.cli.always_on import Asked, heeding
 from flows.cli.app import app
-from flows.cli.serving import Asked, heeding
 from flows.core.clock import SystemClock
 from flows.core.errors import Outdated
 from flows.core.store import Store, migrate
@@ -101,7 +101,7 @@ def test_a_step_that_older_workers_cannot_live_with_is_announced_and_waits_for_t
 def test_a_process_that_is_too_old_by_now_says_so_in_one_line_drains_and_ends(
     store, capsys, monkeypatch
 ):
-    monkeypatch.setattr("flows.cli.serving.LOOK", 0.01)
+    monkeypatch.setattr("flows.cli.always_on.VERSION_LOOK", 0.01)
     ratchet = SimpleNamespace(service=SimpleNamespace(store=store))
     with Asked() as asked:
         with pytest.raises(Outdated) as caught:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from flows.cli.wording import ago, cut, duration, mark, marked, table
+from flows.cli.wording import cut, mark, marked, table
+from flows.wording import ago, duration
 
 NOW = datetime(2026, 7, 4, 12, tzinfo=UTC)
 

@@ -24,7 +24,8 @@ from flows.core.records import (
 from flows.core.store.reads import RunDetail
 from flows.notebook.card import SHOWN_CHILDREN, card
 from flows.notebook.logs import log_of
-from flows.notebook.tasks import lasted, tasks_of
+from flows.notebook.tasks import tasks_of
+from flows.wording import duration
 from registry import Decision, Rule, RuleResult, Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -117,7 +118,7 @@ def detail(*tasks: TaskRun, run: Run = RUN) -> RunDetail:
     ],
 )
 def test_a_duration_is_said_at_a_glance(seconds: float, said: str) -> None:
-    assert lasted(seconds) == said
+    assert duration(seconds) == said
 
 
 def test_a_running_run_counts_its_seconds_and_hides_what_has_not_begun() -> None:
