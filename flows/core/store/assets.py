@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, or_, select, text
+from sqlalchemy import Connection, bindparam, select, text
 
 from flows.core.records import Asset, Event
 from flows.core.schedule import ASSET, FireOutcome, ScheduleStatus
@@ -135,16 +135,11 @@ _NEWEST = (
     .order_by(_event.c.id.desc())
     .limit(bindparam("count"))
 )
-_WAITING = select(_schedule.c.name, _schedule.c.topic, _schedule.c.cursor).where(
-    text("topic IS NOT NULL"),
-    _schedule.c.status != ScheduleStatus.REMOVED.value,
-    or_(
-        _schedule.c.topic.in_(bindparam("topics", expanding=True)),
-        and_(
-            _schedule.c.topic.startswith(ASSET),
-            or_(*(_schedule.c.topic.contains(wildcard) for wildcard in "*?[")),
-        ),
-    ),
+_named = select(_schedule.c.name, _schedule.c.topic, _schedule.c.cursor).where(
+    _schedule.c.status != ScheduleStatus.REMOVED.value
 )
+_WAITING = _named.where(
+    text("topic IS NOT NULL"), _schedule.c.topic.in_(bindparam("topics", expanding=True))
+).union(_named.where(text(f"({schema.WILDCARD})")))
 _INSERT_EVENT = insertion(_event, without=("id",))
 _INSERT_FIRE = f"{insertion(schema.fire)} ON CONFLICT DO NOTHING"

@@ -198,6 +198,9 @@ PENDING_UNTIL = datetime(9000, 1, 1, tzinfo=UTC)
 PENDING = "decided_at >= '9000-01-01T00:00:00.000000+00:00'"
 """Of a fire that waits for a decision; literally, as partial indexes need it."""
 
+WILDCARD = "topic LIKE '%*%' OR topic LIKE '%?%' OR topic LIKE '%[%'"
+"""Of a schedule that waits for assets by a pattern; literally, as well."""
+
 schedule = Table(
     "schedule",
     metadata,
@@ -233,6 +236,13 @@ Index(
     postgresql_where=text("topic IS NOT NULL"),
 )
 
+Index(
+    "schedule_waits_for_any",
+    schedule.c.topic,
+    sqlite_where=text(WILDCARD),
+    postgresql_where=text(WILDCARD),
+)
+
 fire = Table(
     "fire",
     metadata,
@@ -254,6 +264,7 @@ Index(
 )
 Index(
     "fire_pending",
+    fire.c.decided_at,
     fire.c.schedule,
     sqlite_where=text(PENDING),
     postgresql_where=text(PENDING),

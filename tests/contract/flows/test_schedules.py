@@ -16,7 +16,7 @@ from flows.core.alert import deadline_at_risk
 from flows.core.clock import ManualClock
 from flows.core.errors import NotFound, Refused
 from flows.core.graph import Const, Node, validated
-from flows.core.records import RunStatus
+from flows.core.records import Asset, RunStatus
 from flows.core.schedule import (
     Cron,
     Fire,
@@ -36,6 +36,7 @@ NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=5)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 GRAPH = validated((Node(key="a", function="m:a", inputs={"x": Const(const=1)}),))
+SEVEN = Asset(name="model:digits", version="7")
 NIGHTLY = Schedule(name="nightly", flow="f", trigger=Cron(cron="0 3 * * *"))
 
 
@@ -380,6 +381,44 @@ def test_looking_for_what_is_due_costs_by_what_is_due(store):
         assert "schedule_due" in _plan(store, look)
 
 
+def test_looking_for_fires_that_wait_costs_by_these(store):
+    with store.database.write() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO schedule (name, flow, definition, topic, status, cursor, created_at,"
+                " updated_at, seq) VALUES (:name, 'f', '{}', :topic, 'active', '{}', :at, :at, 1)"
+            ),
+            [
+                {"name": f"s{n:05}", "topic": f"asset:model:m{n}", "at": _bound(store, NOW)}
+                for n in range(10_000)
+            ],
+        )
+        connection.execute(
+            text(
+                "INSERT INTO fire (schedule, key, at, decided_at, outcome, run_id)"
+                " VALUES (:name, :key, :at, :at, 'started', 'r')"
+            ),
+            [
+                {"name": f"s{n % 10_000:05}", "key": str(n), "at": _bound(store, NOW)}
+                for n in range(20_000)
+            ],
+        )
+        if store.database.url.get_backend_name() != "sqlite":
+            connection.execute(text("ANALYZE schedule, fire"))
+    saved(store, Schedule(name="after", flow="f", trigger=OnAsset(asset="model:*")), next_at=None)
+    store.assets.update(Asset(name="model:m7", version="1"), cause="x", now=NOW)
+    assert [f.key for f in store.schedules.pending("after")] == ["event:2"]
+    assert [f.key for f in store.schedules.pending("s00007")] == ["event:2"]
+    assert [s.schedule.name for s in store.schedules.to_decide(NOW)] == ["after"]
+    assert "fire_pending" in _plan(store, lambda: store.schedules.to_decide(NOW))
+    assert "fire" in _plan(store, lambda: store.schedules.pending("after"))
+    changes = _statements(store, lambda: store.assets.update(SEVEN, cause="y", now=NOW))
+    waiting = [each for each in changes if "FROM schedule" in each[0]]
+    plan = _explained(store, waiting[0])
+    assert "schedule_waits " in plan
+    assert "schedule_waits_for_any" in plan
+
+
 def _bound(store, at):
     """A time as a driver without our column types takes it."""
     if store.database.url.get_backend_name() == "sqlite":
@@ -389,6 +428,10 @@ def _bound(store, at):
 
 def _plan(store, look):
     """How the database finds what `look` asks for."""
+    return _explained(store, _statements(store, look)[-1])
+
+
+def _statements(store, look):
     asked = []
 
     def note(_connection, _cursor, statement, parameters, *_rest):
@@ -397,10 +440,14 @@ def _plan(store, look):
     event.listen(store.database.engine, "before_cursor_execute", note)
     look()
     event.remove(store.database.engine, "before_cursor_execute", note)
+    return asked
+
+
+def _explained(store, asked):
     explain = (
         "EXPLAIN QUERY PLAN" if store.database.url.get_backend_name() == "sqlite" else "EXPLAIN"
     )
-    statement, parameters = asked[-1]
+    statement, parameters = asked
     with store.database.read() as connection:
-        found = connection.exec_driver_sql(f"{explain} {statement}", parameters)
-        return "\n".join(str(row) for row in found)
+        selected = connection.exec_driver_sql(f"{explain} {statement}", parameters)
+        return "\n".join(str(row) for row in selected)

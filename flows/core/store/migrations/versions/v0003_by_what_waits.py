@@ -51,7 +51,16 @@ def _create_delivery() -> None:
     _partial_index("delivery_taken", "delivery", ["channel", "at"], "state = 'delivered'")
     _partial_index("schedule_waits", "schedule", ["topic"], "topic IS NOT NULL")
     _partial_index(
-        "fire_pending", "fire", ["schedule"], "decided_at >= '9000-01-01T00:00:00.000000+00:00'"
+        "schedule_waits_for_any",
+        "schedule",
+        ["topic"],
+        "topic LIKE '%*%' OR topic LIKE '%?%' OR topic LIKE '%[%'",
+    )
+    _partial_index(
+        "fire_pending",
+        "fire",
+        ["decided_at", "schedule"],
+        "decided_at >= '9000-01-01T00:00:00.000000+00:00'",
     )
 
 
@@ -65,6 +74,7 @@ def downgrade() -> None:
     """Take them away again."""
     op.drop_table("request")
     op.drop_index("fire_pending", "fire")
+    op.drop_index("schedule_waits_for_any", "schedule")
     op.drop_index("schedule_waits", "schedule")
     op.create_index("run_status", "run", ["status"])
     op.drop_index("run_newest_of_status", "run")
