@@ -100,8 +100,8 @@ class Alerts:
         ]
         if routes:
             return {url for route in routes for url in route.urls}
-        told = not self.config.kinds or alert.kind in self.config.kinds
-        return set(self.config.urls) if told else set()
+        wanted = not self.config.kinds or alert.kind in self.config.kinds
+        return set(self.config.urls) if wanted else set()
 
     def _named(self) -> dict[str, str]:
         """Channel -> URL: its service, and where two are called alike a part of its digest."""
@@ -186,8 +186,8 @@ def _send(alert: Alert, url: str) -> str | None:
         return None
     if result.status == apprise.AppriseResultStatus.TIMEOUT:
         return f"no answer within {TIMEOUT:g} s"
-    said = [entry.message for entry in result.logs()]
-    return said[-1].rstrip(".") if said else "the service did not take it"
+    messages = [entry.message for entry in result.logs()]
+    return messages[-1].rstrip(".") if messages else "the service did not take it"
 
 
 def _body(alert: Alert) -> str:

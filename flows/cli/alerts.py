@@ -36,11 +36,11 @@ def latest(
     if context.invoked_subcommand is not None:
         return 0
     with opened(context) as ratchet:
-        found = ratchet.courier().alerts(limit=limit, status=status)
+        records = ratchet.courier().alerts(limit=limit, status=status)
         if as_json:
-            print_json([_json(record) for record in found])
+            print_json([_json(record) for record in records])
         else:
-            _say(found, ratchet)
+            _say(records, ratchet)
     return 0
 
 
@@ -79,13 +79,13 @@ def try_again(context: typer.Context, as_json: AsJson = False) -> int:
     return 0
 
 
-def _say(found: Sequence[AlertRecord], ratchet: Ratchet) -> None:
+def _say(records: Sequence[AlertRecord], ratchet: Ratchet) -> None:
     into, now = console(), ratchet.clock.now()
-    if not found:
+    if not records:
         into.print("no alerts; whom they go to: ratchet alerts test", markup=False)
         return
     lines = table("alert", "when", "about", "reason", "status", "channels", give=("reason",))
-    for record in found:
+    for record in records:
         alert = masked(record.alert)
         lines.add_row(
             Text(alert.title, _COLOUR_OF[alert.severity]),
@@ -96,7 +96,7 @@ def _say(found: Sequence[AlertRecord], ratchet: Ratchet) -> None:
             _channels(record),
         )
     into.print(lines)
-    for problem in dict.fromkeys(p for record in found if (p := undelivered([record]))):
+    for problem in dict.fromkeys(p for record in records if (p := undelivered([record]))):
         into.print(Text(f"{problem}; next: ratchet alerts retry", "red"))
 
 

@@ -178,11 +178,11 @@ def worker(
 def _refuse_unknown(pools: Sequence[str], ratchet: Ratchet) -> None:
     """Raise NotFound for a pool that no task of the flows here is in: it would wait for ever."""
     graphs = [ratchet.flows.get(name).graph for name in ratchet.flows.names()]
-    known = {node.pool for graph in graphs for node in graph.nodes} | set(ratchet.settings.pools)
+    names = {node.pool for graph in graphs for node in graph.nodes} | set(ratchet.settings.pools)
     for name in pools:
-        if name not in known:
+        if name not in names:
             raise NotFound(
-                f"no task is in pool {name!r}", hint=f"known: {', '.join(sorted(known))}"
+                f"no task is in pool {name!r}", hint=f"known: {', '.join(sorted(names))}"
             )
 
 

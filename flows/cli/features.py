@@ -38,16 +38,16 @@ def list_views(context: typer.Context, as_json: Json = False) -> None:
     """List the views."""
     with opened(context) as ratchet:
         store = _store(ratchet)
-        found = [_view_json(store, name) for name in store.views()]
+        documents = [_view_json(store, name) for name in store.views()]
         if as_json:
-            print_json(found)
+            print_json(documents)
             return
         say, now = console(), ratchet.clock.now()
-        if not found:
+        if not documents:
             say.print("no views yet; next: ratchet features create --help")
             return
         lines = table("view", "version", "rows", "watermark", "entities", "label", right=("rows",))
-        for view in found:
+        for view in documents:
             lines.add_row(
                 view["view"],
                 str(view["version"]),
@@ -191,9 +191,9 @@ def release(
             return
         for name, out in wanted.items():
             if out:
-                told = ", ".join(map(str, out))
+                numbers = ", ".join(map(str, out))
                 console().print(
-                    f"{view}: {name} trains on version {told} again, from its next run on"
+                    f"{view}: {name} trains on version {numbers} again, from its next run on"
                 )
 
 
@@ -203,8 +203,8 @@ def _store(ratchet: Ratchet) -> FeatureStore:
 
 def _watermarks(ratchet: Ratchet, view: str) -> list[Watermark]:
     store = Watermarks(revealed(ratchet.settings.feature_store))
-    found = (store.get(view, consumer) for consumer in store.consumers(view))
-    return [mark for mark in found if mark is not None]
+    marks = (store.get(view, consumer) for consumer in store.consumers(view))
+    return [mark for mark in marks if mark is not None]
 
 
 def _in_quarantine(mark: Watermark, versions: list[int] | None) -> tuple[int, ...]:

@@ -29,11 +29,11 @@ def kpis(
     with opened(context) as ratchet:
         if flow is not None and not ratchet.service.runs(flow=flow, limit=1):
             flow_named(ratchet, flow)  # a name that no run has may be a mistake
-        found = _measured(ratchet, back, flow)
+        figures = _measured(ratchet, back, flow)
         if as_json:
-            print_json(kpis_json(found))
+            print_json(kpis_json(figures))
         else:
-            _say(found, since)
+            _say(figures, since)
 
 
 def _measured(ratchet: Ratchet, back: timedelta | None, flow: str | None) -> Kpis:
@@ -44,28 +44,28 @@ def _measured(ratchet: Ratchet, back: timedelta | None, flow: str | None) -> Kpi
     return measure(events, since=since, until=now, flow=flow)
 
 
-def kpis_json(found: Kpis) -> dict[str, Any]:
+def kpis_json(figures: Kpis) -> dict[str, Any]:
     """The KPIs; times are seconds, shares are between 0 and 1, null: nothing to compute from."""
     return {
-        "since": iso(found.since),
-        "until": iso(found.until),
-        "flow": found.flow,
-        "runs": found.runs,
-        "success_rate": _share_json(found.success),
-        "time_to_detection": _times_json(found.detection),
-        "deadline_adherence": _share_json(found.deadlines),
-        "data_freshness": [_fresh_json(fresh) for fresh in found.data],
-        "champion_freshness": [_fresh_json(fresh) for fresh in found.champions],
+        "since": iso(figures.since),
+        "until": iso(figures.until),
+        "flow": figures.flow,
+        "runs": figures.runs,
+        "success_rate": _share_json(figures.success),
+        "time_to_detection": _times_json(figures.detection),
+        "deadline_adherence": _share_json(figures.deadlines),
+        "data_freshness": [_fresh_json(fresh) for fresh in figures.data],
+        "champion_freshness": [_fresh_json(fresh) for fresh in figures.champions],
         "compute_efficiency": {
-            "cpu": _share_json(found.cpu),
-            "gpu": _share_json(found.gpu),
-            "estimated_attempts": found.estimated,
+            "cpu": _share_json(figures.cpu),
+            "gpu": _share_json(figures.gpu),
+            "estimated_attempts": figures.estimated,
         },
-        "queue_time": _times_json(found.queue),
-        "attempts": found.attempts,
-        "retries": found.retries,
-        "recoveries": {"lost": found.lost, "adopted": found.adopted},
-        "reopened": found.reopened,
+        "queue_time": _times_json(figures.queue),
+        "attempts": figures.attempts,
+        "retries": figures.retries,
+        "recoveries": {"lost": figures.lost, "adopted": figures.adopted},
+        "reopened": figures.reopened,
     }
 
 
@@ -83,53 +83,58 @@ def _fresh_json(fresh: Freshness) -> dict[str, Any]:
     return {"name": fresh.name, "version": fresh.version, "at": iso(fresh.at), "age_s": age}
 
 
-def _rows(found: Kpis) -> list[tuple[str, str, str, str]]:
+def _rows(figures: Kpis) -> list[tuple[str, str, str, str]]:
     """Figure, its value, what it is of, and why there is none."""
-    cancelled = found.runs["cancelled"]
-    ended = [f"{n} {how}" for how, n in found.runs.items() if n and how != "cancelled"]
-    of_runs = f"of {found.success.whole:g} runs ({', '.join(ended)})"
+    cancelled = figures.runs["cancelled"]
+    ended = [f"{n} {how}" for how, n in figures.runs.items() if n and how != "cancelled"]
+    of_runs = f"of {figures.success.whole:g} runs ({', '.join(ended)})"
     if cancelled:
         of_runs += f", without {cancelled} cancelled"
     return [
         (
             "success",
-            _percent(found.success),
+            _percent(figures.success),
             of_runs,
             "only cancelled runs ended" if cancelled else "no run ended",
         ),
-        ("time to detection", *_mean(found.detection, "alert", "no fault was alerted of")),
+        ("time to detection", *_mean(figures.detection, "alert", "no fault was alerted of")),
         (
             "deadlines met",
-            _percent(found.deadlines),
-            f"of {found.deadlines.whole:g} runs with a deadline",
+            _percent(figures.deadlines),
+            f"of {figures.deadlines.whole:g} runs with a deadline",
             "no run had a deadline",
         ),
-        ("data freshness", *_oldest(found.data, "no flow has decided on data yet")),
-        ("champion freshness", *_oldest(found.champions, "no model was promoted yet")),
-        ("CPU efficiency", _percent(found.cpu), _used(found.cpu, "CPU"), "no CPU time is known"),
-        ("GPU efficiency", _percent(found.gpu), _used(found.gpu, "GPU"), "no GPU was used"),
-        ("queue time", *_mean(found.queue, "run", "no run that ended was started")),
-        ("retries", str(found.retries), f"in {found.attempts} attempts", ""),
+        ("data freshness", *_oldest(figures.data, "no flow has decided on data yet")),
+        ("champion freshness", *_oldest(figures.champions, "no model was promoted yet")),
+        (
+            "CPU efficiency",
+            _percent(figures.cpu),
+            _used(figures.cpu, "CPU"),
+            "no CPU time is known",
+        ),
+        ("GPU efficiency", _percent(figures.gpu), _used(figures.gpu, "GPU"), "no GPU was used"),
+        ("queue time", *_mean(figures.queue, "run", "no run that ended was started")),
+        ("retries", str(figures.retries), f"in {figures.attempts} attempts", ""),
         (
             "recoveries",
-            str(found.lost + found.adopted),
-            f"{found.lost} lost and started again, {found.adopted} adopted",
+            str(figures.lost + figures.adopted),
+            f"{figures.lost} lost and started again, {figures.adopted} adopted",
             "",
         ),
     ]
 
 
-def _say(found: Kpis, since: str) -> None:
+def _say(figures: Kpis, since: str) -> None:
     say = console()
-    about = "all flows" if found.flow is None else f"flow {found.flow}"
+    about = "all flows" if figures.flow is None else f"flow {figures.flow}"
     time = "all time" if since == "all" else f"the last {since}"
     say.print(Text(f"{about}, {time}", "bold"))
     lines = table("figure", "value", "of what", right=("value",), give=("of what",))
-    for name, value, counts, nothing in _rows(found):
+    for name, value, counts, nothing in _rows(figures):
         lines.add_row(name, value or "-", Text(counts if value else nothing, "dim"))
     say.print(lines)
-    if found.estimated:
-        note = f"{found.estimated} attempts left no account: their CPU time is their duration"
+    if figures.estimated:
+        note = f"{figures.estimated} attempts left no account: their CPU time is their duration"
         say.print(Text(note, "dim"))
 
 
@@ -147,11 +152,11 @@ def _mean(times: Times, what: str, nothing: str) -> tuple[str, str, str]:
     return _time(times.mean_s), counts, nothing
 
 
-def _oldest(found: tuple[Freshness, ...], nothing: str) -> tuple[str, str, str]:
-    if not found:
+def _oldest(fresh: tuple[Freshness, ...], nothing: str) -> tuple[str, str, str]:
+    if not fresh:
         return "", "", nothing
-    oldest = found[0]
-    more = f", the oldest of {len(found)}" if len(found) > 1 else ""
+    oldest = fresh[0]
+    more = f", the oldest of {len(fresh)}" if len(fresh) > 1 else ""
     counts = f"{oldest.name} version {oldest.version}{more}"
     return duration(oldest.age.total_seconds()), counts, nothing
 

@@ -62,21 +62,21 @@ def champion(
         raise Refused("--adopt and --restore contradict each other", hint="choose one of them")
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         if model is None:
-            found = [registry.champion_seen(name) for name in registry.ledger_models()]
+            champions = [registry.champion_seen(name) for name in registry.ledger_models()]
             if as_json:
                 watches = registry.watches
-                print_json([champion_json(one, watches.latest(one.model)) for one in found])
+                print_json([champion_json(one, watches.latest(one.model)) for one in champions])
             else:
-                _say_champions(found, ratchet.clock.now())
+                _say_champions(champions, ratchet.clock.now())
             return
         refuse_unknown(registry, model)
         now, actor = ratchet.clock.now(), by or whoami()
         if adopt:
-            said = reason or "accepted on the command line"
-            housekeeping.adopt(ratchet, registry, model, actor=actor, reason=said)
+            why = reason or "accepted on the command line"
+            housekeeping.adopt(ratchet, registry, model, actor=actor, reason=why)
         if restore:
-            said = reason or "restored on the command line"
-            housekeeping.restore(ratchet, registry, model, actor=actor, reason=said)
+            why = reason or "restored on the command line"
+            housekeeping.restore(ratchet, registry, model, actor=actor, reason=why)
         status = registry.champion_seen(model)
         if as_json:
             print_json(champion_json(status, registry.watches.latest(model)))
@@ -139,11 +139,11 @@ def refuse_unknown(registry: Registry, model: str) -> None:
     """A model without a history is unknown unless it is registered."""
     if registry.knows(model):
         return
-    known = registry.ledger_models()
-    close = get_close_matches(model, known, n=1)
+    names = registry.ledger_models()
+    close = get_close_matches(model, names, n=1)
     raise NotFound(
         f"there is no model {model}" + (f"; did you mean {close[0]}?" if close else ""),
-        hint="see them: ratchet champion" if known else "train one: ratchet run retrain",
+        hint="see them: ratchet champion" if names else "train one: ratchet run retrain",
     )
 
 
@@ -207,13 +207,13 @@ def _say_champion(status: ChampionStatus, lost: LedgerBroken | None, now: dateti
         say.print(Text(f"next: ratchet ledger {status.model}", "dim"))
 
 
-def _say_champions(found: Sequence[ChampionStatus], now: datetime) -> None:
+def _say_champions(champions: Sequence[ChampionStatus], now: datetime) -> None:
     say = console()
-    if not found:
+    if not champions:
         say.print("no model has a champion yet; next: ratchet run retrain")
         return
     lines = table("model", "version", "epoch", "since", "state", "reason", give=("reason",))
-    for status in found:
+    for status in champions:
         state = f"outsider: {status.outsider}" if status.outsider else ""
         lines.add_row(
             status.model,
@@ -289,11 +289,11 @@ def approve(
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         if model is None:
             now = ratchet.clock.now()
-            found = registry.waiting(now=now)
+            requests = registry.waiting(now=now)
             if as_json:
-                print_json([request_json(request) for request in found])
+                print_json([request_json(request) for request in requests])
             else:
-                _say_requests(found, now)
+                _say_requests(requests, now)
             return
         refuse_unknown(registry, model)
         entry = approved(ratchet, registry, model, version, actor=by or whoami(), reason=reason)
@@ -302,8 +302,8 @@ def approve(
             return
         say = console()
         before = f" instead of {entry.previous_version}" if entry.previous_version else ""
-        said = f"approved by {entry.actor}, epoch {entry.epoch}"
-        say.print(f"{model}: version {entry.version} is live{before} ({said})")
+        answer = f"approved by {entry.actor}, epoch {entry.epoch}"
+        say.print(f"{model}: version {entry.version} is live{before} ({answer})")
         say.print(Text(f"next: ratchet champion {model}", "dim"))
 
 
@@ -333,15 +333,15 @@ def reject(
         say.print(Text(f"next: ratchet champion {model}", "dim"))
 
 
-def _say_requests(found: Sequence[ApprovalRequest], now: datetime) -> None:
+def _say_requests(requests: Sequence[ApprovalRequest], now: datetime) -> None:
     say = console()
-    if not found:
+    if not requests:
         say.print("nothing waits for approval; what is live: ratchet champion", markup=False)
         return
     lines = table(
         "model", "version", "instead of", "asked", "expires", "verdict", give=("verdict",)
     )
-    for request in found:
+    for request in requests:
         lines.add_row(
             request.model,
             request.version,
@@ -351,6 +351,6 @@ def _say_requests(found: Sequence[ApprovalRequest], now: datetime) -> None:
             Text(request.proof.partition(". ")[0]),
         )
     say.print(lines)
-    step = found[0].verdict.next_step or ""
+    step = requests[0].verdict.next_step or ""
     also = step.replace("approve", "reject", 1)
     say.print(Text(f"next: {step}, or {also}", "dim"), soft_wrap=True)

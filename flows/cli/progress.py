@@ -97,11 +97,11 @@ class LiveView:
         return Group(*lines)
 
     def _tasks(self, now: datetime) -> Table:
-        found = Table.grid(padding=(0, 2, 0, 0))
-        found.add_column(width=1)
-        found.add_column(no_wrap=True, max_width=32, overflow="ellipsis")
-        found.add_column(justify="right", no_wrap=True)
-        found.add_column()
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(width=1)
+        grid.add_column(no_wrap=True, max_width=32, overflow="ellipsis")
+        grid.add_column(justify="right", no_wrap=True)
+        grid.add_column()
         shown, left_out = _that_fit(rows_of(self._detail.graph, self._detail.tasks), self._console)
         for row in shown:
             sign: RenderableType = Text(mark(row.status, self._console), COLOURS[row.status])
@@ -110,10 +110,10 @@ class LiveView:
                 sign = self._spinner.render(self._console.get_time())
             style = "dim" if row.status in _QUIET else ""
             took = duration(between(row.started, row.ended or now)) if row.started else ""
-            found.add_row(sign, Text(row.name, style), Text(took, "dim"), cut(row.remark, "dim"))
+            grid.add_row(sign, Text(row.name, style), Text(took, "dim"), cut(row.remark, "dim"))
         if left_out:
-            found.add_row("", Text(f"and {left_out} more", "dim"), "", "")
-        return found
+            grid.add_row("", Text(f"and {left_out} more", "dim"), "", "")
+        return grid
 
 
 _QUIET = (TaskStatus.PENDING, TaskStatus.READY, TaskStatus.SKIPPED)
@@ -236,5 +236,5 @@ def _line(event: Event, console: Console) -> str | None:
     words.append({"task.reused": "reused", "task.lost": "lost"}.get(event.kind, status))
     if event.attempt and event.attempt > 1:
         words.append(f"(attempt {event.attempt})")
-    said = event.data.get("error") or event.data.get("reason")
-    return " ".join(words) + (f": {one_line(said)}" if said else "")
+    message = event.data.get("error") or event.data.get("reason")
+    return " ".join(words) + (f": {one_line(message)}" if message else "")

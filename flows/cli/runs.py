@@ -50,14 +50,14 @@ def run(
     Exit codes: 0 succeeded or skipped, 3 halted, 1 failed, 130 cancelled, 2 cannot be started.
     Ctrl-C cancels the run; a second Ctrl-C leaves it to `ratchet retry`.
     """
-    given = overrides or []
+    typed = overrides or []
     with opened(context) as ratchet:
-        found = flow_named(ratchet, flow)
+        declared = flow_named(ratchet, flow)
         if not multirun:
-            return _one(ratchet, found, given, key, executor, as_json)
+            return _one(ratchet, declared, typed, key, executor, as_json)
         if key is not None:
             raise ConfigError("one key cannot name several runs", hint="leave out --key, or -m")
-        return _sweep(ratchet, found, expand(given, ratchet.project), executor, as_json)
+        return _sweep(ratchet, declared, expand(typed, ratchet.project), executor, as_json)
 
 
 def retry(
@@ -68,10 +68,10 @@ def retry(
 ) -> int:
     """Make a run go on from where it was; finished tasks are not run again."""
     with opened(context) as ratchet:
-        found = ratchet.service.show(reference)
-        place = for_recorded(ratchet, found)
+        detail = ratchet.service.show(reference)
+        place = for_recorded(ratchet, detail)
         with driver(place, executor) as drives:
-            reopened = place.service.retry(found.run.id, held_by=drives.worker)
+            reopened = place.service.retry(detail.run.id, held_by=drives.worker)
             if reopened.status is RunStatus.CANCELLING:  # its worker died before its end was made
                 drives.drive(reopened, SilentView())
                 reopened = place.service.retry(reopened.id, held_by=drives.worker)
@@ -132,12 +132,12 @@ def _driven(drives: Driver, place: Ratchet, run: Run, as_json: bool) -> Run:
 
 
 def _say_sweep(ended: Sequence[tuple[Sequence[str], Run]], say: Console) -> None:
-    found = table("run", "overrides", "status", "took", "reason", right=("took",), give=("reason",))
+    lines = table("run", "overrides", "status", "took", "reason", right=("took",), give=("reason",))
     for overrides, run in ended:
         took = duration(between(run.started_at, run.ended_at))
-        found.add_row(run.id, " ".join(overrides), marked(run.status, say), took, run.reason or "")
+        lines.add_row(run.id, " ".join(overrides), marked(run.status, say), took, run.reason or "")
     say.print()
-    say.print(found)
+    say.print(lines)
 
 
 def _view(ratchet: Ratchet, run: Run, as_json: bool) -> View:
@@ -209,24 +209,24 @@ def runs(
 ) -> None:
     """List the newest runs, the newest first."""
     with opened(context) as ratchet:
-        found = ratchet.service.runs(flow=flow, status=status, limit=limit)
-        if flow is not None and not found and not ratchet.service.runs(flow=flow, limit=1):
+        newest = ratchet.service.runs(flow=flow, status=status, limit=limit)
+        if flow is not None and not newest and not ratchet.service.runs(flow=flow, limit=1):
             flow_named(ratchet, flow)  # a name that no run has may be a mistake
         if as_json:
-            print_json([run_json(run) for run in found])
+            print_json([run_json(run) for run in newest])
         else:
-            _say_list(found, ratchet)
+            _say_list(newest, ratchet)
 
 
-def _say_list(found: tuple[Run, ...], ratchet: Ratchet) -> None:
+def _say_list(newest: tuple[Run, ...], ratchet: Ratchet) -> None:
     say, now = console(), ratchet.clock.now()
-    if not found:
+    if not newest:
         say.print("no runs yet; next: ratchet run FLOW, or: ratchet demo", markup=False)
         return
     lines = table(
         "run", "flow", "status", "created", "took", "reason", right=("took",), give=("reason",)
     )
-    for run in found:
+    for run in newest:
         end = run.ended_at or now
         lines.add_row(
             run.id,

@@ -49,19 +49,19 @@ def list_schedules(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with opened(context) as ratchet:
-        found, declared = ratchet.schedules.list(), ratchet.declared()
-        known = {each.stored.schedule.name for each in found}
-        unsaved = [schedule for schedule in declared.schedules if schedule.name not in known]
+        listed, declared = ratchet.schedules.list(), ratchet.declared()
+        names = {each.stored.schedule.name for each in listed}
+        unsaved = [schedule for schedule in declared.schedules if schedule.name not in names]
         if as_json:
             print_json(
                 {
-                    "schedules": [_listed_json(each) for each in found],
+                    "schedules": [_listed_json(each) for each in listed],
                     "not_saved": [schedule.name for schedule in unsaved],
                     "problems": {n: one_line(error) for n, error in declared.problems.items()},
                 }
             )
         else:
-            _say_list(found, unsaved, declared.problems, ratchet.clock.now())
+            _say_list(listed, unsaved, declared.problems, ratchet.clock.now())
 
 
 @schedules.command("show")
@@ -157,17 +157,17 @@ def _listed_json(listed: Listed) -> dict[str, Any]:
 
 
 def _say_list(
-    found: Sequence[Listed],
+    listed: Sequence[Listed],
     unsaved: Sequence[Schedule],
     problems: Mapping[str, RatchetError],
     now: datetime,
 ) -> None:
     say = console()
-    if not (found or unsaved or problems):
+    if not (listed or unsaved or problems):
         say.print("no schedules yet; next: write one into conf/config.yaml, as docs/schedules.md")
         return
     lines = table("schedule", "flow", "when", "status", "last", "next", "reason", give=("reason",))
-    for each in found:
+    for each in listed:
         stored, last = each.stored, each.last
         lines.add_row(
             stored.schedule.name,
@@ -181,7 +181,7 @@ def _say_list(
     for schedule in unsaved:
         words = in_words(schedule.trigger)
         lines.add_row(schedule.name, schedule.flow, words, marked("declared", say), "", "", "")
-    if found or unsaved:
+    if listed or unsaved:
         say.print(lines)
     _say_problems(problems, say)
     if unsaved:
@@ -249,8 +249,8 @@ def _say_status(stored: StoredSchedule, as_json: bool, following: str) -> None:
         return
     say = console()
     reason = f": {stored.reason}" if stored.reason else ""
-    said = f"schedule {stored.schedule.name} is {stored.status.value}{reason}"
-    say.print(said, markup=False, soft_wrap=True)
+    sentence = f"schedule {stored.schedule.name} is {stored.status.value}{reason}"
+    say.print(sentence, markup=False, soft_wrap=True)
     say.print(Text(f"next: {following}", "dim"))
 
 
@@ -315,14 +315,14 @@ def backfill(
 
 def _zone(ratchet: Ratchet, flow: str, schedule: str | None) -> tzinfo:
     """The zone in which days are meant: that of the schedule whose times are filled."""
-    found = [
+    zones = [
         trigger.zone
         for listed in ratchet.schedules.list()
         if isinstance(trigger := listed.stored.schedule.trigger, Cron | Deadline)
         and listed.stored.schedule.flow == flow
         and schedule in (None, listed.stored.schedule.name)
     ]
-    return zone_of(found[0]) if len(found) == 1 else UTC
+    return zone_of(zones[0]) if len(zones) == 1 else UTC
 
 
 def _time(option: str, text: str, zone: tzinfo) -> datetime:
@@ -352,10 +352,10 @@ def _say_filled(filled: tuple[Filled, ...], dry_run: bool) -> None:
     lines = table("time", "run")
     for each in filled:
         if each.started:
-            said = Text("would start" if dry_run else f"{each.run_id} started", "green")
+            outcome = Text("would start" if dry_run else f"{each.run_id} started", "green")
         else:
-            said = Text(f"{each.run_id} is there" if each.run_id else "left for later", "dim")
-        lines.add_row(f"{each.at:%Y-%m-%d %H:%M}Z", said)
+            outcome = Text(f"{each.run_id} is there" if each.run_id else "left for later", "dim")
+        lines.add_row(f"{each.at:%Y-%m-%d %H:%M}Z", outcome)
     say.print(lines)
     starts = sum(each.started for each in filled)
     verb = "would start" if dry_run else "started"

@@ -136,13 +136,13 @@ def _took(row: Row, now: datetime) -> str:
 def _say_attempts(attempts: Sequence[Attempt], say: Console) -> None:
     """Only where a task needed more than one."""
     again = {attempt.key for attempt in attempts if attempt.number > 1}
-    told = [attempt for attempt in attempts if attempt.key in again]
-    if not told:
+    retried = [attempt for attempt in attempts if attempt.key in again]
+    if not retried:
         return
     lines = table(
         "attempt", "status", "took", "executor", "error", right=("took",), give=("error",)
     )
-    for attempt in told:
+    for attempt in retried:
         error = attempt.error
         line = f"{error.type}: {error.message}".partition("\n")[0] if error else ""
         lines.add_row(
@@ -213,11 +213,11 @@ def say_ending(detail: RunDetail, console: Console, *, alive: bool = False) -> N
 
 def verdict_line(verdict: Verdict) -> str:
     """The verdict in one line, with its figures."""
-    said = verdict.reason.rstrip(".")
+    reason = verdict.reason.rstrip(".")
     if verdict.difference is None or verdict.low is None or verdict.high is None:
-        return f"{verdict.decision.value}: {said}"
+        return f"{verdict.decision.value}: {reason}"
     interval = f"{verdict.difference:+.4f} [{verdict.low:+.4f}, {verdict.high:+.4f}]"
-    return f"{verdict.decision.value}: {said} ({verdict.metric} {interval}, {verdict.rows} rows)"
+    return f"{verdict.decision.value}: {reason} ({verdict.metric} {interval}, {verdict.rows} rows)"
 
 
 def hint_of(detail: RunDetail) -> str | None:
@@ -288,8 +288,8 @@ class _Reader:
         """Each attempt that has printed something since the last call, and what."""
         for attempt in self.detail.attempts:
             if self._wanted(attempt) and attempt.id not in self._logs:
-                found = AttemptLog(attempt, self._ratchet.logs, self._artifacts)
-                self._logs[attempt.id] = found
+                log = AttemptLog(attempt, self._ratchet.logs, self._artifacts)
+                self._logs[attempt.id] = log
         texts = ((log.attempt, log.read()) for log in self._logs.values())
         return [(attempt, text) for attempt, text in texts if text]
 
@@ -298,10 +298,10 @@ class _Reader:
 
 
 def _refuse_unknown(task: str | None, detail: RunDetail) -> None:
-    known = {key: None for t in detail.tasks for key in (node_key(t.key), t.key)}
-    if task is None or task in known:
+    keys = {key: None for t in detail.tasks for key in (node_key(t.key), t.key)}
+    if task is None or task in keys:
         return
-    close = get_close_matches(task, list(known), n=1)
+    close = get_close_matches(task, list(keys), n=1)
     raise NotFound(
         f"run {detail.run.id} has no task {task}"
         + (f"; did you mean {close[0]}?" if close else ""),

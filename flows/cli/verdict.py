@@ -52,10 +52,10 @@ def verdict(
     if html is not None and not html.absolute().parent.is_dir():
         raise Refused(f"there is no folder {html.absolute().parent}", hint="make it, or name one")
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
-        run, detail, found = _found(ratchet, registry, reference)
+        run, detail, decided = _decided_in(ratchet, registry, reference)
         if html is not None:
-            html.write_text(_page(registry, found), encoding="utf-8")
-        card = registry.card(found, mlflow=False)
+            html.write_text(_page(registry, decided), encoding="utf-8")
+        card = registry.card(decided, mlflow=False)
         if as_json:
             print_json(card_json(run.id, card, detail))
             return
@@ -64,7 +64,7 @@ def verdict(
             console().print(Text(f"wrote {html}", "dim"), soft_wrap=True)
 
 
-def _found(
+def _decided_in(
     ratchet: Ratchet, registry: Registry, reference: str
 ) -> tuple[Run, RunDetail | None, Verdict]:
     """The run, what is left of it, and its verdict. Raises NotFound, Refused."""
@@ -75,13 +75,13 @@ def _found(
         detail = ratchet.service.show(run.id)
     except Pruned:
         detail = None
-    found = None if detail is None else verdict_of(detail)
-    if found is None:
+    decided = None if detail is None else verdict_of(detail)
+    if decided is None:
         # A run of which only its row is left, or whose gate is no task of the flow.
         nights = registry.nights_of(run.id)
-        found = nights[-1].verdict if nights else None
-    if found is not None:
-        return run, detail, found
+        decided = nights[-1].verdict if nights else None
+    if decided is not None:
+        return run, detail, decided
     if not run.status.ended:
         raise Refused(
             f"run {run.id} is still {run.status}, without a verdict", hint=f"ratchet show {run.id}"
@@ -99,53 +99,53 @@ def _newest(ratchet: Ratchet) -> tuple[Run, RunDetail | None, Verdict]:
             detail = ratchet.service.show(run.id)
         except Pruned:
             continue
-        if (found := verdict_of(detail)) is not None:
-            return run, detail, found
+        if (decided := verdict_of(detail)) is not None:
+            return run, detail, decided
     raise NotFound("no run has a verdict yet", hint="ratchet run retrain")
 
 
-def _page(registry: Registry, found: Verdict) -> str:
+def _page(registry: Registry, decided: Verdict) -> str:
     """The card as it was written on its night; a new one where there is none."""
-    kept = registry.kept_card(found)
-    return card_html(registry.card(found)) if kept is None else kept
+    kept = registry.kept_card(decided)
+    return card_html(registry.card(decided)) if kept is None else kept
 
 
 # ---------------------------------------------------------------------- in the terminal
 
 
 def _say(card: Card, run: Run, detail: RunDetail | None, ratchet: Ratchet, say: Console) -> None:
-    found = card.verdict
+    decided = card.verdict
     night = "" if card.night is None else f"  night {card.night}"
     say.print(
         Text.assemble(
-            (f"{found.model} v{found.challenger}", "bold"),
+            (f"{decided.model} v{decided.challenger}", "bold"),
             "  ",
-            DECISIONS[found.decision],
+            DECISIONS[decided.decision],
             (f"  run {run.id}, {ago(card.at or run.ended_at, ratchet.clock.now())}{night}", "dim"),
         )
     )
-    say.print(Text(found.reason), soft_wrap=True)
-    _say_rules(found, say)
-    _say_cases(found, say)
+    say.print(Text(decided.reason), soft_wrap=True)
+    _say_rules(decided, say)
+    _say_cases(decided, say)
     say.print()
     for line in (*_budget(card), *_data(card, detail)):
         say.print(Text(line), soft_wrap=True)
-    say.print(Text(f"next: {_next(found, run)}", "dim"), soft_wrap=True)
+    say.print(Text(f"next: {_next(decided, run)}", "dim"), soft_wrap=True)
 
 
-def _say_rules(found: Verdict, say: Console) -> None:
-    if not found.rules:
+def _say_rules(decided: Verdict, say: Console) -> None:
+    if not decided.rules:
         return
     lines = table(
         "rule", "result", "figure", "interval", "bound", "rows",
         right=("figure", "bound", "rows"), give=("rule",),
     )  # fmt: skip
     whys = []
-    for rule in found.rules:
+    for rule in decided.rules:
         words, colour = result_words(rule)
         result = Text(_plain(words, say), STYLES[colour])
         lines.add_row(Text(rule_name(rule)), result, *figures_of(rule), f"{rule.rows:,}")
-        if not (rule.passed and rule.judged) and rule.message not in found.reason:
+        if not (rule.passed and rule.judged) and rule.message not in decided.reason:
             whys.append(Text(f"{rule_name(rule)}: {rule.message}", STYLES[colour]))
     say.print()
     say.print(lines)
@@ -153,16 +153,16 @@ def _say_rules(found: Verdict, say: Console) -> None:
         say.print(why, soft_wrap=True)
 
 
-def _say_cases(found: Verdict, say: Console) -> None:
-    if not found.cases:
+def _say_cases(decided: Verdict, say: Console) -> None:
+    if not decided.cases:
         return
     lines = table(
         "challenger", "evidence", "needed", "rows", "nights", "tonight",
         right=("evidence", "needed", "rows", "nights"), give=("tonight",),
     )  # fmt: skip
-    for case in sorted(found.cases, key=lambda case: -case.log_evidence):
+    for case in sorted(decided.cases, key=lambda case: -case.log_evidence):
         figures = (evidence_words(case.log_evidence), needed_words(case), f"{case.rows:,}")
-        name = f"v{case.challenger}{' *' if case.challenger == found.challenger else ''}"
+        name = f"v{case.challenger}{' *' if case.challenger == decided.challenger else ''}"
         lines.add_row(Text(name), *figures, str(case.nights), Text(case_words(case)))
     say.print()
     say.print(lines)
@@ -178,35 +178,35 @@ def _budget(card: Card) -> list[str]:
 
 def _data(card: Card, detail: RunDetail | None) -> list[str]:
     """Which data judged, who was trained on what, and who was champion, as far as is known."""
-    said, found = [], card.verdict
+    lines, decided = [], card.verdict
     dataset = None if detail is None else dataset_json(detail)
     trained = None if detail is None else challenger_json(detail)
     if dataset is not None:
-        said.append(
+        lines.append(
             f"data: {dataset['view']} version {dataset['version']}, {dataset['rows']:,} rows "
-            f"(dataset {dataset['digest'][:12]}); {found.rows:,} of them judged"
+            f"(dataset {dataset['digest'][:12]}); {decided.rows:,} of them judged"
         )
     if trained is not None:
-        said.append(
+        lines.append(
             f"v{trained['version']} was trained on {trained['train_rows']:,} rows until "
             f"{trained['train_until'][:16].replace('T', ' ')}"
             f" (features {trained['definition'][:12]})"
         )
     if card.champion is not None:
         reign = card.champion
-        said.append(
+        lines.append(
             f"champion then: v{reign.version} since {moment(reign.since)}, "
             f"epoch {reign.epoch} ({reign.action} by {reign.actor})"
         )
-    return said
+    return lines
 
 
-def _next(found: Verdict, run: Run) -> str:
-    if found.next_step is not None:
-        return found.next_step
-    if found.promote:
-        return f"ratchet champion {found.model}"
-    return f"ratchet evidence {found.model}" if found.cases else f"ratchet show {run.id}"
+def _next(decided: Verdict, run: Run) -> str:
+    if decided.next_step is not None:
+        return decided.next_step
+    if decided.promote:
+        return f"ratchet champion {decided.model}"
+    return f"ratchet evidence {decided.model}" if decided.cases else f"ratchet show {run.id}"
 
 
 def _plain(words: str, say: Console) -> str:
@@ -223,19 +223,19 @@ def evidence(
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         refuse_unknown(registry, model)
         now = ratchet.clock.now()
-        found = registry.evidence(model, now=now)
+        compared = registry.evidence(model, now=now)
         if as_json:
-            print_json(evidence_json(found))
-        elif found.night is None:
+            print_json(evidence_json(compared))
+        elif compared.night is None:
             console().print(f"the gate has not judged a challenger of {model} yet")
             console().print(Text("next: ratchet run retrain", "dim"))
         else:
-            _say_evidence(found, found.night, now)
+            _say_evidence(compared, compared.night, now)
             say_waiting(registry, model, now)
             console().print(Text(f"next: ratchet ledger {model} --verify", "dim"))
 
 
-def _say_evidence(found: ModelEvidence, night: NightEntry, now: datetime) -> None:
+def _say_evidence(compared: ModelEvidence, night: NightEntry, now: datetime) -> None:
     say, docket = console(), night.docket
     say.print(
         Text.assemble(
@@ -245,12 +245,12 @@ def _say_evidence(found: ModelEvidence, night: NightEntry, now: datetime) -> Non
         )
     )
     say.print(Text(night.verdict.proof), soft_wrap=True)
-    if found.open:
+    if compared.open:
         lines = table(
             "challenger", "evidence", "needed", "rows", "nights", "rows until", "tonight",
             right=("evidence", "needed", "rows", "nights"), give=("tonight",),
         )  # fmt: skip
-        for note in sorted(found.open, key=lambda note: -note.log_evidence):
+        for note in sorted(compared.open, key=lambda note: -note.log_evidence):
             case = docket.case(note.challenger)
             until = when(case.judged_until) if case and case.judged_until else ""
             figures = (evidence_words(note.log_evidence), needed_words(note), f"{note.rows:,}")

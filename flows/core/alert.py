@@ -215,7 +215,7 @@ def alert_of_run(run: Run, event: Event, cause: TaskRun | None = None) -> Alert 
         severity=severity,
         flow=run.flow,
         subject=run.id,
-        title=f"{run.flow} {_said(kind)}",
+        title=f"{run.flow} {_words(kind)}",
         reason=run.reason or "no reason was recorded",
         since=(cause.ended_at if cause else None) or event.at,
         at=event.at,
@@ -279,7 +279,7 @@ def _deadline(
         severity=Severity.CRITICAL if missed else Severity.WARNING,
         flow=run.flow,
         subject=run.id,
-        title=f"{run.flow}: {_said(kind)}, due {due:%Y-%m-%d %H:%M} UTC",
+        title=f"{run.flow}: {_words(kind)}, due {due:%Y-%m-%d %H:%M} UTC",
         reason=reason,
         since=since,
         at=now,
@@ -310,9 +310,9 @@ def digest_of(alerts: Sequence[Alert], now: datetime) -> Alert:
     """Several alerts as one message: how many of what, and the first few by their titles."""
     kinds: dict[str, int] = {}
     for alert in alerts:
-        kinds[_said(alert.kind)] = kinds.get(_said(alert.kind), 0) + 1
+        kinds[_words(alert.kind)] = kinds.get(_words(alert.kind), 0) + 1
     titles = list(dict.fromkeys(alert.title for alert in alerts))
-    counts = ", ".join(f"{count} {said}" for said, count in kinds.items())
+    counts = ", ".join(f"{count} {words}" for words, count in kinds.items())
     shown = ", ".join(titles[:_TITLES]) + (", ..." if len(titles) > _TITLES else "")
     severities = {alert.severity for alert in alerts}
     flows = {alert.flow for alert in alerts}
@@ -333,5 +333,5 @@ def digest_of(alerts: Sequence[Alert], now: datetime) -> Alert:
 _TITLES = 10
 
 
-def _said(kind: AlertKind) -> str:
+def _words(kind: AlertKind) -> str:
     return kind.value.replace("_", " ")

@@ -248,10 +248,14 @@ def _settle(connection: Connection, moves: Sequence[Move]) -> None:
 def _conclude(connection: Connection, before: Mapping[str, AlertRecord], now: datetime) -> None:
     """Let the alerts' own rows say what their deliveries have come to."""
     for key, after in _records(connection, [*before]).items():
-        told = min((d.at for d in after.deliveries if d.at and d.state.told), default=None)
-        status, told = status_of(after.deliveries), after.delivered_at or told
-        after = replace(after, status=status, delivered_at=told)
-        row = {"key": key, "status": status.value, "tries": after.tries, "delivered_at": told}
+        reached = [d.at for d in after.deliveries if d.at is not None and d.state.told]
+        after = replace(
+            after,
+            status=status_of(after.deliveries),
+            delivered_at=after.delivered_at or min(reached, default=None),
+        )
+        row: dict[str, Any] = {"key": key, "status": after.status.value, "tries": after.tries}
+        row["delivered_at"] = after.delivered_at
         execute(connection, _CONCLUDE, [row])
         _append(connection, _events(before[key], after, now))
 
@@ -321,11 +325,11 @@ def _of_the_release_before(row: RowMapping) -> list[Delivery]:
 
 def _events(before: AlertRecord, after: AlertRecord, now: datetime) -> Iterator[Event]:
     """What is appended when an alert's deliveries have moved."""
-    told = [delivery.channel for delivery in after.deliveries if delivery.state.told]
+    channels = [delivery.channel for delivery in after.deliveries if delivery.state.told]
     if before.delivered_at is None and after.delivered_at is not None:
-        yield _event("alert.delivered", after.alert, after.delivered_at, channels=told)
+        yield _event("alert.delivered", after.alert, after.delivered_at, channels=channels)
     elif before.status is not after.status is AlertStatus.DELIVERED:
-        yield _event("alert.completed", after.alert, now, channels=told)
+        yield _event("alert.completed", after.alert, now, channels=channels)
     problems = {d.channel: d.problem for d in after.deliveries if d.problem and not d.state.done}
     if before.status is not after.status is AlertStatus.DEAD:
         yield _event("alert.dead", after.alert, now, problems=problems)
