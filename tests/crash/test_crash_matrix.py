@@ -27,21 +27,26 @@ from tests.simulation.world import Crash
 
 pytestmark = pytest.mark.slow
 
-SEED = 1
+SEEDS = 30
+"""Among the nights of so many seeds, there is one in which every method is called."""
 EDGES = ("before a write", "after a write")
-READERS = ("ReadStore", "PoolStore", "ScheduleReads")
+READERS = ("ReadStore", "PoolStore")
 """Classes of which no method writes anything."""
 READS = frozenset(
     {
         *("DeadlineStore.due", "DeadlineStore.durations", "DeadlineStore.next_at"),
-        "LeaseStore.holders",
+        *("AssetStore.newest", "LeaseStore.holders"),
         *("Outbox.delivered_since", "Outbox.due", "Outbox.due_channels"),
         "Outbox.list",
         *("PruneStore.belongings", "PruneStore.candidates", "PruneStore.mentions"),
         *("RunStore.attempts_of", "RunStore.due", "RunStore.forget", "RunStore.live_attempts"),
         *("RunStore.refresh", "RunStore.resume", "RunStore.runs_of", "RunStore.workers"),
         "RunStore.workers_of",
-        *("ScheduleStore.due", "ScheduleStore.on"),
+        *("ScheduleStore.due", "ScheduleStore.fires", "ScheduleStore.fires_of"),
+        *("ScheduleStore.get", "ScheduleStore.last_fires", "ScheduleStore.list"),
+        *("ScheduleStore.next_at", "ScheduleStore.on", "ScheduleStore.open_runs"),
+        *("ScheduleStore.pending", "ScheduleStore.stands", "ScheduleStore.to_decide"),
+        "ScheduleStore.topics",
     }
 )
 """Methods of the others that write nothing."""
@@ -87,10 +92,10 @@ def called_method() -> str:
 Watcher = Callable[[Process, str], None]
 
 
-def play(disk: Disk, watcher: Watcher) -> list[str]:
+def play(disk: Disk, seed: int, watcher: Watcher) -> list[str]:
     """The night under a watcher; returns what is wrong after it."""
     disk.wipe()
-    story = Story(SEED, disk, script=SCRIPT)
+    story = Story(seed, disk, script=SCRIPT)
     story.world.watcher = watcher
     with of_this_world(story.world):
         story.play()
@@ -105,22 +110,31 @@ def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
     made.remove()
 
 
+Writes = Counter[tuple[str, str]]
+"""How often each method comes to each edge of a write in the night, when nobody dies."""
+
+
 @pytest.fixture(scope="module")
-def writes(disk: Disk) -> Counter[tuple[str, str]]:
-    """How often each method comes to each edge of a write in the night, when nobody dies."""
-    counted: Counter[tuple[str, str]] = Counter()
+def night(disk: Disk) -> tuple[int, Writes]:
+    """The first seed whose night calls every method, or else the one that calls most."""
+    nights: list[tuple[int, Writes]] = []
+    for seed in range(SEEDS):
+        counted: Writes = Counter()
 
-    def count(process: Process, where: str) -> None:
-        if where in EDGES:
-            counted[called_method(), where] += 1
+        def count(process: Process, where: str, counted: Writes = counted) -> None:
+            if where in EDGES:
+                counted[called_method(), where] += 1
 
-    assert play(disk, count) == []
-    return counted
+        assert play(disk, seed, count) == []
+        nights.append((seed, counted))
+        if {method for method, _ in counted} >= set(METHODS):
+            break
+    return max(nights, key=lambda one: len(one[1]))
 
 
-def test_every_method_of_the_store_is_in_the_matrix(writes: Counter[tuple[str, str]]) -> None:
+def test_every_method_of_the_store_is_in_the_matrix(night: tuple[int, Writes]) -> None:
     for edge in EDGES:
-        seen = {method for method, where in writes if where == edge}
+        seen = {method for method, where in night[1] if where == edge}
         assert seen == set(METHODS), (
             "let people ask for it in tests/simulation/people.py, or name it among READS"
         )
@@ -130,8 +144,9 @@ def test_every_method_of_the_store_is_in_the_matrix(writes: Counter[tuple[str, s
 @pytest.mark.parametrize("where", EDGES)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_crash_loses_nothing_and_repeats_nothing(
-    disk: Disk, writes: Counter[tuple[str, str]], method: str, where: str
+    disk: Disk, night: tuple[int, Writes], method: str, where: str
 ) -> None:
+    seed, writes = night
     for victim in sorted({1, (writes[method, where] + 1) // 2}):
         calls = 0
 
@@ -143,15 +158,15 @@ def test_a_crash_loses_nothing_and_repeats_nothing(
                     process.die(edge)
                     raise Crash
 
-        problems = play(disk, kill)
+        problems = play(disk, seed, kill)
         assert calls >= victim, "nobody died"
         assert problems == [], f"call {victim} of {writes[method, where]}"
 
 
 @pytest.mark.parametrize("where", EDGES)
 def test_a_crash_while_a_run_is_pruned_removes_all_of_it_or_nothing(disk: Disk, where: str) -> None:
-    assert play(disk, lambda process, edge: None) == []
-    story = Story(SEED, disk, script=SCRIPT)
+    assert play(disk, 1, lambda process, edge: None) == []
+    story = Story(1, disk, script=SCRIPT)
     store = Store(FaultyDatabase(disk, story.processes[0]))
     now = story.world.now + timedelta(days=9)
     (run, *_) = store.prune.candidates(now, keep=0)

@@ -13,6 +13,15 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parent / "project"
 RATCHET = str(Path(sys.executable).parent / "ratchet")
+SKEWED = str(Path(__file__).parent / "skewed.py")
+APART = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""What puts a process into a PID namespace of its own, as a container does: one host name, but
+process ids that mean something else."""
+
+
+def can_be_apart() -> bool:
+    """Whether this system lets us make PID namespaces."""
+    return subprocess.run([*APART, "true"], capture_output=True, check=False).returncode == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +51,18 @@ class Fleet:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._said = (folder / "said.log").open("a+b")
 
-    def start(self, name: str, *command: str) -> None:
-        """Start `ratchet <command>`, in a session of its own."""
-        self._commands[name] = [RATCHET, *command]
+    def start(self, name: str, *command: str, apart: bool = False, ahead: float = 0.0) -> None:
+        """Start `ratchet <command>`, in a session of its own.
+
+        Args:
+            apart: in a PID namespace of its own.
+            ahead: by so many seconds its clock is wrong.
+        """
+        ratchet = [sys.executable, SKEWED, str(ahead)] if ahead else [RATCHET]
+        self._run(name, [*(APART if apart else ()), *ratchet, *command])
+
+    def _run(self, name: str, command: list[str]) -> None:
+        self._commands[name] = command
         self._processes[name] = subprocess.Popen(
             self._commands[name],
             cwd=self.folder,
@@ -62,7 +80,14 @@ class Fleet:
 
     def pid(self, name: str) -> int:
         """The process id of the one of that name, dead or alive."""
-        return self._processes[name].pid
+        pid = self._processes[name].pid
+        if self._commands[name][0] != APART[0]:
+            return pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")  # of `unshare`, which only waits
+        try:
+            return int(children.read_text().split()[0])
+        except (OSError, IndexError):
+            return pid
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """What `ratchet <command>` says in this project, and how it ends."""
@@ -77,7 +102,7 @@ class Fleet:
 
     def again(self, name: str) -> None:
         """Start a killed one again."""
-        self.start(name, *self._commands[name][1:])
+        self._run(name, self._commands[name])
 
     def ended(self) -> list[str]:
         """Those that have ended without being killed: their supervisor would start them again."""
@@ -87,13 +112,13 @@ class Fleet:
 
     def ready(self) -> bool:
         """Whether each of them has come so far that it ends in order when it is told to."""
-        return all(_catches_sigterm(process.pid) for process in self._processes.values())
+        return all(_catches_sigterm(self.pid(name)) for name in self._processes)
 
     def stop(self, patience: float = 40.0) -> dict[str, int]:
         """SIGTERM all of them; how each ended."""
-        for process in self._processes.values():
+        for name, process in self._processes.items():
             if process.poll() is None:
-                process.terminate()
+                os.kill(self.pid(name), signal.SIGTERM)
         ended = {}
         for name, process in self._processes.items():
             try:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.postgres import Server
@@ -19,7 +19,7 @@ from flows.bootstrap import Ratchet, open_project
 from flows.core.errors import StoreError
 from flows.core.records import RunStatus
 from tests.simulation.findings import Findings, Record
-from tests.soak.fleet import Fleet
+from tests.soak.fleet import Fleet, can_be_apart
 from tests.soak.head import Head
 from tests.soak.jobs import check_jobs
 from tests.soak.verdict import judge
@@ -35,15 +35,19 @@ class Plan:
 
     weights: Mapping[str, int]  # victim -> its share of the kills
     pause: tuple[float, float]  # seconds from one kill to the next, at least and at most
-    schedules: Mapping[str, str]  # `often`: local tasks; `lifts`: one is a Ray job; and how often
+    schedules: Mapping[str, str]  # by their names in FLOWS: how often
     wishes: int  # keys with which the flow of local tasks is fired on request
+    apart: frozenset[str] = frozenset()  # who is in a PID namespace of its own
+    ahead: Mapping[str, float] = field(default_factory=dict)  # whose clock is wrong, in seconds
 
 
 LOCAL = Plan(
     weights={"scheduler": 3, "worker": 3, "postgres": 1},
     pause=(0.2, 2.0),
-    schedules={"often": "1s"},
+    schedules={"often": "1s", "spoils": "3s"},
     wishes=60,
+    apart=frozenset({"worker-1", "worker-2"}),
+    ahead={"worker-2": 12.0},
 )
 ON_RAY = Plan(
     weights={"scheduler": 2, "worker": 4, "postgres": 1, "driver": 6, "head": 2},
@@ -51,6 +55,10 @@ ON_RAY = Plan(
     schedules={"often": "12s", "lifts": "8s"},
     wishes=20,
 )
+
+
+FLOWS = {"often": "soak", "lifts": "lifted", "spoils": "spoiled"}
+"""What the schedules run."""
 
 
 def kill_at_random(
@@ -69,7 +77,7 @@ def kill_at_random(
             stack.callback(head.stop)
         stack.callback(fleet.stop)
         for name, every in plan.schedules.items():
-            fleet.fires({"often": "soak", "lifts": "lifted"}[name], name, every)
+            fleet.fires(FLOWS[name], name, every)
         return Night(plan, fleet, server, head, random.Random(seed), say).play(seconds)
 
 
@@ -99,9 +107,12 @@ class Night:
     def play(self, seconds: float) -> Findings:
         """The whole night, and the verdict."""
         ratchet = open_project(self.fleet.folder, (f"store.url={self.server.url!r}",))
+        apart = self.plan.apart if can_be_apart() else frozenset()
         for kind in ("scheduler", "worker"):
-            for number in range(3):
-                self.fleet.start(f"{kind}-{number}", kind)
+            for name in (f"{kind}-{number}" for number in range(3)):
+                ahead = self.plan.ahead.get(name, 0.0)
+                self.fleet.start(name, kind, apart=name in apart, ahead=ahead)
+        self.say(f"in a PID namespace of their own: {sorted(apart) or 'nobody, it is refused'}")
         if self.head is not None:
             self.head.start()
             until(self.head.is_up, "the head of Ray")

@@ -8,8 +8,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from flows.core.context import current
-from flows.core.flow import flow, task
+from flows.core.context import current, noticed
+from flows.core.flow import flow, task, when
 from flows.core.retry import Retry
 
 PATIENT = Retry(attempts=1, lost=1000)
@@ -110,3 +110,59 @@ def lift(before: Done) -> Done:
 def lifted() -> None:
     """A local task, a Ray job, a local task."""
     then(lift(first()))
+
+
+class Mute(Exception):
+    """It cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def is_not_utf8() -> object:
+    """A file name that is not UTF-8, in an exception."""
+    raise OSError("cannot open caf\udce9.csv")
+
+
+def has_nul() -> object:
+    """NUL, in an exception."""
+    raise ValueError("the file says \x00 here")
+
+
+def is_mute() -> object:
+    """An exception without a text."""
+    raise Mute
+
+
+def leaves() -> object:
+    """The process is to end, says the task."""
+    raise SystemExit(3)
+
+
+def is_endless() -> object:
+    """A value that is data."""
+    return "x" * 3_000_000
+
+
+SPOILS = (is_not_utf8, has_nul, is_mute, leaves, is_endless, dict)
+
+
+@task(retry=PATIENT)
+def spoils() -> dict[str, bool]:
+    """As bad as it comes; the last one leaves out what is asked of it."""
+    work(0.02)
+    here = current()
+    noticed("caf\udce9", reason="\x00", then="\x00", key=f"{here.run_id}{'k' * 3000}")
+    return SPOILS[sum(map(ord, here.run_id)) % len(SPOILS)]()  # type: ignore[return-value]
+
+
+@task(retry=PATIENT)
+def follows() -> Done:
+    """It never runs."""
+    return work(0.02)
+
+
+@flow
+def spoiled() -> None:
+    """What it does may end this run, and nobody else's."""
+    when(spoils()["go"]).then(follows())
