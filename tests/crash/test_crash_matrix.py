@@ -27,7 +27,7 @@ from tests.simulation.world import Crash
 
 pytestmark = pytest.mark.slow
 
-SEEDS = 30
+SEEDS = 10
 """Among the nights of so many seeds, there is one in which every method is called."""
 EDGES = ("before a write", "after a write")
 READERS = ("ReadStore", "PoolStore")

@@ -155,6 +155,8 @@ def check_reason(found: Findings, detail: RunDetail) -> None:
 
 def check_promises(found: Findings, details: Iterable[RunDetail], world: World) -> None:
     """Whoever was given a run finds it; one key, one run."""
+    for key, requests in Counter(key for key, _ in world.bound).items():
+        found.check(requests == 1, f"{key} stands for {requests} requests")
     ids = {(detail.run.flow, detail.run.key): detail.run.id for detail in details}
     for flow, key, run_id in world.promises:
         found.check(

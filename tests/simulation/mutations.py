@@ -28,6 +28,7 @@ from flows.core.service import Service
 from flows.core.store import schedules, writes
 from flows.core.store.leases import LeaseStore
 from flows.core.store.outbox import Outbox
+from flows.core.store.requests import RequestStore
 from flows.core.store.schedules import ScheduleStore
 
 
@@ -233,6 +234,11 @@ def asking_twice_makes_two() -> AbstractContextManager[Any]:
     )
 
 
+def a_key_stands_for_anything() -> AbstractContextManager[Any]:
+    """Another request under the same key is taken for the first."""
+    return patch.object(RequestStore, "bind", lambda self, key, request, now: None)
+
+
 def ends_are_told_wrongly() -> AbstractContextManager[Any]:
     """A run that halted counts as done."""
     real = Progress.finish
@@ -293,6 +299,7 @@ MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     what_is_new_is_forgotten,
     the_grace_is_ignored,
     asking_twice_makes_two,
+    a_key_stands_for_anything,
     ends_are_told_wrongly,
     schedules_stay_postponed,
     slots_are_held_for_ever,

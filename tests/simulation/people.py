@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from flows.core.alert import champion_changed
-from flows.core.errors import RatchetError, StoreError
+from flows.core.errors import KeyReused, RatchetError, StoreError
 from flows.core.records import Asset, RunStatus
 from flows.core.schedule import Schedule
 from flows.core.schedule_service import ScheduleService
@@ -98,6 +98,7 @@ class Person(Process):
 
     def _start(self, key: str) -> None:
         flow = FLOWS[sorted(FLOWS)[int(key) % len(FLOWS)]]
+        self._bind(f"wish-{key}", self.world.chance.choice(("body", "body", "another body")))
         run = self._runs.start(
             flow,
             config={},
@@ -110,6 +111,15 @@ class Person(Process):
         if promise in self.world.promises:
             self.world.reach("asked for again, and given the same run")
         self.world.promises.append(promise)
+
+    def _bind(self, key: str, body: str) -> None:
+        assert self.store is not None
+        try:
+            self.store.requests.bind(key, [body], self.clock.now())
+        except KeyReused:
+            self.world.reach("key refused for another request")
+            raise
+        self.world.bound.add((key, body))
 
     def _poison(self, key: str) -> None:
         flow = self.world.chance.choice([*POISONED.values()])

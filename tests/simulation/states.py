@@ -52,6 +52,7 @@ STATES: Mapping[str, int] = {
     "jobs of two workers lost with the head": 1000,
     # people
     "asked for again, and given the same run": 300,
+    "key refused for another request": 300,
     "cancelled before anything had started": 100,
     "cancelled between two tries": 1000,
     "cancelled while its timeout ended it": 3000,

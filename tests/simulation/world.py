@@ -48,6 +48,7 @@ class World:
             None  # sees each edge of a transaction
         )
         self.promises: list[tuple[str, str, str]] = []  # (flow, key, run id) that somebody was told
+        self.bound: set[tuple[str, str]] = set()  # (key, request) that was accepted
         self.states: Counter[str] = Counter()  # rare states, and how often they were reached
         self.workers: set[str] = set()  # that are alive
         self.surprises: list[str] = []  # errors that nobody had reckoned with
