@@ -9,7 +9,6 @@ same commit.
 from __future__ import annotations
 
 import builtins
-import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -224,12 +223,12 @@ class ScheduleStore:
             row = connection.execute(_FOR_UPDATE, {"name": name}).mappings().first()
             if row is None or row["status"] not in _FIRING:
                 return
-            status = ScheduleStatus.DISABLED
-            seq = _set(connection, row, "disabled", status, reason, row["next_at"], now)
+            disabled = ScheduleStatus.DISABLED
+            seq = _set(connection, row, "disabled", disabled, reason, row["next_at"], now)
             if failed is not None:
                 fires.record(connection, failed, None, seq, now)
-            disabled = alert.schedule_disabled(name, row["flow"], reason, seq=seq, now=now)
-            outbox.insert(connection, [disabled])
+            news = alert.schedule_disabled(name, row["flow"], reason, seq=seq, now=now)
+            outbox.insert(connection, [news])
 
     def postpone(
         self, stored: StoredSchedule, reason: str, next_at: datetime, now: datetime
@@ -338,8 +337,7 @@ def _locked(connection: Connection, name: str) -> RowMapping:
 
 
 def _unknown(connection: Connection, name: str) -> NotFound:
-    names = connection.execute(_NAMES).scalars().all()
-    near = get_close_matches(name, names, n=1)
+    near = get_close_matches(name, connection.execute(_NAMES).scalars().all(), n=1)
     hint = f"did you mean {near[0]}?" if near else "see them: ratchet schedules"
     return NotFound(f"there is no schedule {name}", hint=hint)
 
@@ -371,16 +369,23 @@ def _set(
 
 
 def _redeclared(row: RowMapping, fresh: StoredSchedule) -> StoredSchedule | None:
-    """What a stored schedule becomes by a new declaration; None when nothing changes."""
+    """What a stored schedule becomes by a new declaration; None when nothing changes.
+
+    Raises Refused: a newer version wrote it.
+    """
     back = row["status"] == ScheduleStatus.REMOVED
     if not back and row["definition"] == values.dumps(fresh.schedule):
         return None
+    try:
+        stored = rows.schedule_from(row)
+    except (NotStorable, ValueError, TypeError) as error:
+        problem = f"schedule {row['name']} was written by a newer Ratchet: {error}"
+        raise Refused(problem, hint="upgrade this one") from error
     changed = replace(fresh, created_at=row["created_at"], seq=row["seq"] + 1)
     if row["status"] == ScheduleStatus.PAUSED:
         changed = replace(changed, status=ScheduleStatus.PAUSED, reason=row["reason"])
-    trigger = json.loads(row["definition"]).get("trigger")
-    if not back and trigger == values.to_json(fresh.schedule.trigger):
-        changed = replace(changed, next_at=row["next_at"], cursor=values.loads(row["cursor"]))
+    if not back and stored.schedule.trigger == fresh.schedule.trigger:
+        changed = replace(changed, next_at=stored.next_at, cursor=stored.cursor)
     return changed
 
 

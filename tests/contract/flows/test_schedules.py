@@ -295,6 +295,8 @@ def test_a_schedule_that_a_newer_version_wrote_is_left_alone_and_the_rest_is_rea
     for _ in range(2):
         assert [s.schedule.name for s in store.schedules.due(NOW)] == ["nightly"]
         assert [s.schedule.name for s in store.schedules.list()] == ["nightly"]
+    with pytest.raises(Refused, match="strange000 was written by a newer Ratchet"):
+        store.schedules.save(replace(NIGHTLY, name="strange000", priority=1), SOON, {}, SOON)
     assert "schedule.disabled" not in kinds(store)
     assert caplog.text.count("schedule strange000 is left alone") == 1
 

@@ -368,6 +368,22 @@ def test_a_run_that_cannot_be_prepared_ends_none_that_is_open(world):
     assert world.store.reads.find(first.run_id).status is RunStatus.QUEUED
 
 
+def test_what_another_scheduler_took_meanwhile_is_not_prepared_again(world):
+    names = [f"s{number}" for number in range(10)]
+    world.save(*(Schedule(name=n, flow="f", trigger=Interval(every=HOUR)) for n in names))
+    prepared, faster = [], []
+
+    def prepare(schedule, key, at):
+        prepared.append(schedule.name)
+        if not faster:
+            faster.extend(world.tick())
+        return world.prepare(schedule, key, at)
+
+    slower = Scheduler(world.store, prepare, world.views, clock=world.clock)
+    assert slower.tick(world.clock.advance(HOUR)) == []
+    assert (len(prepared), len(faster)) == (1, 10)
+
+
 def test_a_queued_fire_waits_in_the_lane_of_its_schedule(world):
     world.save(Schedule(name="q", flow="f", trigger=Interval(every=HOUR), overlap=Overlap.QUEUE))
     fires = [*world.tick(HOUR), *world.tick(HOUR)]
