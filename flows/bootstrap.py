@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray_jobs
-from flows import schedules
+from flows import declarations
 from flows.adapters.alerts import Alerts
 from flows.adapters.ray_executor import RayExecutor
 from flows.adapters.views import ViewSource
@@ -21,6 +21,7 @@ from flows.config import Composed, Composer, check_outside, compose
 from flows.core import due, values
 from flows.core.clock import Clock, SystemClock
 from flows.core.courier import Courier
+from flows.core.data_source import BoundedSource
 from flows.core.engine import Engine, OnEvent
 from flows.core.errors import ConfigError, NotFound, RatchetError
 from flows.core.executors.inline import InlineExecutor
@@ -34,9 +35,8 @@ from flows.core.schedule import Fire, Schedule
 from flows.core.schedule_service import ScheduleService
 from flows.core.scheduler import Scheduler
 from flows.core.service import Flows, Service, new_run_id
-from flows.core.sources import BoundedSource
 from flows.core.store import NewRun, Store
-from flows.schedules import Declared
+from flows.declarations import Declared
 from flows.settings import Settings, reveal, revealed
 from ray_jobs import RayConfig
 
@@ -206,7 +206,7 @@ class Ratchet:
 
     def declared(self) -> Declared:
         """The schedules of config and flows, and what is wrong; broken modules are among it."""
-        found = schedules.declared(self.settings, self.flows)
+        found = declarations.declared(self.settings, self.flows)
         broken = {each.module: each.error for each in self.broken}
         return replace(found, problems={**broken, **found.problems}, broken=frozenset(broken))
 
@@ -253,7 +253,7 @@ class Ratchet:
         return frozenset(m for m in self.settings.flows if m.partition(".")[0] != "flows")
 
     def _check(self, schedule: Schedule) -> None:
-        schedules.check(schedule, self.flows, self._compose_own, self.clock.now())
+        declarations.check(schedule, self.flows, self._compose_own, self.clock.now())
 
     @cached_property
     def _views(self) -> BoundedSource:

@@ -15,7 +15,7 @@ from flows.core import values
 from flows.core.records import Attempt, ErrorInfo, Run, TaskRun
 from flows.core.schedule import Fire, StoredSchedule
 from flows.core.store import RunDetail
-from flows.schedules import in_words
+from flows.declarations import in_words
 from registry import (
     Answer,
     ApprovalRequest,

@@ -38,7 +38,7 @@ from flows.core.lease_keeper import dead_among
 from flows.core.occurrence import next_after
 from flows.core.records import RunStatus
 from flows.core.schedule import Cron, Deadline, Interval, Schedule
-from flows.schedules import in_words
+from flows.declarations import in_words
 from flows.settings import Settings, reveal, revealed
 
 ENOUGH_DISK = 2 * 2**30

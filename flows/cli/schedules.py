@@ -30,8 +30,8 @@ from flows.core.schedule import (
     StoredSchedule,
 )
 from flows.core.schedule_service import Filled, Listed
+from flows.declarations import in_words
 from flows.documents import fire_json, iso, schedule_json
-from flows.schedules import in_words
 from flows.wording import ago, ahead, whoami
 
 schedules = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flows.core.alert import Alert, deadline_at_risk, deadline_missed
-from flows.core.deadline import FEWEST
+from flows.core.duration_bound import FEWEST
 from flows.core.errors import StoreError
 from flows.core.records import Run
 from flows.core.store import Store

@@ -25,7 +25,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flows.core.deadline import duration_bound
+from flows.core.duration_bound import duration_bound
 from flows.core.occurrence import newest, next_after, occurrences, zone_of
 from flows.core.schedule import (
     Cron,

@@ -10,6 +10,7 @@ from itertools import islice
 
 from flows.core import due
 from flows.core.clock import Clock
+from flows.core.data_source import DataSource
 from flows.core.errors import ConfigError, NotFound, RatchetError, Refused, StoreError
 from flows.core.firing import Firing, Prepare
 from flows.core.schedule import (
@@ -24,7 +25,6 @@ from flows.core.schedule import (
     Trigger,
 )
 from flows.core.service import new_run_id
-from flows.core.sources import DataSource
 from flows.core.store import Store
 
 LONGEST_KEY = 90

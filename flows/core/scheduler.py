@@ -21,6 +21,7 @@ from typing import Any
 
 from flows.core import due
 from flows.core.clock import Clock
+from flows.core.data_source import DataSource, Watch
 from flows.core.deadline_watch import DeadlineWatch
 from flows.core.errors import StoreError
 from flows.core.firing import Firing, Prepare, Unprepared, passes, sentence
@@ -35,7 +36,6 @@ from flows.core.schedule import (
     OnRequest,
     StoredSchedule,
 )
-from flows.core.sources import DataSource, Watch
 from flows.core.store import Store
 from flows.core.store.schedules import ScheduleStore
 

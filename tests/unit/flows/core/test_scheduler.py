@@ -11,6 +11,7 @@ import pytest
 
 from flows.core import due
 from flows.core.clock import ManualClock
+from flows.core.data_source import BoundedSource
 from flows.core.errors import ConfigError, DataUnavailable, NotFound, StoreError
 from flows.core.graph import Const, Node, validated
 from flows.core.records import Asset, Outcome, OutcomeKind, RunStatus
@@ -28,7 +29,6 @@ from flows.core.schedule import (
     ScheduleStatus,
 )
 from flows.core.scheduler import Scheduler
-from flows.core.sources import BoundedSource
 from flows.core.store import NewRun, Store
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 from flows.core.errors import ConfigError
 from flows.core.schedule_service import Synced
-from flows.schedules import Declared
+from flows.declarations import Declared
 from flows.up.scheduling import AGAIN, SETTLED, Scheduling
 
 

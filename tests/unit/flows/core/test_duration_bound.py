@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from scipy import stats
 
-from flows.core.deadline import LONGEST, duration_bound, t_quantile
+from flows.core.duration_bound import LONGEST, duration_bound, t_quantile
 
 
 def minutes(*values: float) -> list[timedelta]:

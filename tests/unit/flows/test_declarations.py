@@ -26,8 +26,8 @@ from flows.core.schedule import (
     Schedule,
 )
 from flows.core.service import Flows
+from flows.declarations import Compose, Declared, check, declared, to_schedule
 from flows.retrain import retrain
-from flows.schedules import Compose, Declared, check, declared, to_schedule
 from flows.settings import PoolConfig, ScheduleConfig, Settings
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
