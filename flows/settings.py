@@ -22,9 +22,9 @@ from urllib.parse import quote
 
 from feature_store import FeatureStoreConfig
 from flows.core import values
-from flows.core.admission import Pool, Rate, check_pool_name
 from flows.core.alert import AlertKind, Severity, Throttle
 from flows.core.errors import ConfigError
+from flows.core.pool import Pool, Rate, check_pool_name
 from flows.core.schedule import Late, Missed, Overlap
 from ray_jobs import BUILT_IN_MODULES, RayConfig
 from registry import RegistryConfig

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.adapters.ray_room import RayCounter
+from flows.core.claiming import Capacity, needs_of
 from flows.core.errors import RatchetError
 from flows.core.executors.perform import describe, outcome_from_text, work_to_text
 from flows.core.executors.protocol import Deliver, Outcome, OutcomeKind, Work
 from flows.core.records import ErrorInfo
-from flows.core.resources import Capacity, needs_of
 from ray_jobs import (
     JobError,
     JobSpec,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flows.core.resources import Capacity, Resources
+from flows.core.claiming import Capacity, Resources
 from ray_jobs import ClusterLoad
 
 _log = logging.getLogger(__name__)

@@ -12,16 +12,19 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from flows.core.admission import Pool
+from flows.core.claiming import Capabilities
 from flows.core.clock import Clock
 from flows.core.errors import LeaseLost, StoreError
+from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Executor, Outcome, OutcomeKind
+from flows.core.executors.threads import ThreadExecutor
 from flows.core.identity import Identity
 from flows.core.lease_keeper import LEASE, LeaseKeeper, find_dead
+from flows.core.pool import Pool
 from flows.core.records import Event, Run
 from flows.core.running import Calls, Running
 from flows.core.state import between_spaces
@@ -38,6 +41,7 @@ PASSED = timedelta(seconds=0.005)
 OUTAGE = 2.0
 """Seconds. The longest pause between two tries while the store cannot be reached."""
 
+_WITHOUT_RESULT = (OutcomeKind.STOPPED, OutcomeKind.LOST)
 OnEvent = Callable[[Event], None]
 _log = logging.getLogger(__name__)
 
@@ -62,7 +66,7 @@ class Engine:
         identity: Identity | None = None,
     ) -> None:
         self.store = store
-        self.executors = executors
+        self.executors = dict(executors)
         self.clock = clock
         self.default_executor = default_executor
         self.on_event = on_event
@@ -74,7 +78,7 @@ class Engine:
         self._unrecorded: list[Outcome] = []
         self._claimed: deque[Claim] = deque()
         self.running = Running(
-            executors, self._outcomes.put, clock=clock, logs=logs, grace=grace, calls=calls
+            self.executors, self._outcomes.put, clock=clock, logs=logs, grace=grace, calls=calls
         )
         self._grace = grace
         self._lease = LeaseKeeper(store, clock, identity or Identity.mine())
@@ -87,6 +91,7 @@ class Engine:
         self._hurried = False
         self._in_doubt = False  # whether the last step was committed
         self._cut_off = False  # the store could not be reached at the last try
+        self._failing = False  # the last pass was ended by a mistake
         self.looked = threading.Event()  # set once a serving engine has looked for work
 
     @property
@@ -105,10 +110,19 @@ class Engine:
     def close(self) -> None:
         """End everything that was started here, and give back the lease.
 
-        Attempts on executors that outlive this process go on, and can be adopted.
+        Attempts on executors that outlive this process go on, and can be adopted. Work that
+        cannot be ended is waited for: until then it is this worker's, and its result counts.
         """
+        if endless := [i for i in self.running.here() if not self.running.live[i].executor.kills]:
+            _log.warning("work that cannot be ended is waited for: %s", ", ".join(endless))
         for executor in self.executors.values():
             executor.close()
+        self._unrecorded += self._arrived()
+        results = [o for o in self._unrecorded if o.kind not in _WITHOUT_RESULT]
+        self._draining = True
+        if results:
+            with suppress(StoreError):  # then it is found lost, as if this process had died
+                self.store.runs.step(results, self._capabilities(self.clock.now()), runs=())
         self._lease.close()
 
     def __enter__(self) -> Engine:
@@ -150,6 +164,7 @@ class Engine:
         self.discovers = True
         self._round = BELL_ROUND
         self._looked -= BELL_ROUND  # what the dead have left is taken over at once
+        self._let_inline_work_run_beside()
         self.executors[self.default_executor].warm()  # beside the first look at what there is
         with self.store.database.first(), closing(self.store.bell(self._ring)):
             failures = 0
@@ -161,6 +176,14 @@ class Engine:
                 else:
                     self._wait()
             self._drain(self.clock.now() + timedelta(seconds=drain), leaves)
+
+    def _let_inline_work_run_beside(self) -> None:
+        """Who serves everybody does nobody's work in the thread that attends to all of it."""
+        for name, executor in list(self.executors.items()):
+            if isinstance(executor, InlineExecutor):
+                executor.close()
+                self.executors[name] = ThreadExecutor(executor.slots, name=name)
+                self.executors[name].open(self._outcomes.put)
 
     def hurry(self) -> None:
         """End a drain that goes on now, from any thread."""
@@ -184,15 +207,8 @@ class Engine:
         try:
             step = self.store.runs.step(
                 self._unrecorded,
-                worker=self.worker,
-                slots=self._free_slots(),
-                ahead={} if self._draining else self.running.ahead(),
-                capacity=self.running.capacity(),
-                default_executor=self.default_executor,
+                self._capabilities(now),
                 runs=self.runs,
-                now=now,
-                pools=self.pools,
-                serves=self.serves,
                 discover=self.discovers and not self._draining,
             )
         except BaseException:
@@ -203,7 +219,7 @@ class Engine:
         self._unrecorded = []
         self._after(step, now)
         for attempt_id in self.running.overdue(now):
-            self.store.runs.note_stopping(attempt_id, "timeout")
+            self.store.runs.note_stopping(attempt_id, "timeout", now)
             self._tell_to_end(attempt_id)
         return step.ended
 
@@ -224,10 +240,22 @@ class Engine:
         while self._claimed:  # kept over a Ctrl-C in the middle of inline work
             self.running.start(self._claimed.popleft())
 
-    def _free_slots(self) -> dict[str, int]:
-        if self._draining:
-            return dict.fromkeys(self.executors, 0)
-        return self.running.free_slots(self._unrecorded)
+    def _capabilities(self, now: datetime) -> Capabilities:
+        """What it can run now; nothing more while it drains."""
+        ending = {outcome.attempt_id for outcome in self._unrecorded}
+        slots, ahead = self.running.free_slots(ending), self.running.ahead()
+        return Capabilities(
+            worker=self.worker,
+            now=now,
+            slots=dict.fromkeys(slots, 0) if self._draining else slots,
+            default_executor=self.default_executor,
+            ahead={} if self._draining else ahead,
+            clusters=self.running.clusters(),
+            pools=self.pools,
+            serves=self.serves,
+            shared=self.running.shared(),
+            busy=not ending.issuperset(self.running.here()),
+        )
 
     def _arrived(self) -> list[Outcome]:
         found: list[Outcome] = []
@@ -293,7 +321,7 @@ class Engine:
                 if stopping == "cancel":
                     self._tell_to_end(attempt_id)
             elif attempt_id not in waiting:  # we never heard that its claim was committed
-                claim = self.store.runs.resume(attempt_id, self.worker)
+                claim = self.store.runs.resume(attempt_id, self.worker, self._looked)
                 if claim is not None:
                     self._claimed.append(claim)
         self._in_doubt = False
@@ -321,7 +349,7 @@ class Engine:
     # ------------------------------------------------------------------ serving
 
     def _survived(self) -> bool:
-        """One tick of a worker that goes on whatever happens; False when the store failed."""
+        """One tick of a worker that goes on whatever happens; False when it failed."""
         try:
             try:
                 self.tick(self.clock.now())
@@ -333,6 +361,12 @@ class Engine:
                 _log.warning("%s; what has ended is kept until it is back", error)
             self._cut_off = True
             return False
+        except Exception:  # a mistake of Ratchet's: what runs here goes on all the same
+            if not self._failing:
+                _log.exception("a pass of this worker failed; it is tried again")
+            self._failing = True
+            return False
+        self._failing = False
         if self._cut_off:
             _log.warning("the store can be reached again")
         self._cut_off = False

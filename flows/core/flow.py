@@ -26,12 +26,12 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar, get_args, get_type_hints, overload
 
 from flows.core import values
-from flows.core.admission import check_pool_name
 from flows.core.annotations import fits, name_of
 from flows.core.errors import ConfigError, GraphError
 from flows.core.graph import CONFIG, LONGEST_NAME, Condition, Graph, Input, Node, Ref, RunIf
 from flows.core.graph import validated as validated_graph
 from flows.core.output import Output, input_of
+from flows.core.pool import check_pool_name
 from flows.core.retry import Retry
 from flows.core.schedule import Schedule, Trigger
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flows.core.claiming import Capacity, Resources
 from flows.core.clock import Clock
 from flows.core.executors.perform import describe
 from flows.core.executors.protocol import Deliver, Executor, Outcome, OutcomeKind, Work
 from flows.core.records import Attempt
-from flows.core.resources import Capacity, Resources
 from flows.core.store import Claim
 
 QUICK = 0.05
@@ -42,6 +42,7 @@ class Live:
     given: datetime
     timeout: timedelta | None
     deadline: datetime | None = None  # set once its work has really begun
+    alone: bool = False  # nothing else may start in this process
     told: bool = False  # to end
 
 
@@ -77,6 +78,7 @@ class Running:
             executor=executor,
             given=self._clock.now(),
             timeout=timedelta(seconds=timeout) if timeout else None,
+            alone=claim.alone,
         )
         for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed
             self._warmed.add(name)
@@ -135,23 +137,30 @@ class Running:
         """The attempts that end with this process."""
         return [i for i, live in self.live.items() if self.survives(live.executor) is False]
 
-    def free_slots(self, ending: Iterable[Outcome]) -> dict[str, int]:
+    def free_slots(self, ending: Collection[str]) -> dict[str, int]:
         """The free slots of each executor, those of attempts that are `ending` among them."""
         free = {name: executor.slots for name, executor in self.executors.items()}
-        over = {outcome.attempt_id for outcome in ending}
+        alone = False
         for attempt_id, live in self.live.items():
-            if attempt_id not in over:
+            if attempt_id not in ending:
                 free[live.executor.name] -= 1
-        return free
+                alone |= live.alone
+        return {n: 0 if alone and n in self.shared() else slots for n, slots in free.items()}
 
     def ahead(self) -> dict[str, int]:
         """How many attempts may wait in each executor's own queue."""
+        if any(live.alone for live in self.live.values()):
+            return {}
         quick = {name for name, pace in self._pace.items() if pace < QUICK}
         return {n: e.slots for n, e in self.executors.items() if e.queues and n in quick}
 
-    def capacity(self) -> Mapping[str, Capacity]:
+    def clusters(self) -> Mapping[str, Capacity]:
         """What the executors with a cluster have free; each is asked when it is looked up."""
         return _Capacities(self)
+
+    def shared(self) -> Container[str]:
+        """The executors whose work dies with this process; each is asked when it is looked up."""
+        return _Shared(self)
 
     def capacity_of(self, name: str) -> Capacity | None:
         """What the executor's cluster has free; nothing, when it cannot be asked here."""
@@ -233,3 +242,12 @@ class _Capacities(Mapping[str, Capacity]):
 
     def __len__(self) -> int:
         return len(self._running.executors)
+
+
+class _Shared(Container[str]):
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def __contains__(self, name: object) -> bool:
+        executor = self._running.executors.get(str(name))
+        return executor is not None and self._running.survives(executor) is False

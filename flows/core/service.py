@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from flows.core.admission import Admission, Pool, Usage
 from flows.core.clock import Clock
 from flows.core.errors import NotFound, Refused
 from flows.core.flow import Flow
 from flows.core.lease_keeper import dead_among
+from flows.core.pool import Pool, Usage
 from flows.core.records import Event, Lease, Run, RunStatus
 from flows.core.store import NewRun, RunDetail, Store
 
@@ -166,8 +166,7 @@ class Service:
         pools = {name: self.pools.get(name) for name in (run.claimable or "").split()}
         limited = {name: pool for name, pool in pools.items() if pool is not None and pool.limited}
         usage = self.store.pools.usage(limited, now)
-        admission = Admission(limited, usage, {})
-        full = [name for name in limited if admission.is_full(name)]
+        full = [name for name, pool in limited.items() if pool.is_full(usage[name])]
         if len(full) < len(pools):
             return None
         return "; ".join(self._why_full(limited[name], usage[name]) for name in full)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from flows.core.admission import Pool
 from flows.core.lifecycle import RunEvent, TaskEvent
+from flows.core.pool import Pool
 from flows.core.records import AttemptStatus
 from flows.core.store import RunDetail
 from tests.simulation.findings import Findings, Record

@@ -16,8 +16,8 @@ from unittest.mock import patch
 from sqlalchemy import Connection
 
 from flows.core import courier, due, engine, lease_keeper, retry
-from flows.core.admission import Admission, Starts
 from flows.core.alert import Delivery, DeliveryState
+from flows.core.claiming import Budget, Starts
 from flows.core.engine import Engine
 from flows.core.firing import Firing
 from flows.core.lifecycle import TaskEvent
@@ -88,7 +88,7 @@ def jobs_are_not_adopted() -> AbstractContextManager[Any]:
 
 def pools_are_not_counted() -> AbstractContextManager[Any]:
     """A pool admits whatever comes."""
-    return patch.object(Admission, "admits", lambda self, pool, weight, **_: True)
+    return patch.object(Budget, "_pool_admits", lambda self, need: True)
 
 
 def lanes_are_not_kept() -> AbstractContextManager[Any]:

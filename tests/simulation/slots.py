@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from itertools import groupby
 
-from flows.core.admission import Pool
 from flows.core.lifecycle import RunEvent, TaskEvent
+from flows.core.pool import Pool
 from flows.core.records import Attempt, AttemptStatus, Event
 from tests.simulation.findings import Findings, Record
 

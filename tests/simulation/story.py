@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flows.core.admission import Pool, Rate
 from flows.core.alert import AlertStatus
+from flows.core.pool import Pool, Rate
 from flows.core.records import RunStatus
 from flows.core.schedule import ScheduleStatus
 from flows.core.store import Store

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.core import identity
-from flows.core.admission import Pool
 from flows.core.engine import Engine
 from flows.core.identity import Identity, this_machine
 from flows.core.lease_keeper import LEASE
+from flows.core.pool import Pool
 from tests.simulation.executions import Cluster, ClusterExecutor, Execution, LocalExecutor
 from tests.simulation.process import Process
 

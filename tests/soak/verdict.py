@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from flows.core.admission import Pool
+from flows.core.pool import Pool
 from flows.core.records import AttemptStatus, Run, RunStatus
 from flows.core.schedule import Interval
 from flows.core.store import Store

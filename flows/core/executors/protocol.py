@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from flows.core.claiming import Capacity
 from flows.core.records import Outcome as Outcome
 from flows.core.records import OutcomeKind as OutcomeKind
-from flows.core.resources import Capacity
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,14 +18,14 @@ class ThreadExecutor:
     what runs alone, and `close` returns only when the running work has ended by itself.
     """
 
-    name = "threads"
     queues = True
     kills = False
     survives = False
     capacity = None  # slots are all that limits it
 
-    def __init__(self, slots: int = 8) -> None:
+    def __init__(self, slots: int = 8, *, name: str = "threads") -> None:
         self.slots = slots
+        self.name = name
         self._deliver: Deliver | None = None
         self._output = Output()
         self._lock = threading.Lock()

@@ -134,7 +134,7 @@ class Database:
                     with connection.execution_options(reads_only=reads_only).begin():
                         yield connection
                 except (SQLAlchemyError, self._driver_error) as error:
-                    if not _is_named(error, "IntegrityError", "DataError"):
+                    if not _is_about_a_row(error):
                         connection.invalidate()  # what is about one row leaves it as it was
                     raise
         except (SQLAlchemyError, self._driver_error) as error:
@@ -205,6 +205,18 @@ def _is_named(error: Exception, *names: str) -> bool:
     """Whether an error is of such a kind, as every driver of a database has them."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return not {kind.__name__ for kind in type(cause).__mro__}.isdisjoint(names)
+
+
+def _is_about_a_row(error: Exception) -> bool:
+    """Whether the database refuses what one row holds; the database itself is well."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None) or ""
+    return (
+        _is_named(error, "DataError", "IntegrityError")
+        or state == "42804"  # a value of another type than the column
+        or state.startswith("54")  # larger than an index or a page may hold
+        or any(words in str(cause) for words in ("cannot adapt", "binding parameter"))
+    )
 
 
 def _is_in_use(own: Connection | None) -> bool:
@@ -304,8 +316,8 @@ def _explained(error: Exception, url: URL) -> StoreError:
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
     text = text.strip().partition("\n")[0]
     where = url.difference_update_query(("password",)).render_as_string(hide_password=True)
-    if _is_named(error, "DataError"):
-        return RowRefused(f"{where} cannot keep a row as it is: {text}")
+    if _is_about_a_row(error):
+        return RowRefused(f"the state store {where} refuses a row: {text}")
     if url.get_backend_name() != "sqlite" and (found := _of_server(text, where)):
         return found
     if "full" in text or "disk I/O" in text:

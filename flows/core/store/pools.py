@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, or_, select, text
+from sqlalchemy import Connection, bindparam, func, or_, select
 
-from flows.core.admission import Pool, Usage
+from flows.core.pool import Pool, Usage
 from flows.core.records import Attempt, AttemptStatus, Run, RunStatus
 from flows.core.store import rows, schema
 from flows.core.store.database import Database
 
 _run, _attempt = schema.run, schema.attempt
 _ALIVE = _attempt.c.status == AttemptStatus.RUNNING.value
+_STARTED = (RunStatus.RUNNING.value, RunStatus.CANCELLING.value)
 
 
 class PoolStore:
@@ -23,40 +24,39 @@ class PoolStore:
         self._database = database
 
     def usage(self, pools: Mapping[str, Pool], now: datetime) -> dict[str, Usage]:
-        """What is taken of each limited pool."""
+        """What is taken of each pool."""
         with self._database.read() as connection:
-            return usage(connection, pools, now)
+            return usage(connection, pools.values(), now)
 
     def holders(self, pool: str) -> tuple[Attempt, ...]:
         """The live attempts that hold slots of a limited pool, the oldest first."""
         query = select(_attempt).where(_attempt.c.pool == pool, _ALIVE)
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(_attempt.c.started_at)).mappings()
-            return tuple(rows.attempt_from(row) for row in found)
+            alive = connection.execute(query.order_by(_attempt.c.started_at)).mappings()
+            return tuple(rows.attempt_from(row) for row in alive)
 
     def started(self, flow: str, lane: str | None) -> tuple[Run, ...]:
         """The open runs of a flow, or in a lane, that have started, the oldest first."""
         query = select(_run).where(
-            _run.c.status.in_((RunStatus.RUNNING.value, RunStatus.CANCELLING.value)),
-            or_(_run.c.flow == flow, _run.c.lane == lane),
+            _run.c.status.in_(_STARTED), or_(_run.c.flow == flow, _run.c.lane == lane)
         )
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(_run.c.created_at)).mappings()
-            return tuple(rows.run_from(row) for row in found)
+            open_runs = connection.execute(query.order_by(_run.c.created_at)).mappings()
+            return tuple(rows.run_from(row) for row in open_runs)
 
 
-def usage(connection: Connection, pools: Mapping[str, Pool], now: datetime) -> dict[str, Usage]:
-    """What is taken of each limited pool, inside an open transaction."""
-    limited = {name: pool for name, pool in pools.items() if pool.limited}
-    if not limited:
+def usage(connection: Connection, pools: Iterable[Pool], now: datetime) -> dict[str, Usage]:
+    """What is taken of pools, read from the live attempts and never counted beside them."""
+    named = {pool.name: pool for pool in pools}
+    if not named:
         return {}
-    weights = connection.execute(_USED, {"names": list(limited)})
+    weights = connection.execute(_USED, {"names": list(named)})
     used = {name: int(weight) for name, weight in weights}
-    found = {}
-    for name, pool in limited.items():
+    taken = {}
+    for name, pool in named.items():
         count, first = _starts(connection, pool, now)
-        found[name] = Usage(used=used.get(name, 0), started=count, first=first)
-    return found
+        taken[name] = Usage(used=used.get(name, 0), started=count, first=first)
+    return taken
 
 
 def _starts(connection: Connection, pool: Pool, now: datetime) -> tuple[int, datetime | None]:
@@ -66,17 +66,6 @@ def _starts(connection: Connection, pool: Pool, now: datetime) -> tuple[int, dat
     since = now - pool.rate.per
     count, first = connection.execute(_STARTS, {"name": pool.name, "since": since}).one()
     return count, first
-
-
-def lock(connection: Connection, names: Iterable[str]) -> None:
-    """Let one transaction at a time admit to each of these pools, lanes and flows.
-
-    A database with one writer needs no lock. The names are taken in one order by all.
-    """
-    if connection.dialect.name != "postgresql":
-        return
-    for name in sorted(set(names)):
-        connection.execute(_LOCK, {"name": name})
 
 
 # Built once: building them costs more than running them.
@@ -94,4 +83,3 @@ _STARTS = select(func.count(), func.min(_attempt.c.started_at)).where(
     _attempt.c.pool.is_not(None),
     _attempt.c.started_at > bindparam("since"),
 )
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('ratchet:' || :name, 0))")

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from flows.core import values
-from flows.core.admission import Pool, Waiting
-from flows.core.errors import StoreError
+from flows.core.claiming import Budget, Capabilities, Need, Waiting
+from flows.core.errors import RowRefused, StoreError
 from flows.core.graph import Graph
 from flows.core.progress import Progress
 from flows.core.records import (
@@ -30,12 +30,11 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
-from flows.core.resources import Capacity
 from flows.core.store import owners, writes
 from flows.core.store.cache import RunCache
-from flows.core.store.claim import Claim, arguments_of, claim_of
+from flows.core.store.claims import Claim, Step, Stepping, arguments_of, claim_of, failed
 from flows.core.store.database import Database
-from flows.core.store.step import Offer, Step, Stepping, look
+from flows.core.store.waiting import Look, Memory, look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +65,7 @@ class RunStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache = RunCache()
+        self._memory = Memory()
         self._lock = threading.RLock()  # the engine and the service may share this store
 
     def create(self, new: NewRun, now: datetime) -> Run:
@@ -76,35 +76,28 @@ class RunStore:
         try:
             with self._database.write() as connection:
                 progress = insert_new(connection, new, now)
-        except StoreError as error:
-            if not isinstance(error.__cause__, IntegrityError):
+        except RowRefused:  # perhaps another process was faster with the same key
+            if (made := self._by_key(new.flow, new.key)) is None:
                 raise
-            progress = None  # another process was faster with the same key
+            return made
         if progress is None:
-            return self._by_key(new.flow, new.key)
+            made = self._by_key(new.flow, new.key)
+            assert made is not None
+            return made
         with self._lock:
             self._cache.remember(progress)
         return progress.run
 
-    def _by_key(self, flow: str, key: str) -> Run:
+    def _by_key(self, flow: str, key: str) -> Run | None:
         with self._database.read() as connection:
-            run = writes.by_key(connection, flow, key)
-        assert run is not None
-        return run
+            return writes.by_key(connection, flow, key)
 
     def step(
         self,
         outcomes: Sequence[Outcome],
+        can: Capabilities,
         *,
-        worker: str,
-        slots: Mapping[str, int],
-        default_executor: str,
         runs: Iterable[str],
-        now: datetime,
-        ahead: Mapping[str, int] | None = None,
-        capacity: Mapping[str, Capacity] | None = None,
-        pools: Mapping[str, Pool] | None = None,
-        serves: frozenset[str] | None = None,
         discover: bool = False,
     ) -> Step:
         """Record how attempts ended and claim what can start now, in one commit.
@@ -112,46 +105,99 @@ class RunStore:
         What may be claimed:
         - a task of one of `runs`, or with `discover` of any run that nobody has to itself, that
           is ready, or retrying and due;
-        - in a pool of `serves` (None: any) whose limits, if it is among `pools`, admit it;
-        - whose executor (its own, or `default_executor`) has a free slot in `slots`, or, for a
-          task without a timeout, has room for one of `ahead` more in its queue; and has free, by
-          `capacity`, what the task needs of its cluster;
+        - in a pool that the worker serves, whose limits admit it;
+        - whose executor (its own, or the worker's default) has a free slot, or, for a task
+          without a timeout, a place in its own queue; and has free what the task needs of its
+          cluster;
         - of a run that is not being cancelled, and that, if it has not started, finds its lane
           free and its flow running less often than it may.
-        Urgent runs come first, flows of equal priority take turns (`flows.core.admission`).
+        Urgent runs come first, flows of equal priority take turns (`flows.core.claiming`).
         A claim is durable before this returns; only then may the work start.
+
+        A run that cannot be read, decided on or stored is left alone for a while.
+
+        Raises:
+            StoreError: the store cannot be written; nothing was.
+            Refused: without `discover`, for one of `runs` that cannot be carried on.
         """
         by_run: dict[str, list[Outcome]] = {
-            run_id: [] for run_id in runs if self._may_move(run_id, now)
+            run_id: [] for run_id in runs if self._may_move(run_id, can.now)
         }
         for outcome in outcomes:
             by_run.setdefault(run_of(outcome.attempt_id), []).append(outcome)
-        offer = Offer(
-            worker=worker,
-            slots=slots,
-            ahead=ahead or {},
-            capacity=capacity or {},
-            default_executor=default_executor,
-            pools=pools or {},
-            serves=serves,
-            now=now,
-        )
-        waiting, next_at = self._look(offer, outcomes) if discover else ([], None)
-        if not by_run and not waiting:
-            return Step(next_at=next_at)
-        return self._transact(
-            lambda connection: Stepping(connection, self._cache, offer).take(by_run, waiting)
-        )
+        seen = self._look(can, outcomes) if discover else Look()
+        step = Step()
+        if by_run or seen.waiting:
+            try:
+                step = self._stepped(can, by_run, seen.waiting, seen.reserved)
+            except Exception as error:
+                if _is_outage(error):
+                    raise
+                step = self._one_by_one(can, by_run, seen.waiting)
+        step.next_at = seen.next_at
+        if not discover:
+            self._memory.refuse_left_alone(runs, can.now)
+        return step
 
-    def _look(
-        self, offer: Offer, outcomes: Iterable[Outcome]
-    ) -> tuple[list[Waiting], datetime | None]:
-        if not offer.room().anywhere:
-            return [], None
+    def _look(self, can: Capabilities, outcomes: Iterable[Outcome]) -> Look:
+        if not Budget(can, lambda pool: None).anywhere:
+            return Look()
         known = [(self._cache.get(run_of(o.attempt_id)), o) for o in outcomes]
         ended = [a for progress, o in known if progress and (a := progress.live(o.attempt_id))]
         with self._database.read() as connection:
-            return look(connection, offer, ended)
+            return look(connection, can, self._memory, ended)
+
+    def _stepped(
+        self,
+        can: Capabilities,
+        by_run: Mapping[str, Sequence[Outcome]],
+        waiting: Sequence[Waiting] = (),
+        reserved: Mapping[str, Need] | None = None,
+    ) -> Step:
+        return self._transact(
+            lambda connection: Stepping(
+                connection, self._cache, self._memory, can, reserved or {}
+            ).take(by_run, waiting)
+        )
+
+    def _one_by_one(
+        self, can: Capabilities, by_run: Mapping[str, Sequence[Outcome]], waiting: Sequence[Waiting]
+    ) -> Step:
+        """A step in a transaction for each run, as the store would not have all of it.
+
+        How an attempt ended that cannot be stored is stored as a failure.
+        """
+        whole = Step(passed=True)  # what has moved is looked at again at once
+        records_only = replace(can, slots=dict.fromkeys(can.slots, 0), ahead={})
+        for run_id, outcomes in by_run.items():
+            record = partial(self._recorded, records_only, run_id, outcomes)
+            if step := self._or_left_alone(run_id, can.now, record):
+                whole.add(step)
+        for run in waiting:
+            claim = partial(self._stepped, can, {}, [run])
+            if step := self._or_left_alone(run.run_id, can.now, claim):
+                whole.add(step)
+                can = can.after([each.attempt.executor for each in step.claims])
+        return whole
+
+    def _recorded(self, can: Capabilities, run_id: str, outcomes: Sequence[Outcome]) -> Step:
+        try:
+            return self._stepped(can, {run_id: outcomes})
+        except Exception as error:
+            if _is_outage(error) or not outcomes:
+                raise
+            failures = [failed(outcome, error) for outcome in outcomes]
+            return self._stepped(can, {run_id: failures})
+
+    def _or_left_alone(self, run_id: str, now: datetime, act: Callable[[], T]) -> T | None:
+        """What comes of a transaction about one run; None: it cannot be carried on."""
+        try:
+            return act()
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            self._memory.leave_alone(run_id, error, now)
+            return None
 
     def cancel(self, run_id: str, reason: str, now: datetime) -> Run:
         """Ask for a run's end; the tasks that have not started never will. Raises Refused."""
@@ -164,7 +210,7 @@ class RunStore:
         """
         return self._move(run_id, lambda progress: progress.reopen(now, holder))
 
-    def note_stopping(self, attempt_id: str, why: str) -> None:
+    def note_stopping(self, attempt_id: str, why: str, now: datetime) -> None:
         """Record that an attempt is about to be told to end, and why."""
 
         def note(progress: Progress) -> None:
@@ -172,7 +218,8 @@ class RunStore:
             if attempt is not None and attempt.stopping is None:
                 progress.stopping(attempt, why)
 
-        self._move(run_of(attempt_id), note)
+        run_id = run_of(attempt_id)
+        self._or_left_alone(run_id, now, lambda: self._move(run_id, note))
 
     def recover(
         self,
@@ -214,20 +261,27 @@ class RunStore:
                     progress.hand_over(None, now)
 
         self.forget((run_id,))
-        self._move(run_id, take_over)
-        return adopted
+        moved = self._or_left_alone(run_id, now, lambda: self._move(run_id, take_over))
+        return adopted if moved else []
 
-    def resume(self, attempt_id: str, worker: str) -> Claim | None:
+    def resume(self, attempt_id: str, worker: str, now: datetime) -> Claim | None:
         """A live attempt of `worker` as a claim; None when it is not.
 
         For a worker that did not hear whether its claim was committed, as the connection broke.
         """
-        with self._lock, self._database.read() as connection:
-            progress = writes.read(connection, run_of(attempt_id))
-        attempt = progress.live(attempt_id)
-        if attempt is None or attempt.worker != worker:
+        run_id = run_of(attempt_id)
+
+        def claim() -> Claim | None:
+            with self._lock, self._database.read() as connection:
+                progress = writes.read(connection, run_id)
+            attempt = progress.live(attempt_id)
+            if attempt is None or attempt.worker != worker:
+                return None
+            return claim_of(progress, attempt, arguments_of(progress, attempt.key))
+
+        if self._memory.is_left_alone(run_id, now):
             return None
-        return claim_of(progress, attempt, arguments_of(progress, attempt.key))
+        return self._or_left_alone(run_id, now, claim)
 
     def attempts_of(self, worker: str) -> dict[str, str | None]:
         """The live attempts of a worker by their id, and why each was told to end, if it was."""
@@ -280,6 +334,8 @@ class RunStore:
 
     def _may_move(self, run_id: str, now: datetime) -> bool:
         """False only when memory says for sure that nothing of the run can be claimed."""
+        if self._memory.is_left_alone(run_id, now):
+            return False
         progress = self._cache.get(run_id)
         if progress is None:
             return True
@@ -352,6 +408,11 @@ def insert_new(connection: Connection, new: NewRun, now: datetime) -> Progress |
     progress.begin(now)
     writes.write(connection, progress)
     return progress
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the store itself failed, and not what it was given of one run."""
+    return isinstance(error, StoreError) and not isinstance(error, RowRefused)
 
 
 def run_of(attempt_id: str) -> str:

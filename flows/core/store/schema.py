@@ -76,14 +76,14 @@ Index(
     sqlite_where=text("claimable_at IS NOT NULL"),
     postgresql_where=text("claimable_at IS NOT NULL"),
 )
-Index(
-    "run_waiting",
-    run.c.flow,
+Index(  # one order for each lane and, without a lane, for each flow: see `waiting`
+    "run_queued",
+    text("coalesce('lane ' || lane, 'flow ' || flow)"),
     run.c.priority.desc(),
     run.c.claimable_at,
     run.c.id,
-    sqlite_where=text("claimable_at IS NOT NULL"),
-    postgresql_where=text("claimable_at IS NOT NULL"),
+    sqlite_where=text("claimable_at IS NOT NULL AND status = 'queued'"),
+    postgresql_where=text("claimable_at IS NOT NULL AND status = 'queued'"),
 )
 
 definition = Table(

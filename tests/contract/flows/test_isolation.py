@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from flows.core.clock import ManualClock
 from flows.core.context import noticed, produced, spent
 from flows.core.engine import Engine
-from flows.core.errors import GiveUp, Halt, Skip
+from flows.core.errors import GiveUp, Halt, Refused, Skip
 from flows.core.executors.inline import InlineExecutor
 from flows.core.flow import flow, task, when
+from flows.core.progress import Progress
 from flows.core.records import RunStatus
 from flows.core.service import Service
+from flows.core.store import rows
 
 NOT_UTF8, NUL = "caf\udce9.csv", "a\x00b"
 
@@ -141,6 +144,22 @@ def innocent() -> None:
     act(act())
 
 
+@flow
+def guiltless() -> None:
+    act(act())
+
+
+class Held(InlineExecutor):
+    """Work that never ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started, self.slots = [], 4
+
+    def start(self, work) -> None:
+        self.started.append(work)
+
+
 @pytest.fixture
 def clock():
     return ManualClock()
@@ -218,3 +237,108 @@ def test_a_key_that_is_longer_than_its_column_is_still_unique(store, clock):
     first, same, other = start("k" * 300 + "1"), start("k" * 300 + "1"), start("k" * 300 + "2")
     assert first.id == same.id != other.id
     assert start(NUL + NOT_UTF8).id == start(NUL + NOT_UTF8).id
+
+
+def refusing(real, refused):
+    """A method of `Progress` that cannot decide about the run of one flow."""
+
+    def decide(self, *args, **kwargs):
+        if self.run.flow == refused:
+            raise ArithmeticError("there is a mistake in here")
+        return real(self, *args, **kwargs)
+
+    return decide
+
+
+@pytest.mark.parametrize("method", ["_succeed", "start", "claimable", "take", "arguments"])
+def test_a_mistake_in_the_decisions_about_one_run_hinders_no_other(
+    store, clock, monkeypatch, caplog, method
+):
+    @flow
+    def poison() -> None:
+        act(act())
+
+    monkeypatch.setattr(Progress, method, refusing(getattr(Progress, method), "poison"))
+    if method == "take":  # only once it has been stored
+        monkeypatch.undo()
+        made = serve(store, clock, [poison], ticks=0)
+        monkeypatch.setattr(Progress, method, refusing(Progress.take, "poison"))
+        runs = serve(store, clock, [innocent])
+        runs["poison"] = store.reads.find(made["poison"].id)
+    else:
+        runs = serve(store, clock, [poison, innocent])
+    assert runs["innocent"].status is RunStatus.SUCCEEDED
+    if runs["poison"].status is RunStatus.FAILED:
+        assert "there is a mistake in here" in runs["poison"].reason
+    else:
+        assert caplog.text.count(f"run {runs['poison'].id} is left alone") == 1
+
+
+def test_a_row_that_the_database_refuses_fails_its_task_and_is_no_outage(
+    store, clock, monkeypatch, caplog
+):
+    """Whatever it is that gets past us: here, a number where only one value is allowed."""
+    real = rows.task_row
+
+    def task_row(task):
+        row = real(task)
+        if task.value == '"poison"':
+            row["status"] = None
+        return row
+
+    monkeypatch.setattr(rows, "task_row", task_row)
+
+    @flow
+    def poison() -> None:
+        task(returning("poison"))()
+
+    runs = serve(store, clock, [poison, innocent])
+    assert runs["innocent"].status is RunStatus.SUCCEEDED
+    assert runs["poison"].status is RunStatus.FAILED
+    assert "cannot be recorded" in runs["poison"].reason
+
+
+def test_a_run_that_a_newer_version_made_is_left_alone_and_said_once(store, clock, caplog):
+    made = serve(store, clock, [missing_flag], ticks=0)["missing_flag"]
+    with store.database.write() as connection:
+        connection.execute(
+            text("UPDATE definition SET graph = :graph"), {"graph": '{"nodes":[{"newer":1}]}'}
+        )
+    store.runs.forget([made.id])
+    runs = serve(store, clock, [innocent], ticks=12)
+    assert runs["innocent"].status is RunStatus.SUCCEEDED
+    assert store.reads.find(made.id).status is RunStatus.QUEUED
+    assert caplog.text.count("is left alone") == 1
+    with pytest.raises(Refused, match=f"run {made.id} cannot be carried on here"):
+        alone(store, clock, made.id)
+
+
+def alone(store, clock, run_id):
+    """Carry one run on, as `ratchet run` does."""
+    engine = Engine(store, {"inline": InlineExecutor()}, clock=clock, default_executor="inline")
+    with engine:
+        engine.drive(run_id)
+        engine.tick(clock.advance(1))
+
+
+def test_what_a_dead_worker_left_of_a_broken_run_does_not_stop_who_takes_over(store, clock):
+    held = Held()
+    serve(store, clock, [innocent, guiltless], ticks=1, executors={"inline": held})
+    assert len(held.started) == 2
+    with store.database.write() as connection:
+        connection.execute(
+            text("UPDATE definition SET graph = 'newer' WHERE run_id LIKE :id"),
+            {"id": held.started[0].run_id},
+        )
+    runs = [store.reads.find(work.run_id) for work in held.started]
+    tasks = {f.name: f.tasks for f in (innocent, guiltless)}
+    mine = Engine(
+        store, {"inline": InlineExecutor()}, clock=clock, default_executor="inline",
+        calls=lambda name, key: tasks[name][key].function, discovers=True,
+    )  # fmt: skip
+    for run in runs:
+        store.runs.forget([run.id])
+    with mine:
+        for _ in range(12):
+            mine.tick(clock.advance(1.5))
+    assert [store.reads.find(run.id).status for run in runs] == ["running", "succeeded"]

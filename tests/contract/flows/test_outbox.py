@@ -20,6 +20,7 @@ from flows.core.alert import (
     DeliveryState,
     Severity,
 )
+from flows.core.claiming import Capabilities
 from flows.core.flow import flow, task
 from flows.core.records import ErrorInfo, Notice, Outcome, OutcomeKind
 from flows.core.store import NewRun, Store, outbox, schema
@@ -412,15 +413,14 @@ def ended(store: Store, outcome: OutcomeKind, **how: object) -> str:
         graph=lonely.graph, config={}, config_yaml="", config_digest="", trigger={},
     )  # fmt: skip
     run = store.runs.create(new, NOW)
-    step = store.runs.step(
-        [], worker="w", slots={"processes": 1}, default_executor="processes", runs=[run.id], now=NOW
-    )
+    can = Capabilities(worker="w", slots={"processes": 1}, default_executor="processes", now=NOW)
+    step = store.runs.step([], can, runs=[run.id])
     (claim,) = step.claims
     if outcome is OutcomeKind.STOPPED:
-        store.runs.note_stopping(claim.attempt.id, "timeout")
+        store.runs.note_stopping(claim.attempt.id, "timeout", NOW)
     store.runs.step(
         [Outcome(attempt_id=claim.attempt.id, kind=outcome, **how)],  # type: ignore[arg-type]
-        worker="w", slots={"processes": 1}, default_executor="processes", runs=[run.id], now=NOW,
+        can, runs=[run.id],
     )  # fmt: skip
     return run.id
 

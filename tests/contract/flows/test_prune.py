@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flows.core.claiming import Capabilities
 from flows.core.errors import Pruned
 from flows.core.graph import Node, validated
 from flows.core.kpis import KINDS, measure
@@ -33,7 +34,9 @@ def create(store, run_id, now, flow="f"):
 
 def step(store, run_id, now, *outcomes):
     return store.runs.step(
-        outcomes, worker="w", slots={"ray": 8}, default_executor="ray", runs=[run_id], now=now
+        outcomes,
+        Capabilities(worker="w", slots={"ray": 8}, default_executor="ray", now=now),
+        runs=[run_id],
     )
 
 

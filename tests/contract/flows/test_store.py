@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
+from flows.core.claiming import Capabilities
 from flows.core.errors import LeaseLost, NotFound, Refused, StoreError
 from flows.core.graph import Const, Node, Ref, validated
 from flows.core.records import Outcome, OutcomeKind, RunStatus, TaskStatus
@@ -35,11 +36,8 @@ def new(run_id="r1", key="k1", graph=CHAIN, flow="f"):
 def step(store, *outcomes, worker="w1", slots=8, runs=("r1",), now=NOW):
     return store.runs.step(
         outcomes,
-        worker=worker,
-        slots={"inline": slots},
-        default_executor="inline",
+        Capabilities(worker=worker, slots={"inline": slots}, default_executor="inline", now=now),
         runs=runs,
-        now=now,
     )
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from flows.core.admission import PATIENCE, Pool, Rate
+from flows.core.claiming import PATIENCE, Capabilities, Capacity, Resources
 from flows.core.clock import ManualClock, SystemClock
 from flows.core.engine import Engine
 from flows.core.executors.inline import InlineExecutor
@@ -17,6 +17,7 @@ from flows.core.executors.protocol import Outcome, OutcomeKind
 from flows.core.flow import flow, task
 from flows.core.identity import Identity, this_machine
 from flows.core.lease_keeper import LEASE
+from flows.core.pool import Pool, Rate
 from flows.core.records import AttemptStatus, RunStatus
 from flows.core.service import Service
 from flows.core.store import NewRun, Store
@@ -119,7 +120,57 @@ def fan() -> None:
         light()
 
 
-FLOWS = (plain, other, gpu, big, huge, mixed, twice, fan)
+@task(cache=True, version="1")
+def prepared() -> int:
+    return 1
+
+
+@task(executor="missing", pool="other")
+def unstartable(x: int) -> int:
+    return x
+
+
+@task(pool="gpu", run_if="all_done")
+def on_gpu_after_all(x: int | None) -> int:
+    return 1
+
+
+@flow
+def cached() -> None:
+    on_gpu(prepared())
+
+
+@flow
+def refused() -> None:
+    on_gpu_after_all(unstartable(light()))
+
+
+@task(executor="cluster")
+def far(x: int = 0) -> int:
+    return x
+
+
+@flow
+def models() -> None:
+    far(light())
+
+
+@task(executor="cluster", resources="size")
+def sized(size: dict[str, int]) -> int:
+    return 1
+
+
+@flow
+def narrow() -> None:
+    sized({"num_gpus": 1})
+
+
+@flow
+def wide() -> None:
+    sized({"num_gpus": 4})
+
+
+FLOWS = (cached, refused, models, narrow, wide, plain, other, gpu, big, huge, mixed, twice, fan)
 TASKS = {f.name: f.tasks for f in FLOWS}
 GPU = {"gpu": Pool(name="gpu", slots=4)}
 
@@ -388,6 +439,83 @@ def test_a_heavy_task_is_not_starved_by_light_ones(store, clock):
     assert 0 < started_after < PATIENCE.total_seconds() + 10
 
 
+@pytest.mark.parametrize("which", [cached, refused])
+def test_what_becomes_claimable_in_the_middle_of_a_step_keeps_to_its_pool_too(store, clock, which):
+    held = Held(slots=20)
+    with engine(store, clock, held, pools={"gpu": Pool(name="gpu", slots=1)}) as mine:
+        make(store, clock, which, "first")
+        for _ in range(3):  # what is reused by the others, and whatever comes before
+            mine.tick(clock.advance(1))
+            for attempt_id in held.ids:
+                held.end(attempt_id)
+        mine.tick(clock.advance(1))
+        for number in range(4):
+            make(store, clock, which, f"r{number}")
+        for _ in range(2):
+            mine.tick(clock.advance(1))
+            for attempt_id in held.ids:
+                held.end(attempt_id) if "light" in attempt_id else None
+        mine.tick(clock.advance(1))
+    alive = [a for a in attempts(store) if a.status is AttemptStatus.RUNNING]
+    assert [a.pool for a in alive] == ["gpu"]
+
+
+class Cluster(Held):
+    """A cluster with so many GPUs free."""
+
+    name = "cluster"
+
+    def __init__(self, gpus):
+        super().__init__(slots=1000)
+        self.gpus = gpus
+
+    @property
+    def capacity(self):
+        total = Resources(cpus=1000, gpus=4)
+        return Capacity(total=total, free=Resources(cpus=1000 * self.gpus, gpus=self.gpus))
+
+
+def on_cluster(store, clock, gpus, **options):
+    return Engine(
+        store, {"inline": InlineExecutor(), "cluster": Cluster(gpus)}, clock=clock,
+        default_executor="inline", discovers=True,
+        calls=lambda name, key: TASKS[name][key].function, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("many", [70, 210])
+def test_nobody_waits_behind_work_that_cannot_start_anyway(store, clock, many):
+    for number in range(many):
+        make(store, clock, models, f"m{number:04}")
+    with on_cluster(store, clock, gpus=0) as mine:
+        for _ in range(3 * many):
+            mine.tick(clock.now())
+            if not store.reads.runs(status=RunStatus.QUEUED, limit=1):
+                break
+        mine.tick(clock.advance(1))
+        assert Counter(a.key for a in attempts(store)) == {"light": many}
+        make(store, clock, models, "late")
+        for _ in range(6):
+            mine.tick(clock.now())
+    assert [t.status for t in store.reads.detail("late").tasks] == ["succeeded", "ready"]
+
+
+def test_a_wide_job_on_the_cluster_is_not_starved_by_narrow_ones(store, clock):
+    with on_cluster(store, clock, gpus=3) as mine:
+        cluster = mine.executors["cluster"]
+        make(store, clock, wide, "wide")
+        mine.tick(clock.now())
+        for number in range(100):  # whenever one GPU is free, there is a narrow job for it
+            clock.advance(1)
+            make(store, clock, narrow, f"n{number:03}")
+            cluster.gpus = 1 if len(cluster.ids) == number else cluster.gpus + 1
+            mine.tick(clock.now())
+            if "wide.sized.1" in cluster.ids:
+                break
+    assert "wide.sized.1" in cluster.ids
+    assert PATIENCE.total_seconds() <= number < PATIENCE.total_seconds() + 10
+
+
 def test_a_task_too_heavy_for_its_pool_fails_and_says_so(store, clock):
     run_id = make(store, clock, huge)
     with engine(store, clock, Held(), pools=GPU) as mine:
@@ -599,12 +727,13 @@ def test_a_late_outcome_of_an_adopted_attempt_is_not_recorded(store, clock):
         ),
         clock.now(),
     )  # fmt: skip
-    options = {"slots": {"held": 1}, "default_executor": "held", "runs": ["r1"]}
-    store.runs.step([], worker="w1", now=clock.now(), **options)
+    options = {"slots": {"held": 1}, "default_executor": "held", "now": clock.now()}
+    first, second = (Capabilities(worker=worker, **options) for worker in ("w1", "w2"))
+    store.runs.step([], first, runs=["r1"])
     store.runs.recover("r1", ["w1"], worker="w2", survivors={"held"}, now=clock.now())
     end = Outcome(attempt_id="r1.light.1", kind=OutcomeKind.SUCCEEDED, value="666")
-    assert store.runs.step([end], worker="w1", now=clock.now(), **options).late == [end]
-    assert store.runs.step([end], worker="w2", now=clock.now(), **options).ended
+    assert store.runs.step([end], first, runs=["r1"]).late == [end]
+    assert store.runs.step([end], second, runs=["r1"]).ended
 
 
 def test_a_cancel_from_another_process_reaches_the_worker_that_is_at_it(store, store_url, clock):

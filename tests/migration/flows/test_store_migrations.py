@@ -32,6 +32,8 @@ def test_the_newest_script_is_the_one_that_the_code_expects():
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based")
+@pytest.mark.filterwarnings("ignore:autogenerate skipping")
 def test_a_migrated_store_has_the_tables_of_the_schema(store):
     with store.database.read() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": SCHEMA_TABLE})

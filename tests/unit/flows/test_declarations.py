@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from flows.config import Composer, compose, load
-from flows.core.admission import Pool, Rate
 from flows.core.errors import ConfigError, NotFound
 from flows.core.flow import Flow, flow, task
+from flows.core.pool import Pool, Rate
 from flows.core.schedule import (
     Cron,
     Deadline,

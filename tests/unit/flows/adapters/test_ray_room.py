@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from flows.adapters.ray_room import UNKNOWN, RayCounter, RayRoom
+from flows.core.claiming import Resources
 from flows.core.errors import ConfigError
-from flows.core.resources import Resources
 from ray_jobs import ClusterLoad, RayUnreachable
 
 GPU = Resources(cpus=1, gpus=1)

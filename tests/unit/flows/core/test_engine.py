@@ -569,3 +569,111 @@ def test_work_that_its_executor_cannot_start_fails_whatever_is_raised(store, clo
         for _ in range(4):
             driver.tick(clock.advance(2))
     assert store.reads.find(run_id).reason == "one: OSError: no such cluster"
+
+
+def served(store, flows, *, executors, until, **options):
+    """Let a worker serve from a thread until `until` is set; returns once it is closed."""
+    tasks = {f.name: f.tasks for f in flows}
+    stop = threading.Event()
+    driver = Engine(
+        store, executors, clock=SystemClock(), default_executor="inline",
+        calls=lambda name, key: tasks[name][key].function, **options,
+    )  # fmt: skip
+
+    def serve():
+        with driver:
+            driver.serve(stop, drain=0)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert until.wait(20)
+    stop.set()
+    driver.wake()
+    return driver, thread
+
+
+def test_inline_work_of_one_run_holds_up_no_other_on_a_worker_that_serves(store):
+    quick_one_ended, threads = threading.Event(), set()
+
+    @task
+    def long() -> int:
+        threads.add(threading.current_thread().name)
+        return 1 if quick_one_ended.wait(20) else 0
+
+    @task(executor="threads")
+    def quick() -> int:
+        quick_one_ended.set()
+        return 1
+
+    @flow
+    def slow() -> None:
+        long()
+
+    @flow
+    def fast() -> None:
+        quick()
+
+    first, second = (begin(store, SystemClock(), which) for which in (slow, fast))
+    executors = {"inline": InlineExecutor(), "threads": ThreadExecutor(2)}
+    _, thread = served(store, [slow, fast], executors=executors, until=quick_one_ended)
+    thread.join()
+    assert store.reads.detail(first.id).tasks[0].value == "1"
+    assert store.reads.find(second.id).status in (RunStatus.RUNNING, RunStatus.SUCCEEDED)
+
+
+def test_what_comes_of_work_that_could_not_be_ended_counts_when_its_worker_stops(store, caplog):
+    begun, may_end = threading.Event(), threading.Event()
+
+    @task
+    def long() -> int:
+        begun.set()
+        may_end.wait(20)
+        return 42
+
+    @flow
+    def slow() -> None:
+        long()
+
+    run_id = begin(store, SystemClock(), slow).id
+    executors = {"inline": ThreadExecutor(1, name="inline")}
+    driver, thread = served(store, [slow], executors=executors, until=begun)
+    worker = driver.worker
+    assert worker in {lease.holder for lease in store.leases.holders(SystemClock().now())}
+    may_end.set()
+    thread.join()
+    assert store.reads.detail(run_id).tasks[0].value == "42"
+    assert store.leases.holders(SystemClock().now()) == ()
+
+
+def test_a_mistake_in_a_pass_ends_neither_the_worker_nor_what_runs_there(
+    store, monkeypatch, caplog
+):
+    passes, done = [], threading.Event()
+    real = store.runs.refresh
+
+    def refresh(run_ids):
+        passes.append(1)
+        if len(passes) in (2, 3):
+            raise ArithmeticError("there is a mistake in here")
+        real(run_ids)
+
+    @task
+    def last() -> int:
+        done.set()
+        return 1
+
+    @flow
+    def slow() -> None:
+        last()
+
+    class Stubborn(Engine):
+        def _wait(self):
+            if len(passes) == 4 and not store.reads.open_runs():
+                begin(store, SystemClock(), slow)
+            super()._wait()
+
+    monkeypatch.setattr(store.runs, "refresh", refresh)
+    monkeypatch.setattr("flows.core.engine.BELL_ROUND", timedelta(0))
+    monkeypatch.setitem(globals(), "Engine", Stubborn)
+    served(store, [slow], executors={"inline": InlineExecutor()}, until=done)[1].join()
+    assert caplog.text.count("a pass of this worker failed") == 1

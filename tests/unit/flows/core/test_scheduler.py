@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 
 from flows.core import due
+from flows.core.claiming import Capabilities
 from flows.core.clock import ManualClock
 from flows.core.data_source import BoundedSource
 from flows.core.errors import ConfigError, DataUnavailable, NotFound, StoreError
@@ -132,14 +133,10 @@ class World:
     def end(self, run_id):
         """Carry a run out, at once."""
         now = self.clock.now()
-        slots = {"inline": 1}
-        self.store.runs.step(
-            [], worker="w", slots=slots, default_executor="inline", runs=[run_id], now=now
-        )
+        can = Capabilities(worker="w", slots={"inline": 1}, default_executor="inline", now=now)
+        self.store.runs.step([], can, runs=[run_id])
         done = Outcome(attempt_id=f"{run_id}.a.1", kind=OutcomeKind.SUCCEEDED, value="1")
-        self.store.runs.step(
-            [done], worker="w", slots=slots, default_executor="inline", runs=[], now=now
-        )
+        self.store.runs.step([done], can, runs=[])
 
     def kinds(self, prefix):
         return [e.kind for e in self.store.reads.events() if e.kind.startswith(prefix)]

@@ -17,10 +17,15 @@ needs = "0002"
 def upgrade() -> None:
     """Add the indexes and tables."""
     _partial_index(
-        "run_waiting",
+        "run_queued",
         "run",
-        ["flow", sa.text("priority DESC"), "claimable_at", "id"],
-        "claimable_at IS NOT NULL",
+        [
+            sa.text("coalesce('lane ' || lane, 'flow ' || flow)"),
+            sa.text("priority DESC"),
+            "claimable_at",
+            "id",
+        ],
+        "claimable_at IS NOT NULL AND status = 'queued'",
     )
     _partial_index("fire_of_run", "fire", ["schedule", "decided_at"], "run_id IS NOT NULL")
     op.create_index("run_newest_of_status", "run", ["status", "created_at", "id"])
@@ -80,4 +85,4 @@ def downgrade() -> None:
     op.drop_index("run_newest_of_status", "run")
     op.drop_index("fire_of_run", "fire")
     op.drop_table("delivery")
-    op.drop_index("run_waiting", "run")
+    op.drop_index("run_queued", "run")

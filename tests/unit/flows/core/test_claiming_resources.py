@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from flows.core.claiming import ONE_CPU, Capacity, Resources, needs_of
 from flows.core.errors import GraphError
 from flows.core.flow import flow, task
-from flows.core.resources import ONE_CPU, Capacity, Resources, needs_of
 
 
 @task(resources="trainer")

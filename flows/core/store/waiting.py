@@ -1,0 +1,390 @@
+"""Which runs wait for a worker: the reads behind a claim.
+
+A run's row says when something of it may first be claimed and in which pools (`claimable_at`,
+`claimable`); it is written with each of its transitions. Queued runs stand in one order for
+each lane, or, without a lane, for each flow: what waits behind a taken lane is not even read.
+So looking costs by what may start, not by what exists.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, TextualSelect, bindparam, func, select, text
+
+from flows.core import values
+from flows.core.claiming import (
+    PATIENCE,
+    Blocked,
+    Budget,
+    Capabilities,
+    Need,
+    Starts,
+    Turns,
+    Waiting,
+)
+from flows.core.errors import Refused
+from flows.core.records import Attempt, AttemptStatus, RunStatus
+from flows.core.store import schema
+from flows.core.store.database import UtcTime
+from flows.core.store.pools import usage
+
+_run, _attempt = schema.run, schema.attempt
+_ALIVE = _attempt.c.status == AttemptStatus.RUNNING.value
+MOST = 64
+"""Runs that are looked at in one transaction."""
+LOOKED_AT = 100
+"""Rows that are read to find them while all of them are known to be blocked: so many that come
+first, and as many further on, where the look before has stopped."""
+FURTHER = timedelta(seconds=0.05)
+"""When to look further on, where that was not enough."""
+REMEMBERED = 10_000
+"""Blocked runs that a worker remembers."""
+LEFT_ALONE = timedelta(minutes=1)
+"""So long a run that could not be read or decided on is left alone before it is tried again."""
+
+_log = logging.getLogger(__name__)
+_STARTED = (RunStatus.RUNNING.value, RunStatus.CANCELLING.value)
+
+
+def next_due(connection: Connection, now: datetime) -> datetime | None:
+    """When the next retry that waits in a run of nobody may be claimed."""
+    due: datetime | None = connection.execute(_NEXT_DUE, {"now": now}).scalar()
+    return due
+
+
+def started(connection: Connection) -> Starts:
+    """What runs: how often each flow, and in which lanes."""
+    return Starts((row.flow, row.lane) for row in connection.execute(_OF_STARTED))
+
+
+def live_of_flows(connection: Connection) -> dict[str, int]:
+    """How many attempts of each flow are alive."""
+    return {row[0]: row[1] for row in connection.execute(_LIVE_OF_FLOWS)}
+
+
+class Queue:
+    """Runs that wait in one order, read a page at a time."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        query: TextualSelect,
+        asked: dict[str, Any],
+        first: Sequence[Any] = (),
+    ) -> None:
+        """`asked` are its parameters, `queue` its name among them; `first` was read already."""
+        self.name: str = asked["queue"]
+        self.unseen = self._offset = len(first)  # rows read and not looked at; the next to read
+        self.first = [_waiting(row) for row in first]
+        self._connection = connection
+        self._query = query
+        self._asked = asked
+        self._rest = 0  # where its rest begins
+        self._ended = False
+
+    def page(self, limit: int) -> list[Waiting]:
+        """The next rows; none at the end."""
+        if self._ended:
+            return []
+        asked = {**self._asked, "limit": limit, "offset": self._offset}
+        page = self._connection.execute(self._query, asked).all()
+        self._ended = len(page) < limit
+        self._offset += len(page)
+        self.unseen += len(page)
+        return [_waiting(row) for row in page]
+
+    def leave_out(self, rows: int) -> None:
+        """What was read is what comes first; of the rest, go on after so many."""
+        self._rest = self._offset
+        self._offset += rows
+
+    @property
+    def blocked(self) -> int:
+        """Rows of the rest that were left out or looked at."""
+        return max(0, self._offset - self.unseen - self._rest)
+
+
+def queues(
+    connection: Connection,
+    now: datetime,
+    *,
+    serves: frozenset[str] | None,
+    full: Collection[str],
+) -> Iterator[Queue]:
+    """Every queue of runs that a worker may take up.
+
+    - something of it may be claimed now, in a pool of `serves` (None: any) that is not in `full`;
+    - nobody has it to itself;
+    - it has started, or may: its lane is free and its flow runs less often than it may.
+    """
+    heads, started_runs, queued, pools = _queries(serves, frozenset(full))
+    asked = {**pools, "now": now}
+    first = connection.execute(started_runs, {**asked, "limit": LOOKED_AT, "offset": 0}).all()
+    yield Queue(connection, started_runs, {**asked, "queue": "going on"}, first)
+    for head in connection.execute(heads, asked).all():
+        yield Queue(connection, queued, {**asked, "queue": head.queue}, [head])
+
+
+def _waiting(row: Any) -> Waiting:
+    return Waiting(
+        run_id=row.id,
+        flow=row.flow,
+        priority=row.priority,
+        since=row.claimable_at,
+        seq=row.seq,
+        lane=row.lane,
+        max_runs=row.max_runs,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a worker may take up next."""
+
+    waiting: Sequence[Waiting] = ()
+    reserved: Mapping[str, Need] = field(default_factory=dict)  # see `Budget`
+    next_at: datetime | None = None  # when something else that waits may be claimed
+
+
+class Memory:
+    """What one worker has learnt about runs that wait: which are blocked, and which are broken."""
+
+    def __init__(self) -> None:
+        self.skip: dict[str, int] = {}  # by queue: rows of its rest that were blocked last time
+        self._blocked: OrderedDict[str, Blocked] = OrderedDict()
+        self._left_alone: dict[str, tuple[datetime, BaseException]] = {}  # until when, and why
+        self._said: set[str] = set()
+
+    def keep(self, run_id: str, blocked: Blocked) -> None:
+        """Remember what a run lacks."""
+        self._blocked[run_id] = blocked
+        while len(self._blocked) > REMEMBERED:
+            self._blocked.popitem(last=False)
+
+    def blocked(self, run_id: str) -> Blocked | None:
+        """What a run lacked when it was looked at."""
+        return self._blocked.get(run_id)
+
+    def leave_alone(self, run_id: str, error: BaseException, now: datetime) -> None:
+        """A run can be neither read nor decided on: go on without it, and say so once."""
+        self._left_alone[run_id] = now + LEFT_ALONE, error
+        if run_id not in self._said:
+            self._said.add(run_id)
+            _log.warning(
+                "run %s is left alone, this worker cannot carry it on: %s: %s",
+                run_id,
+                type(error).__name__,
+                values.storable(error),
+                extra={"action": "run.left_alone", "run": run_id},
+            )
+
+    def is_left_alone(self, run_id: str, now: datetime) -> bool:
+        """Whether a run is not to be touched for now."""
+        until, _ = self._left_alone.get(run_id, (now, None))
+        if until <= now:
+            self._left_alone.pop(run_id, None)
+        return now < until
+
+    def refuse_left_alone(self, run_ids: Iterable[str], now: datetime) -> None:
+        """Raise Refused when one of these is left alone: who waits for it is to know."""
+        for run_id in run_ids:
+            if self.is_left_alone(run_id, now):
+                _, error = self._left_alone[run_id]
+                raise Refused(
+                    f"run {run_id} cannot be carried on here: {values.storable(error)}",
+                    hint="was it made by a newer Ratchet? upgrade this one, or cancel the run",
+                ) from error
+
+
+def look(
+    connection: Connection, can: Capabilities, memory: Memory, ended: Iterable[Attempt]
+) -> Look:
+    """The runs that wait for such a worker, in turn, and when others may.
+
+    `ended` are attempts whose end is about to be recorded: their slots count as free.
+    """
+    used = usage(connection, can.pools.values(), can.now)
+    for attempt in ended:
+        if attempt.pool in used:
+            taken = used[attempt.pool]
+            used[attempt.pool] = replace(taken, used=taken.used - attempt.weight)
+    budget = Budget(can, lambda pool: used[pool.name])
+    full = [name for name in used if budget.is_full(name)]
+    times = [
+        taken.first + pool.rate.per
+        for name, taken in used.items()
+        if (pool := can.pools[name]).rate and taken.first and name in full
+    ]
+    if (due := next_due(connection, can.now)) is not None:
+        times.append(due)
+    candidates = _Candidates(budget, can.now, memory)
+    candidates.find(queues(connection, can.now, serves=can.serves, full=full))
+    return Look(
+        waiting=candidates.chosen,
+        reserved=candidates.reserved,
+        next_at=min([*times, *candidates.times], default=None),
+    )
+
+
+class _Candidates:
+    """Chooses, of all that wait, what is worth a transaction."""
+
+    def __init__(self, budget: Budget, now: datetime, memory: Memory) -> None:
+        self.chosen: list[Waiting] = []
+        self.reserved: dict[str, Need] = {}
+        self.times: list[datetime] = []  # when more of the blocked ones may be claimed
+        self._budget = budget
+        self._asked: dict[tuple[object, ...], str | None] = {}
+        self._now = now
+        self._memory = memory
+        self._most = min(MOST, 8 + 4 * budget.free)
+
+    def find(self, queues: Iterable[Queue]) -> None:
+        """Go through all queues in turn, as long as there is use in more candidates."""
+        turns, looked_at = Turns({}), 0
+        queue_of: dict[str, Queue] = {}
+
+        def add(queue: Queue, page: Iterable[Waiting]) -> None:
+            for run in page:
+                queue_of[run.run_id] = queue
+                turns.add(run)
+
+        queues = list(queues)
+        for queue in queues:
+            add(queue, queue.first)
+        while len(self.chosen) < self._most and (run := turns.next()) is not None:
+            if self._is_worth_it(run):
+                self.chosen.append(run)
+                turns.took(run.flow)
+            queue = queue_of.pop(run.run_id)
+            queue.unseen -= 1
+            looked_at += 1
+            if looked_at == LOOKED_AT:
+                for each in queues:
+                    each.leave_out(self._memory.skip.get(each.name, 0))
+            elif looked_at == 2 * LOOKED_AT:
+                self._memory.skip = {each.name: each.blocked for each in queues}
+                self.times.append(self._now + FURTHER)
+                return
+            if not queue.unseen and len(self.chosen) < self._most:
+                add(queue, queue.page(LOOKED_AT))
+        self._memory.skip = {}
+
+    def _is_worth_it(self, run: Waiting) -> bool:
+        if self._memory.is_left_alone(run.run_id, self._now):
+            return False
+        blocked = self._memory.blocked(run.run_id)
+        if blocked is None or not blocked.still(run.seq, self._lacks, self._now):
+            return True
+        if blocked.until is not None:
+            self.times.append(blocked.until)
+        for need in blocked.needs:
+            self._reserve(need)
+        return False
+
+    def _lacks(self, need: Need) -> str | None:
+        """What the budget is short of, asked once for all that need the same."""
+        same = (need.executor, need.pool, need.weight, need.may_queue, need.alone, need.resources)
+        if same not in self._asked:
+            self._asked[same] = self._budget.short_of(need)
+        return self._asked[same]
+
+    def _reserve(self, need: Need) -> None:
+        """Keep free what the most urgent, and of those the oldest, has waited for too long."""
+        lacks = self._lacks(need) or ""
+        if not lacks.startswith(("pool", "cluster")) or self._now - need.since <= PATIENCE:
+            return
+        first = self.reserved.get(lacks)
+        if first is None or (-need.priority, need.since) < (-first.priority, first.since):
+            self.reserved[lacks] = need
+
+
+# Built once: building them costs more than running them.
+_NEXT_DUE = select(func.min(_run.c.claimable_at)).where(
+    _run.c.claimable_at > bindparam("now"), _run.c.held_by.is_(None)
+)
+_OF_STARTED = select(_run.c.flow, _run.c.lane).where(_run.c.status.in_(_STARTED))
+_LIVE_OF_FLOWS = (
+    select(_run.c.flow, func.count())
+    .join_from(_attempt, _run, _attempt.c.run_id == _run.c.id)
+    .where(_attempt.c.status == AttemptStatus.RUNNING.value)
+    .group_by(_run.c.flow)
+)
+
+_QUEUED = "claimable_at IS NOT NULL AND status = 'queued'"  # as the index `run_queued` has it
+_QUEUE = "coalesce('lane ' || lane, 'flow ' || flow)"  # its first column
+_ORDER = "priority DESC, claimable_at, id"  # its others
+_COLUMNS = "id, seq, flow, priority, claimable_at"
+_MAY_BE = "claimable_at <= :now AND held_by IS NULL AND {pools}"
+
+_HEADS = f"""
+WITH RECURSIVE queues (queue) AS (
+    SELECT min({_QUEUE}) FROM run WHERE {_QUEUED}
+    UNION ALL
+    SELECT (SELECT min({_QUEUE}) FROM run WHERE {_QUEUED} AND {_QUEUE} > queues.queue)
+    FROM queues WHERE queues.queue IS NOT NULL
+),
+often (flow, runs) AS (
+    SELECT flow, count(*) FROM run WHERE status IN ('running', 'cancelling') GROUP BY flow
+)
+SELECT r.id, r.seq, r.flow, r.priority, r.claimable_at, r.lane,
+    r.max_runs, queues.queue
+FROM queues
+JOIN run AS r ON r.id = (
+    SELECT id FROM run WHERE {_QUEUED} AND {_QUEUE} = queues.queue AND {_MAY_BE}
+    ORDER BY {_ORDER} LIMIT 1
+)
+LEFT JOIN often ON often.flow = r.flow
+WHERE queues.queue NOT IN (
+    SELECT 'lane ' || lane FROM run
+    WHERE status IN ('running', 'cancelling') AND lane IS NOT NULL
+)
+AND (r.max_runs IS NULL OR r.max_runs > coalesce(often.runs, 0))
+"""
+_OF_QUEUE = f"""
+SELECT {_COLUMNS}, lane, max_runs FROM run
+WHERE {_QUEUED} AND {_QUEUE} = :queue AND {_MAY_BE}
+ORDER BY {_ORDER} LIMIT :limit OFFSET :offset
+"""
+_GOING_ON = f"""
+WITH going_on AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM run WHERE status = 'running' AND {_MAY_BE}
+)
+SELECT {_COLUMNS}, NULL AS lane, NULL AS max_runs,
+    row_number() OVER (PARTITION BY flow ORDER BY {_ORDER}) AS turn
+FROM going_on ORDER BY priority DESC, turn, claimable_at, id LIMIT :limit OFFSET :offset
+"""
+
+
+@lru_cache(maxsize=64)
+def _queries(
+    serves: frozenset[str] | None, full: frozenset[str]
+) -> tuple[TextualSelect, TextualSelect, TextualSelect, dict[str, str]]:
+    condition, names = _in_pools(serves, sorted(full))
+    heads, going_on, queued = (
+        text(query.replace("{pools}", condition))
+        .bindparams(bindparam("now", type_=UtcTime))
+        .columns(claimable_at=UtcTime)
+        for query in (_HEADS, _GOING_ON, _OF_QUEUE)
+    )
+    return heads, going_on, queued, names
+
+
+def _in_pools(serves: frozenset[str] | None, full: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Whether something waits in a pool that is served and not full; each name has spaces round."""
+    if serves is not None:
+        names = {f"pool{i}": f" {pool} " for i, pool in enumerate(sorted(serves.difference(full)))}
+        one_of = (f"replace(claimable, :{name}, '') <> claimable" for name in names)
+        return f"({' OR '.join(one_of) or '1 = 0'})", names
+    names = {f"pool{i}": f" {pool} " for i, pool in enumerate(full)}
+    left = "claimable"
+    for name in names:
+        left = f"replace({left}, :{name}, ' ')"
+    return f"trim({left}) <> ''", names
