@@ -19,6 +19,7 @@ from ray_jobs.errors import (
     RayUnreachable,
 )
 from ray_jobs.features import Engine, FeaturesConfig, HoldoutConfig, JoinConfig
+from ray_jobs.private_folder import session_folder
 from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.resources import ClusterResources, NodeResources, ensure_feasible
 from ray_jobs.spec import JobError, JobSpec, JobState, JobStatus, LogChunk
@@ -94,6 +95,7 @@ __all__ = [
     "extract",
     "require_allowed",
     "resolve",
+    "session_folder",
     "train",
     "watch",
 ]

@@ -20,6 +20,7 @@ from ray_jobs.client import RayConfig
 from ray_jobs.entry import run_embedded_job
 from ray_jobs.errors import RayJobError
 from ray_jobs.marked import MarkedClient
+from ray_jobs.private_folder import session_folder
 from ray_jobs.resources import ClusterResources, connected_nodes, ensure_feasible
 from ray_jobs.spec import JobSpec
 from ray_jobs.witnesses import RayAnswer, RayState
@@ -221,7 +222,7 @@ class _Keeper:
         path = os.environ.get("PYTHONPATH")
         if self._import_paths:
             os.environ["PYTHONPATH"] = _joined(self._import_paths)
-        folder = _temp_dir()
+        folder = session_folder("embedded")
         if Path("/proc/self").exists():
             _sweep_sessions(folder)
         try:
@@ -271,14 +272,6 @@ def _ensure_token(path: Path) -> None:
             os.link(temporary, path)
     finally:
         Path(temporary).unlink()
-
-
-def _temp_dir() -> Path:
-    """A short folder of this user: Ray's socket paths must stay below 108 characters."""
-    folder = Path(tempfile.gettempdir())
-    if len(str(folder)) > 40:
-        folder = Path("/tmp")
-    return folder / f"ratchet-ray-{os.getuid()}"
 
 
 def _sweep_sessions(folder: Path) -> None:

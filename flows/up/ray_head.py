@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from urllib.parse import urlsplit
 from flows.up.child import KEEPER, Launch, clean_environment, recorded
 from flows.up.ports import free_port
 from flows.up.private_file import read_json, token
-from ray_jobs import Dashboard, RayConfig
+from ray_jobs import Dashboard, RayConfig, session_folder
 
 DASHBOARD_PORT = 8265
 _OTHER_PORTS = 24_000  # above those of Ray's workers, 10002 to 19999
@@ -46,7 +44,8 @@ class RayHead:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
         command += [f"--{name}={port}" for name, port in ports.items()]
         command += ["--dashboard-host=127.0.0.1", "--disable-usage-stats"]
-        command += [f"--temp-dir={self._folder()}", *self._sizes()]
+        name = hashlib.sha256(str(self.home).encode()).hexdigest()[:8]
+        command += [f"--temp-dir={session_folder(name)}", *self._sizes()]
         environment = {
             # An address of another Ray, or another token, would be taken before these.
             **clean_environment(("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_")),
@@ -72,16 +71,6 @@ class RayHead:
         if self.config.object_store_mb is not None:
             found.append(f"--object-store-memory={self.config.object_store_mb * 2**20}")
         return found
-
-    def _folder(self) -> Path:
-        """A short folder for this home: Ray's socket paths must stay below 108 characters."""
-        folder = Path(tempfile.gettempdir())
-        if len(str(folder)) > 30:
-            folder = Path("/tmp")
-        name = hashlib.sha256(str(self.home).encode()).hexdigest()[:8]
-        path = folder / f"ratchet-ray-{os.getuid()}-{name}"
-        path.mkdir(mode=0o700, exist_ok=True)
-        return path
 
 
 def token_path(home: Path) -> Path:

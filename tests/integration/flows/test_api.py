@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -283,6 +284,17 @@ def test_a_signature_does_not_fit_another_time_than_it_says(api: Api) -> None:
 def test_a_signature_that_is_none_is_refused_even_with_the_token(api: Api, signature: str) -> None:
     code, _ = api.call("POST", START, b"{}", X_Ratchet_Signature=signature)
     assert (code, api.runs()) == (401, 0)
+
+
+def test_the_documented_way_to_sign_works(api: Api) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    script = page[page.index("    body='") : page.index("\nA signature is good for")]
+    script = script.replace("http://127.0.0.1:8484", api.server.address).replace("NAME", "asked")
+    script = script.replace("trainer.seed=1", "name=shell")
+    at = f"date() {{ echo {int(NOW.timestamp())}; }}\nWEBHOOK_SECRET={SECRET}\n"
+    done = subprocess.run(["bash", "-ec", at + script], capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    assert "name: shell" in api.ratchet.service.show(answer["run"]).config_yaml
 
 
 def test_a_web_hook_starts_things_and_does_no_more(api: Api) -> None:
