@@ -33,6 +33,8 @@ from flows.core.errors import ConfigError, StoreError
 from flows.settings import AlertsConfig, mask, reveal
 
 FILE = "alerts.jsonl"
+LARGEST = 10 << 20
+"""Bytes of the file beyond which it goes to `alerts.jsonl.1`, and is begun anew."""
 TIMEOUT = 15.0
 """Seconds that a service gets for one alert; to connect and to answer it gets 4 s each, unless
 its URL says otherwise (`?cto=` and `?rto=`)."""
@@ -116,7 +118,10 @@ class Alerts:
     def _write(self, alert: Alert) -> tuple[DeliveryState, str | None]:
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            with (self.home / FILE).open("a", encoding="utf-8") as file:
+            path = self.home / FILE
+            if path.exists() and path.stat().st_size > LARGEST:
+                path.replace(path.with_name(f"{FILE}.1"))
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values.to_json(masked(alert)), ensure_ascii=False) + "\n")
         except OSError as error:
             return DeliveryState.FAILED, error.strerror or str(error)

@@ -37,9 +37,13 @@ def kpis(
 
 
 def _measured(ratchet: Ratchet, back: timedelta | None, flow: str | None) -> Kpis:
-    """The KPIs of the runs that ended in the time `back` from now (None: of all)."""
-    now = ratchet.clock.now()
+    """The KPIs of the runs that ended in the time `back` from now (None: of all).
+
+    At most since events are kept: what is said of that time is right.
+    """
+    now, kept = ratchet.clock.now(), ratchet.service.store.retention.kept_since()
     since = None if back is None else now - back
+    since = max((time for time in (since, kept) if time is not None), default=None)
     events = ratchet.service.store.reads.events_by_run(KINDS, since)
     return measure(events, since=since, until=now, flow=flow)
 
@@ -128,6 +132,9 @@ def _say(figures: Kpis, since: str) -> None:
     say = console()
     about = "all flows" if figures.flow is None else f"flow {figures.flow}"
     time = "all time" if since == "all" else f"the last {since}"
+    begins, until = figures.since, figures.until
+    if begins is not None and (since == "all" or until - begins < span(since, "--since")):
+        time += f", as far as events are kept: since {begins.astimezone():%Y-%m-%d %H:%M}"
     say.print(Text(f"{about}, {time}", "bold"))
     lines = table("figure", "value", "of what", right=("value",), give=("of what",))
     for name, value, counts, nothing in _rows(figures):

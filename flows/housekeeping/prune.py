@@ -2,7 +2,7 @@
 
 What stays, whatever its age: open runs, the newest runs of each flow, the runs that a champion,
 past or present, comes from, those that wait for approval, the datasets that any run that stays
-refers to, and every event.
+refers to, and what `flows.core.store.retention` says.
 
 Files go before rows, and a run's rows before its event: a prune that is interrupted is repeated
 by the next one, and finds what is left.
@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from flows.core.records import Run
 from flows.core.store.prune import Belongings
 from flows.settings import revealed
 from ray_jobs.leftovers import Leftover, of_datasets, of_jobs
+
+HISTORY = timedelta(days=400)
+"""What happened longer ago goes: a year of KPIs stays, and a month to compare it with."""
 
 BATCH = 100
 """Runs that are forgotten in one transaction."""
@@ -54,6 +57,8 @@ class Plan:
     datasets: tuple[Leftover, ...]
     live: tuple[Run, ...]  # old runs that stay: a champion comes from them
     busy: tuple[Run, ...]  # old runs that wait: their flow may be using their datasets now
+    until: datetime  # events, fires and alerts from before then go
+    history: dict[str, int]  # how many of them there are now, by table
 
     @property
     def files(self) -> int:
@@ -66,16 +71,23 @@ class Plan:
         return sum(d.bytes for d in self.runs) + sum(d.bytes for d in self.datasets)
 
 
-def plan(ratchet: Ratchet, *, older_than: timedelta, keep: int) -> Plan:
+def plan(
+    ratchet: Ratchet, *, older_than: timedelta, keep: int, history: timedelta = HISTORY
+) -> Plan:
     """What can go: runs that ended longer ago than `older_than`, but the newest `keep` of a flow.
 
-    Removes nothing. Raises StoreError, ArtifactError and RegistryUnreachable: as long as nobody
-    can tell what a champion needs, nothing is pruned.
+    And what happened longer ago than `history`. Removes nothing. Raises StoreError, ArtifactError
+    and RegistryUnreachable: as long as nobody can tell what a champion needs, nothing is pruned.
     """
-    store = ratchet.service.store
-    old = store.prune.candidates(ratchet.clock.now() - older_than, keep=keep)
+    store, now = ratchet.service.store, ratchet.clock.now()
+    until = now - history
+    nothing = Plan(
+        runs=(), datasets=(), live=(), busy=(), until=until,
+        history=store.retention.count(until, now),
+    )  # fmt: skip
+    old = store.prune.candidates(now - older_than, keep=keep)
     if not old:
-        return Plan(runs=(), datasets=(), live=(), busy=())
+        return nothing
     found = [_Old.of(belongings, ratchet) for belongings in store.prune.belongings(old)]
     needed = _needed(ratchet, {model for each in found for model in each.models})
     live = [each for each in found if each.run.id in needed.runs]
@@ -89,7 +101,8 @@ def plan(ratchet: Ratchet, *, older_than: timedelta, keep: int) -> Plan:
     kept |= {uri for each in busy for uri in each.datasets}
     waiting = {each.run.id for each in busy}
     doomed = [each for each in rest if each.run.id not in waiting]
-    return Plan(
+    return replace(
+        nothing,
         runs=tuple(each.doomed(ratchet.logs) for each in doomed),
         datasets=of_datasets({uri for each in doomed for uri in each.datasets} - kept),
         live=tuple(each.run for each in live),
@@ -116,6 +129,7 @@ def carry_out(
         done += ratchet.service.store.prune.forget(removed, ratchet.clock.now())
         if tell is not None:
             tell(start + len(batch))
+    ratchet.service.store.retention.remove(planned.until, ratchet.clock.now())
     return tuple(done)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +24,7 @@ KEEPER = "keeper_"
 """Before what a record says of the process that starts the server again when it dies."""
 
 _LOG_BYTES = 1 << 20
-"""A child's log that has grown beyond this is begun anew at its next start."""
+"""A child's log that has grown beyond this goes to `NAME.log.1`, and is begun anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ class Child:
         """How it stands now: whether its process lives, and, when `ask`, its address answers."""
         if self._process is None or self.state is ChildState.STOPPED:
             return self.state
+        self._rotate_log()
         if self._popen is not None:
             self._popen.poll()  # leaves no zombie
         if not self._process.alive:
@@ -141,6 +144,13 @@ class Child:
 
     # ------------------------------------------------------------------ inside
 
+    def _rotate_log(self) -> None:
+        """Keep what was printed last, twice at most; the server goes on appending to its file."""
+        with suppress(OSError):  # it has not printed yet
+            if self.log.stat().st_size > _LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+                os.truncate(self.log, 0)
+
     @property
     def _path(self) -> Path:
         return self._folder / f"{self.name}.json"
@@ -163,8 +173,8 @@ class Child:
         keeper = _identity(Process.of(os.getpid()), KEEPER)
         self._record = {"address": launch.address, **keeper}
         write_json(self._path, self._record)
-        fresh = self.log.exists() and self.log.stat().st_size > _LOG_BYTES
-        with self.log.open("wb" if fresh else "ab") as log:
+        self._rotate_log()
+        with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 launch.command,
                 env={**launch.environment, MARK: self._mark},

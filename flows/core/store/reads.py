@@ -7,19 +7,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, text
+from sqlalchemy import Connection, and_, bindparam, func, select, text
 from sqlalchemy.sql import Select
 
 from flows.core import values
 from flows.core.errors import NotFound, Pruned, Refused
 from flows.core.graph import Graph
 from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, TaskRun
-from flows.core.state import ASSET_UPDATED
-from flows.core.store import rows, schema
+from flows.core.store import events, rows, schema
 from flows.core.store.database import Database
 
-STREAMED = 5000
+STREAMED = 500
 """Rows fetched at once of what is read as it comes."""
 
 _run, _task, _attempt, _event = schema.run, schema.task_run, schema.attempt, schema.event
@@ -162,26 +162,22 @@ class ReadStore:
         """Events of some kinds, one run after the other, each in its order; read as they come.
 
         All events of each run to which something happened since then, the events of no run from
-        then on, and every `asset.updated`.
+        then on, and the newest of each asset. Costs by what happened since then.
         """
-        wanted: ColumnElement[bool] = _event.c.kind.in_(tuple(kinds))
-        if since is not None:
-            moved = select(_event.c.run_id).where(
-                _event.c.at >= since, _event.c.run_id.is_not(None)
-            )
-            wanted = and_(
-                wanted,
-                or_(
-                    _event.c.run_id.in_(moved),
-                    _event.c.kind == ASSET_UPDATED,
-                    and_(_event.c.run_id.is_(None), _event.c.at >= since),
-                ),
-            )
-        query = select(_event).where(wanted).order_by(_event.c.run_id, _event.c.seq)
+        wanted = _EVENTS.where(_event.c.kind.in_(tuple(kinds)))
         with self._database.read() as connection:
-            streamed = connection.execution_options(yield_per=STREAMED)
-            for row in streamed.execute(query):
-                yield Event(**{**row._mapping, "data": json.loads(row.data)})
+            if since is None:
+                yield from _streamed(connection, wanted.order_by(_event.c.run_id, _event.c.seq))
+                return
+            first = events.first_since(connection, since)
+            recent = and_(_event.c.id >= first, _event.c.at >= since)
+            runs = sorted(connection.execute(_OF_RUNS.where(recent)).scalars())
+            for start in range(0, len(runs), STREAMED):
+                some = wanted.where(_event.c.run_id.in_(runs[start : start + STREAMED]))
+                yield from _streamed(connection, some.order_by(_event.c.run_id, _event.c.seq))
+            yield from _streamed(connection, wanted.where(recent, _event.c.run_id.is_(None)))
+            newest = events.newest_of_assets(connection)
+            yield from _streamed(connection, _EVENTS.where(_event.c.id.in_(newest)))
 
     def open_runs(self) -> tuple[Run, ...]:
         """All runs that have not ended, the oldest first."""
@@ -213,6 +209,22 @@ class ReadStore:
         return results
 
 
+def _streamed(connection: Connection, query: Select[Any]) -> Iterator[Event]:
+    for number, run_id, seq, at, kind, task, attempt, data in connection.execution_options(
+        yield_per=STREAMED
+    ).execute(query):
+        yield Event(
+            id=number,
+            run_id=run_id,
+            seq=seq,
+            at=at,
+            kind=kind,
+            task=task,
+            attempt=attempt,
+            data=json.loads(data),
+        )
+
+
 def _in_order(graph: Graph, tasks: list[TaskRun]) -> tuple[TaskRun, ...]:
     place = {node.key: index for index, node in enumerate(graph.nodes)}
 
@@ -224,6 +236,8 @@ def _in_order(graph: Graph, tasks: list[TaskRun]) -> tuple[TaskRun, ...]:
 
 
 _OPEN = tuple(status.value for status in RunStatus if not status.ended)
+_EVENTS = select(*_event.columns)
+_OF_RUNS = select(_event.c.run_id).where(_event.c.run_id.is_not(None)).distinct()
 _AT_WORK = (
     select(_attempt.c.run_id, _attempt.c.worker)
     .where(text(f"status = '{AttemptStatus.RUNNING.value}'"))  # literally, for the partial index

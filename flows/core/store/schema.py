@@ -4,6 +4,7 @@ run 1─1 definition      what was asked for: the graph and the resolved config
 run 1─n task_run        where each task stands
 task_run 1─n attempt    each try; at most one alive per task run
 event                   append-only: one line per transition
+retention               up to when old events may be removed: what is kept since
 lease                   who is alive
 schedule 1─n fire       what starts runs by itself; each fire at most once
 run 1─1 deadline        when a run has to have ended, and when to look whether it will
@@ -180,6 +181,15 @@ Index(
     event.c.id,
     sqlite_where=text("kind = 'asset.updated'"),
     postgresql_where=text("kind = 'asset.updated'"),
+)
+
+# Of 0003, and not said here: `event_of_asset`, on an expression that each database writes its way.
+
+retention = Table(
+    "retention",
+    metadata,
+    Column("what", String(40), primary_key=True),
+    Column("before", UtcTime, nullable=False),
 )
 
 lease = Table(

@@ -13,6 +13,7 @@ from flows.core.store.pools import PoolStore
 from flows.core.store.prune import PruneStore
 from flows.core.store.reads import ReadStore
 from flows.core.store.requests import RequestStore
+from flows.core.store.retention import RetentionStore
 from flows.core.store.runs import RunStore
 from flows.core.store.schedules import ScheduleStore
 
@@ -28,6 +29,7 @@ class Store:
         self.pools = PoolStore(database)
         self.reads = ReadStore(database)
         self.prune = PruneStore(database)
+        self.retention = RetentionStore(database)
         self.requests = RequestStore(database)
         self.schedules = ScheduleStore(database)
         self.deadlines = DeadlineStore(database)

@@ -127,7 +127,7 @@ def test_prune_removes_nothing_without_yes_and_then_what_it_said(ratchet: Ratche
     said = ratchet(*options)
     assert oldest in said.stdout
     assert newest not in said.stdout
-    again = "nothing was removed; to remove it: ratchet prune --older-than 0s --keep 2 --yes"
+    again = "to remove it: ratchet prune --older-than 0s --keep 2 --history 400d --yes"
     assert again in " ".join(said.stdout.split())
     assert ratchet("show", oldest).stdout.count("collect") == 1
     done = json.loads(ratchet(*options, "--yes", "--json").stdout)
@@ -154,6 +154,20 @@ def test_a_pruned_run_is_shown_as_such_and_not_retried(ratchet: Ratchet) -> None
     assert after["compute_efficiency"] == before["compute_efficiency"]
     ratchet("run", "nightly")  # the run before it is pruned: nothing to compare with
     assert ratchet("show").exit_code == 0
+
+
+def test_what_happened_long_ago_goes_and_kpis_say_since_when_all_is_kept(ratchet: Ratchet) -> None:
+    ratchet("run", "nightly")
+    ratchet("prune", "--older-than", "0s", "--keep", "0", "--yes")
+    planned = json.loads(ratchet("prune", "--history", "0s", "--json").stdout)["history"]
+    assert planned["rows"]["event"] > 5
+    assert "rows from before" in ratchet("prune", "--history", "0s").stdout
+    assert json.loads(ratchet("kpis", "--json").stdout)["attempts"] > 0
+    ratchet("prune", "--history", "0s", "--yes")
+    assert json.loads(ratchet("prune", "--history", "1h", "--json").stdout)["history"]["rows"] == {}
+    shown = ratchet("kpis", "--since", "all")
+    assert "all time, as far as events are kept: since" in " ".join(shown.stdout.split())
+    assert json.loads(ratchet("kpis", "--json").stdout)["attempts"] == 0
 
 
 def test_yes_and_dry_run_contradict_each_other(ratchet: Ratchet) -> None:

@@ -134,3 +134,19 @@ def test_what_was_started_and_not_written_down_is_ended(child: Child, tmp_path: 
         child.start()
         assert lost.wait(PATIENCE) == -signal.SIGKILL
     until_up(child)
+
+
+def test_a_log_that_has_grown_is_kept_aside_while_its_server_goes_on(tmp_path: Path) -> None:
+    child = Child(Sample(file=tmp_path / "pids"), tmp_path)
+    child.start()
+    try:
+        until_up(child)
+        with child.log.open("ab") as server:  # as it writes: at the end, wherever that is by now
+            server.write(b"a" * (1 << 20) + b"b\n")
+            server.flush()
+            child.look()
+            server.write(b"and on\n")
+        assert child.log.read_bytes() == b"and on\n"
+        assert child.log.with_suffix(".log.1").read_bytes().endswith(b"ab\n")
+    finally:
+        child.stop(1.0)

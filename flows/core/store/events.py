@@ -1,0 +1,87 @@
+"""The event table: appended to within the transaction of what happened, and read by time.
+
+Numbers grow with time, but for moments: two transactions may commit in another order, and clocks
+of workers differ. So what happened since a time is found by its first number, a day before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, text
+
+from flows.core.records import Event
+from flows.core.state import ASSET_UPDATED
+from flows.core.store import rows, schema
+from flows.core.store.batch import execute, insertion
+
+_event, _retention = schema.event, schema.retention
+
+ASTRAY = timedelta(days=1)
+"""How far the clock of a worker may be behind, for its events to be found by time."""
+
+
+def append(
+    connection: Connection,
+    kind: str,
+    now: datetime,
+    data: dict[str, Any],
+    *,
+    run_id: str | None = None,
+    seq: int = 0,
+) -> None:
+    """Append an event that is about no task."""
+    event = Event(
+        id=0, seq=seq, at=now, kind=kind, run_id=run_id, task=None, attempt=None, data=data
+    )
+    append_all(connection, [event])
+
+
+def append_all(connection: Connection, events: Sequence[Event]) -> None:
+    """Append events, in their order."""
+    if events:
+        execute(connection, _INSERT, [rows.event_row(event) for event in events])
+
+
+def first_since(connection: Connection, since: datetime) -> int:
+    """A number that no event since then is below, and few events before it are above.
+
+    Found by halving, so that no index on time is needed, which each commit would write to.
+    """
+    low, high = 0, connection.execute(_LAST).scalar() or 0
+    while low < high:
+        middle = (low + high) // 2
+        at = connection.execute(_NEXT, {"from": middle + 1}).scalar()
+        if at is not None and at < since - ASTRAY:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def newest_of_assets(connection: Connection) -> list[int]:
+    """The number of the newest event of each asset: one step of an index an asset."""
+    newest = connection.execute(_NEWEST_OF_ASSETS[connection.dialect.name]).scalars()
+    return [number for number in newest if number is not None]
+
+
+_INSERT = insertion(_event, without=("id",))
+_LAST = select(func.max(_event.c.id))
+_NEXT = select(_event.c.at).where(_event.c.id >= bindparam("from")).order_by(_event.c.id).limit(1)
+_IS_ASSET = f"kind = '{ASSET_UPDATED}'"  # literally, for the partial index
+_NEWEST_OF_ASSETS = {
+    dialect: text(
+        "WITH RECURSIVE names(name) AS ("
+        f"SELECT (SELECT {asset} FROM event WHERE {_IS_ASSET} ORDER BY {asset} LIMIT 1) UNION ALL "
+        f"SELECT (SELECT {asset} FROM event WHERE {_IS_ASSET} AND {asset} > names.name "
+        f"ORDER BY {asset} LIMIT 1) FROM names WHERE name IS NOT NULL) "
+        f"SELECT (SELECT max(id) FROM event WHERE {_IS_ASSET} AND {asset} = names.name) "
+        "FROM names WHERE name IS NOT NULL"
+    )
+    for dialect, asset in (
+        ("sqlite", "json_extract(data, '$.asset')"),
+        ("postgresql", "(data::json ->> 'asset')"),
+    )
+}
