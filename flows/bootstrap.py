@@ -293,20 +293,22 @@ def _config_of(composed: Composed[Any]) -> Any:
 
 
 def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
-    """A Ratchet over `settings`. Raises StoreError when its store cannot be opened."""
+    """A Ratchet over `settings`. Raises StoreError when its store cannot be opened.
+
+    `clock` is the time of its store; None: as `Store.open` has it.
+    """
     _refuse_shadows(Path(settings.project))
-    clock = clock or SystemClock()
-    store = Store.open(reveal(settings.store.url))
+    store = Store.open(reveal(settings.store.url), clock)
     flows = Flows(_load)
     if settings.project not in sys.path:
         sys.path.insert(0, settings.project)
     broken = tuple(b for module in settings.flows for b in _import(module, flows))
     return Ratchet(
         settings=settings,
-        service=Service(store, clock, settings.limits()),
+        service=Service(store, store.clock, settings.limits()),
         flows=flows,
         broken=broken,
-        clock=clock,
+        clock=store.clock,
     )
 
 

@@ -34,7 +34,7 @@ from flows.core import findings
 from flows.core.alert import AlertStatus
 from flows.core.errors import RatchetError
 from flows.core.findings import Finding
-from flows.core.lease_keeper import dead_among
+from flows.core.lease_keeper import living_among
 from flows.core.occurrence import next_after
 from flows.core.records import RunStatus
 from flows.core.schedule import Cron, Deadline, Interval, Schedule
@@ -392,9 +392,8 @@ def _ray_not_asked(settings: Settings) -> str:
 def _facts(ratchet: Ratchet) -> findings.Facts:
     """What an audit needs to know. Raises StoreError."""
     store, now = ratchet.service.store, ratchet.clock.now()
-    holders = store.leases.holders(now)
     at_work = store.reads.workers_by_run()
-    dead = dead_among({name for names in at_work.values() for name in names}, holders)
+    living = living_among(store, {name for names in at_work.values() for name in names})
     return findings.Facts(
         now=now,
         schedules=store.schedules.list(),
@@ -402,7 +401,7 @@ def _facts(ratchet: Ratchet) -> findings.Facts:
         flows=frozenset(ratchet.flows.names()),
         newest=store.reads.newest_by_flow(),
         open_runs=store.reads.open_runs(),
-        alone=frozenset(run_id for run_id, names in at_work.items() if names <= dead),
+        alone=frozenset(run_id for run_id, names in at_work.items() if not names & living),
         workers=len(ratchet.service.workers()),
         dead_alerts=store.outbox.list(status=AlertStatus.DEAD, limit=DEAD_ALERTS),
     )

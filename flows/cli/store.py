@@ -91,7 +91,7 @@ def _workers(database: Database) -> list[str]:
     """The workers that are alive."""
     if migrate.version_of(database) is None:
         return []
-    held = LeaseStore(database).holders(SystemClock().now())
+    held = LeaseStore(database).holders()
     return sorted(lease.holder for lease in held)
 
 

@@ -17,13 +17,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from flows.core.claiming import Capabilities
-from flows.core.clock import Clock
+from flows.core.clock import Clock, CorrectedClock
 from flows.core.errors import LeaseLost, StoreError
 from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Executor, Outcome, OutcomeKind
 from flows.core.executors.threads import ThreadExecutor
 from flows.core.identity import Identity
-from flows.core.lease_keeper import LEASE, LeaseKeeper, find_dead
+from flows.core.lease_keeper import LEASE, LeaseKeeper
 from flows.core.pool import Pool
 from flows.core.records import Event, Run
 from flows.core.running import Calls, Running
@@ -67,7 +67,7 @@ class Engine:
     ) -> None:
         self.store = store
         self.executors = dict(executors)
-        self.clock = clock
+        self.clock = clock = CorrectedClock(clock)  # by the store, with each renewed lease
         self.default_executor = default_executor
         self.on_event = on_event
         self.pools = {name: pool for name, pool in (pools or {}).items() if pool.limited}
@@ -137,10 +137,7 @@ class Engine:
     def drive(self, run_id: str) -> None:
         """Take a run on, and take over what dead workers left of it."""
         self.runs[run_id] = None
-        now = self.clock.now()
-        others = self.store.runs.workers_of(run_id) - {self.worker}
-        if dead := find_dead(self.store, others, now, expired=True):
-            self._take_over(run_id, dead, now, hold=True)
+        self._recover({run_id: self.store.runs.workers_of(run_id)}, self.clock.now())
 
     def run_until_ended(self, run_ids: Iterable[str], stop: threading.Event | None = None) -> None:
         """Drive runs until each has ended, or until `stop` is set."""
@@ -299,14 +296,17 @@ class Engine:
 
     def _look_round(self, now: datetime) -> None:
         """Notice cancellations, what others took over, and other workers' deaths."""
-        if now - self._looked < (RING_ROUND if self._rang.is_set() else self._round):
+        round_ = RING_ROUND if self._rang.is_set() else self._round
+        if timedelta(0) <= now - self._looked < round_:  # less: the clock was set back
             return
         self._rang.clear()
         self.store.runs.refresh(self.runs)
         if self.running.live or self._in_doubt:
             self._compare()
-        if self.discovers and now - self._recovered >= BELL_ROUND:
-            self._recover(now)
+        if not timedelta(0) <= now - self._recovered < BELL_ROUND:
+            self._recover({run_id: self.store.runs.workers_of(run_id) for run_id in self.runs}, now)
+            if self.discovers and self._lease.has_turn():
+                self._recover_all(now)
             self._recovered = now
         self._looked = now
 
@@ -326,9 +326,17 @@ class Engine:
                     self._claimed.append(claim)
         self._in_doubt = False
 
-    def _recover(self, now: datetime) -> None:
+    def _recover(self, workers_of: Mapping[str, set[str]], now: datetime) -> None:
+        """Take over what dead workers had of our own runs."""
+        others = set().union(*workers_of.values()) - {self.worker}
+        dead = self._lease.fence_dead(others)
+        for run_id, workers in workers_of.items():
+            if workers & dead:
+                self._take_over(run_id, dead, now, hold=True)
+
+    def _recover_all(self, now: datetime) -> None:
         others = self.store.runs.workers(held_before=now - LEASE) - {self.worker}
-        dead = find_dead(self.store, others, now, expired=self._lease.steady(now))
+        dead = self._lease.fence_dead(others)
         for run_id in self.store.runs.runs_of(dead) if dead else ():
             self._take_over(run_id, dead, now)
 

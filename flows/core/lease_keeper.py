@@ -7,35 +7,31 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from flows.core.clock import Clock
+from flows.core.clock import CorrectedClock
 from flows.core.errors import LeaseLost, StoreError
 from flows.core.identity import Identity, is_proven_dead
 from flows.core.records import Lease
 from flows.core.store import Store
+from flows.core.store.leases import OF_A_WORKER
 
 LEASE = timedelta(seconds=8)
 """A worker that has not renewed for this long is dead to the others. With the look round that
 finds it out, what it had is claimable again within 10 s."""
+TURN = timedelta(seconds=6)
+"""For so long one worker looks for the dead, and the others need not."""
+JUMP = 2.0
+"""Seconds. By so much the store's clock may go on faster or slower than our own counter: what is
+left of a lease that was renewed in time is more."""
 
 
-def dead_among(workers: Iterable[str], alive: Iterable[Lease]) -> set[str]:
-    """The workers whose lease has run out, or whose process is provably gone."""
-    holders = {lease.holder for lease in alive}
-    return {name for name in workers if name not in holders or is_proven_dead(name)}
-
-
-def find_dead(store: Store, workers: Iterable[str], now: datetime, *, expired: bool) -> set[str]:
-    """Which of these workers are dead, and can do nothing any more: their leases are taken away.
-
-    Dead is whose process is gone from this machine or who holds no lease, and with `expired`
-    whose lease has run out.
-    """
-    workers = set(workers)
-    suspects = dead_among(workers, store.leases.holders(now)) if workers else set()
-    if not suspects:
-        return set()
-    proven = {worker for worker in suspects if is_proven_dead(worker)}
-    return store.leases.fence(suspects, now, proven=proven, expired=expired)
+def living_among(store: Store, workers: Iterable[str]) -> set[str]:
+    """The workers whose lease has not run out, and whose process is not provably gone."""
+    now, leases = store.leases.of(workers)
+    return {
+        worker
+        for worker, lease in leases.items()
+        if lease.expires_at > now and not is_proven_dead(worker)
+    }
 
 
 class LeaseKeeper:
@@ -43,14 +39,17 @@ class LeaseKeeper:
 
     Others may take over once the lease has run out, and take it away then. So a worker that is
     late looks first whether it is still its own (`check`), a third of its length before the end.
+    Its own clock decides nothing: the store says how late it is, a counter how much has passed.
     """
 
-    def __init__(self, store: Store, clock: Clock, identity: Identity) -> None:
+    def __init__(self, store: Store, clock: CorrectedClock, identity: Identity) -> None:
         self.name = str(identity)
         self._store = store
         self._clock = clock
         self._lease: Lease | None = None
-        self._steady_since = clock.now()
+        self._turn: tuple[Lease, float] | None = None  # to look for the dead; since when
+        self._renewed_at = self._steady_since = clock.elapsed()
+        self._seen: dict[Lease, float] = {}  # others' leases; since when they are as they are
         self._troubled = False  # the last renewal has failed
         self._lost: LeaseLost | None = None
         self._stop = threading.Event()
@@ -58,11 +57,9 @@ class LeaseKeeper:
 
     def open(self, serves: str | None = None) -> None:
         """Take the lease and keep it; `serves` as in `Lease`. Raises StoreError."""
-        now = self._clock.now()
-        self._lease = self._store.leases.acquire(
-            f"worker:{self.name}", self.name, LEASE, now, serves=serves
-        )
-        self._steady_since = now
+        begun, leases = self._clock.elapsed(), self._store.leases
+        lease = leases.acquire(f"{OF_A_WORKER}{self.name}", self.name, LEASE, serves=serves)
+        self._renewed(lease, begun)
         self._thread = threading.Thread(target=self._keep, name="ratchet-lease", daemon=True)
         self._thread.start()
 
@@ -75,16 +72,48 @@ class LeaseKeeper:
             raise self._lost
         if self._lease is None:
             raise LeaseLost(f"worker {self.name} holds no lease")
-        if self._lease.expires_at - self._clock.now() < LEASE / 3:
+        if self._clock.elapsed() - self._renewed_at > LEASE.total_seconds() * 2 / 3:
             self._renew()
 
-    def steady(self, now: datetime) -> bool:
-        """Whether this worker could renew its lease in time for as long as a lease is.
+    def has_turn(self) -> bool:
+        """Whether it is this worker's turn to look for the dead, so that not everybody does.
 
-        Only then may it take an expired lease for a death: after an outage of the database, or
-        after the machine slept, everybody's lease has run out, and everybody is alive.
+        The turn is a lease too, of whoever comes first: its holder keeps it while it lives.
         """
-        return now - self._steady_since >= LEASE
+        elapsed = self._clock.elapsed()
+        if self._turn is None or elapsed - self._turn[1] >= (TURN / 2).total_seconds():
+            try:
+                self._turn = self._take_turn(), elapsed
+            except LeaseLost:
+                self._turn = None
+        return self._turn is not None
+
+    def _take_turn(self) -> Lease:
+        leases = self._store.leases
+        if self._turn is not None:
+            return leases.renew(self._turn[0], TURN)
+        return leases.acquire("takes over", self.name, TURN, is_dead=is_proven_dead)
+
+    def fence_dead(self, workers: Iterable[str]) -> set[str]:
+        """Which of these are dead, and can do nothing any more: their leases are taken away.
+
+        Dead is whose process is gone from this machine, who holds no lease, and whose lease has
+        run out while this worker could have seen it renewed (`_steady`).
+        """
+        workers = set(workers)
+        if not workers:
+            return set()
+        now, leases = self._store.leases.of(workers)
+        elapsed = self._clock.elapsed()
+        self._seen = {lease: self._seen.get(lease, elapsed) for lease in leases.values()}
+        steady = self._steady(now)
+        late = [
+            lease
+            for worker, lease in leases.items()
+            if is_proven_dead(worker) or (self._has_run_out(lease, now) and steady)
+        ]
+        fenced = self._store.leases.fence(late) if late else set()
+        return (workers - leases.keys()) | fenced
 
     def close(self) -> None:
         """Stop renewing, and give the lease back so that nobody has to wait for it to expire."""
@@ -92,9 +121,14 @@ class LeaseKeeper:
         if self._thread is not None:
             self._thread.join()
         lease, self._lease = self._lease, None
-        if lease is not None and self._lost is None:
-            with suppress(StoreError):  # it runs out by itself
+        turn, self._turn = self._turn, None
+        with suppress(StoreError):  # they run out by themselves
+            if turn is not None:
+                self._store.leases.release(turn[0])
+            if lease is not None and self._lost is None:
                 self._store.leases.release(lease)
+
+    # ------------------------------------------------------------------ inside
 
     def _keep(self) -> None:
         with self._store.database.first():
@@ -111,10 +145,37 @@ class LeaseKeeper:
                 self._troubled = True  # a full disk, a busy database: tried again until it works
 
     def _renew(self) -> None:
-        lease = self._lease
-        if lease is None:
-            return
-        now = self._clock.now()
-        self._lease = self._store.leases.renew(lease, LEASE, now)
-        if self._troubled or lease.expires_at <= now:
-            self._steady_since, self._troubled = now, False
+        begun = self._clock.elapsed()
+        if (lease := self._lease) is not None:
+            self._renewed(self._store.leases.renew(lease, LEASE), begun)
+
+    def _renewed(self, lease: Lease, begun: float) -> None:
+        now, late = lease.expires_at - LEASE, begun - self._renewed_at >= LEASE.total_seconds()
+        if self._troubled or late or self._jumped(now, begun):
+            self._steady_since, self._troubled = begun, False
+            self._seen.clear()
+        self._lease, self._renewed_at = lease, begun
+        self._clock.correct(now)
+
+    def _steady(self, now: datetime) -> bool:
+        """Whether this worker could renew its lease in time for as long as a lease is.
+
+        Only then may it take an expired lease for a death: after an outage of the database, after
+        the machine slept, or when the store's clock was set, everybody's lease has run out, and
+        everybody is alive.
+        """
+        elapsed, long = self._clock.elapsed(), LEASE.total_seconds()
+        in_time = not self._troubled and elapsed - self._renewed_at < long
+        return in_time and elapsed - self._steady_since >= long and not self._jumped(now, elapsed)
+
+    def _jumped(self, now: datetime, elapsed: float) -> bool:
+        """Whether the store's clock was set since the last renewal (or there is none)."""
+        if (lease := self._lease) is None:
+            return True
+        passed = now - (lease.expires_at - LEASE)
+        return abs(passed.total_seconds() - (elapsed - self._renewed_at)) > JUMP
+
+    def _has_run_out(self, lease: Lease, now: datetime) -> bool:
+        """By its time, or, as the store's clock may have been set back, as nobody renews it."""
+        unrenewed = self._clock.elapsed() - self._seen[lease]
+        return lease.expires_at <= now or unrenewed >= LEASE.total_seconds()

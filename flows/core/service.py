@@ -14,7 +14,8 @@ from typing import Any
 from flows.core.clock import Clock
 from flows.core.errors import NotFound, Refused
 from flows.core.flow import Flow
-from flows.core.lease_keeper import dead_among
+from flows.core.identity import is_proven_dead
+from flows.core.lease_keeper import living_among
 from flows.core.pool import Pool, Usage
 from flows.core.records import Event, Lease, Run, RunStatus
 from flows.core.store import NewRun, RunDetail, Store
@@ -113,13 +114,13 @@ class Service:
             held_by: the worker that is about to drive it, alone; None: whoever finds it.
 
         Raises:
-            Refused: the run succeeded, was skipped, or a living worker is at it.
+            Refused: the run succeeded, was skipped, or a living worker is at it or has it to
+                itself.
         """
         run = self.find(reference)
         if run.status.ended:
             return self.store.runs.retry(run.id, self.clock.now(), holder=held_by)
-        alive = self.living_workers(run.id)
-        if alive:
+        if alive := self.living_workers(run.id) - {held_by}:
             raise Refused(
                 f"run {run.id} is {run.status}: worker {sorted(alive)[0]} is at it",
                 hint=f"watch it: ratchet logs {run.id} -f",
@@ -178,15 +179,13 @@ class Service:
         return f"pool {pool.name} is full: {usage.used} of {pool.slots} slots, held by {holders}"
 
     def living_workers(self, run_id: str) -> set[str]:
-        """The workers that have claimed something of the run and are not known to be dead."""
-        claimed = {attempt.worker for attempt in self.store.runs.live_attempts(run_id)}
-        return claimed - dead_among(claimed, self.store.leases.holders(self.clock.now()))
+        """The living workers that have claimed something of the run, or have it to themselves."""
+        return living_among(self.store, self.store.runs.workers_of(run_id))
 
     def workers(self) -> tuple[Lease, ...]:
         """The workers that are not known to be dead."""
-        alive = self.store.leases.holders(self.clock.now())
-        dead = dead_among([lease.holder for lease in alive], alive)
-        return tuple(lease for lease in alive if lease.holder not in dead)
+        alive = self.store.leases.holders()
+        return tuple(lease for lease in alive if not is_proven_dead(lease.holder))
 
     def durability(self) -> str:
         """How the state store keeps what is committed, in a few words. Raises StoreError."""

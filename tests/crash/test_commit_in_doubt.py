@@ -30,7 +30,8 @@ def short() -> None:
 def test_a_claim_whose_commit_was_in_doubt_is_found_although_the_next_step_goes_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, clock = Store.open(f"sqlite:///{tmp_path}/ratchet.db"), ManualClock()
+    clock = ManualClock()
+    store = Store.open(f"sqlite:///{tmp_path}/ratchet.db", clock)
     engine = Engine(
         store, {"inline": InlineExecutor()}, clock=clock, default_executor="inline", discovers=True
     )

@@ -6,6 +6,7 @@ the world like a crash just before or just after one of them.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from datetime import timedelta
 
@@ -15,6 +16,7 @@ from flows.core.clock import ManualClock
 from flows.core.engine import Engine
 from flows.core.executors.inline import InlineExecutor
 from flows.core.flow import flow, task, when
+from flows.core.identity import Identity, this_machine
 from flows.core.lease_keeper import LEASE
 from flows.core.records import AttemptStatus, RunStatus, TaskStatus
 from flows.core.retry import Retry
@@ -94,15 +96,21 @@ class Crashing:
         return call
 
 
+def seen_to_be_dead():
+    """A process of this machine: when the next life begins, it can be seen that it is gone."""
+    nonce = secrets.token_hex(3)
+    return Identity(host="here", machine=this_machine(), pid=2**22 + 1, started=1, nonce=nonce)
+
+
 def drive(url, clock, at=0, after=False):
     """One life of the process: start the run (or find it), drive it; True when it lived."""
-    store = Store.open(url)
+    store = Store.open(url, clock)
     store.runs = crashing = Crashing(store.runs, at, after)
     store.leases = Crashing(store.leases, 0, False)
     service = Service(store, clock)
     driver = Engine(
         store, {"inline": InlineExecutor()}, clock=clock, default_executor="inline",
-        calls=lambda _, key: loop.tasks[key].function,
+        calls=lambda _, key: loop.tasks[key].function, identity=seen_to_be_dead(),
     )  # fmt: skip
     try:
         driver.open()

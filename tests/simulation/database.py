@@ -86,6 +86,7 @@ class FaultyDatabase(Database):
 
     def __init__(self, disk: Disk, process: Process) -> None:
         vars(self).update(vars(disk.database))
+        self.clock = process.store_clock  # its process's own may be wrong
         self._process = process
         self._life = process.life
 

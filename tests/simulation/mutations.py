@@ -15,11 +15,12 @@ from unittest.mock import patch
 
 from sqlalchemy import Connection
 
-from flows.core import courier, due, engine, lease_keeper, retry
+from flows.core import courier, due, lease_keeper, retry
 from flows.core.alert import Delivery, DeliveryState
 from flows.core.claiming import Budget, Starts
 from flows.core.engine import Engine
 from flows.core.firing import Firing
+from flows.core.lease_keeper import LeaseKeeper
 from flows.core.lifecycle import TaskEvent
 from flows.core.progress import Progress
 from flows.core.records import AttemptStatus, OutcomeKind
@@ -54,12 +55,12 @@ def schedule_guard_off() -> AbstractContextManager[Any]:
 
 def everybody_is_dead() -> AbstractContextManager[Any]:
     """Living workers are recovered, and nothing tells them."""
-    return patch.object(engine, "find_dead", lambda store, workers, now, *, expired: set(workers))
+    return patch.object(LeaseKeeper, "fence_dead", lambda self, workers: set(workers))
 
 
 def nobody_is_dead() -> AbstractContextManager[Any]:
     """What dead workers had is never taken over."""
-    return patch.object(engine, "find_dead", lambda store, workers, now, *, expired: set())
+    return patch.object(LeaseKeeper, "fence_dead", lambda self, workers: set())
 
 
 def any_worker_may_record() -> AbstractContextManager[Any]:
@@ -134,12 +135,12 @@ def leases_last_for_ever() -> AbstractContextManager[Any]:
     """Whoever has died without saying so counts as alive."""
     real = LeaseStore.acquire
 
-    def acquire(self: Any, name: str, holder: str, ttl: timedelta, now: Any, **more: Any) -> Any:
-        return real(self, name, holder, timedelta(days=900), now, **more)
+    def acquire(self: Any, name: str, holder: str, ttl: timedelta, **more: Any) -> Any:
+        return real(self, name, holder, timedelta(days=900), **more)
 
     return _both(
         patch.object(LeaseStore, "acquire", acquire),
-        patch.object(LeaseStore, "renew", lambda self, lease, ttl, now: lease),
+        patch.object(LeaseStore, "renew", lambda self, lease, ttl: lease),
         patch.object(lease_keeper, "is_proven_dead", lambda name: False),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.core.errors import StoreError
 from flows.core.store import Store
 from tests.simulation.database import Disk, FaultyDatabase
-from tests.simulation.world import Crash, World
+from tests.simulation.world import START, Crash, World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,9 @@ class SkewedClock:
     def now(self) -> datetime:
         return self._world.now + self.skew
 
+    def elapsed(self) -> float:
+        return (self._world.now - START).total_seconds()
+
 
 class Process:
     """One process. `boot` makes its parts, `turn` is what its loop does again and again."""
@@ -42,6 +45,7 @@ class Process:
     ) -> None:
         self.name, self.world, self.disk, self.faults = name, world, disk, faults
         self.clock = SkewedClock(world, skew)
+        self.store_clock = SkewedClock(world, timedelta(0))
         self.life = 0
         self.deaths = 0
         self.alive = False

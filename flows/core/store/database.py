@@ -31,7 +31,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.types import TIMESTAMP, TypeEngine
 
-from flows.core.clock import SystemClock
+from flows.core.clock import Clock, CorrectedClock, SteadyClock, SystemClock
 from flows.core.errors import RowRefused, StoreBusy, StoreError
 
 BUSY_SECONDS = 30.0
@@ -84,9 +84,12 @@ class Database:
     lease, come before any number of callers.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        """`clock` is the time of the store; None: the server's own, or this machine's."""
         self.url: URL = make_url(url)
         self.engine = _engine(self.url)
+        has_server = self.engine.dialect.name == "postgresql"
+        self.clock = clock or (CorrectedClock(SteadyClock()) if has_server else SystemClock())
         self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
         self._shared = threading.BoundedSemaphore(SHARED)
         self._writer = threading.Lock()
@@ -117,6 +120,12 @@ class Database:
         """One consistent snapshot that never waits for a writer. Raises StoreError, StoreBusy."""
         with self._transaction(reads_only=True) as connection:
             yield connection
+
+    def now(self, connection: Connection) -> datetime:
+        """The time of the store, by the clock of its server where it has one."""
+        if isinstance(self.clock, CorrectedClock):
+            self.clock.correct(connection.execute(_SERVER_TIME).scalar_one())
+        return self.clock.now()
 
     def close(self) -> None:
         """Give back every connection."""
@@ -222,6 +231,9 @@ def _is_about_a_row(error: Exception) -> bool:
 def _is_in_use(own: Connection | None) -> bool:
     """Whether a thread's own connection is in the middle of a transaction of that thread."""
     return own is not None and own.in_transaction()
+
+
+_SERVER_TIME = text("SELECT clock_timestamp() AS now").columns(now=UtcTime)
 
 
 def _was_closed(connection: Connection) -> bool:

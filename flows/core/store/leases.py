@@ -1,12 +1,16 @@
-"""Who is alive: a worker's lease, renewed while it lives; what it claimed is free once it ends."""
+"""Who is alive: a worker's lease, renewed while it lives; what it claimed is free once it ends.
+
+Leases are stamped and compared with the time of the store alone (`Database.now`): whatever the
+clock of a worker shows, it can take nothing from the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, select, text, update
 
 from flows.core.errors import LeaseLost
 from flows.core.records import Lease
@@ -15,6 +19,8 @@ from flows.core.store.batch import execute, insertion
 from flows.core.store.database import Database
 
 _lease = schema.lease
+OF_A_WORKER = "worker:"
+"""How the name of a lease begins that says that a worker is alive."""
 
 
 class LeaseStore:
@@ -24,31 +30,50 @@ class LeaseStore:
         self._database = database
 
     def acquire(
-        self, name: str, holder: str, ttl: timedelta, now: datetime, *, serves: str | None = None
+        self,
+        name: str,
+        holder: str,
+        ttl: timedelta,
+        *,
+        serves: str | None = None,
+        is_dead: Callable[[str], bool] = lambda holder: False,
     ) -> Lease:
-        """Take a lease that nobody holds, or whose holder let it expire. Raises LeaseLost."""
-        with self._database.write() as connection:
-            row = connection.execute(select(_lease).where(_lease.c.name == name)).mappings().first()
-            if row is None:
-                lease = Lease(
-                    name=name, holder=holder, token=1, expires_at=now + ttl, serves=serves
-                )
-                execute(connection, _INSERT, [vars(lease)])
-                return lease
-            if row["expires_at"] > now and row["holder"] != holder:
-                raise LeaseLost(f"{name} is held by {row['holder']}")
-            lease = Lease(name=name, holder=holder, token=row["token"] + 1, expires_at=now + ttl)
-            connection.execute(_TAKE, {"of": name, "before": row["token"], **_new(lease)})
-            return lease
+        """Take a lease that is free: nobody's, run out, or of a holder that is dead or ourselves.
 
-    def renew(self, lease: Lease, ttl: timedelta, now: datetime) -> Lease:
-        """Say that the holder is alive. Raises LeaseLost when the lease is not its any more."""
-        renewed = replace(lease, expires_at=now + ttl)
+        Raises LeaseLost when it is not; that only reads.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(_NAMED, {"names": [name]}).mappings().first()
+            before = rows.lease_from(row) if row is not None else None
+            now = self._database.now(connection)
+        taken = before is not None and before.holder != holder and before.expires_at > now
+        if before and taken and not is_dead(before.holder):
+            raise LeaseLost(f"{name} is held by {before.holder}")
+        lease = Lease(
+            name=name,
+            holder=holder,
+            token=before.token + 1 if before else 1,
+            expires_at=now + ttl,
+            serves=serves,
+        )
+        if not self._write(lease, before):
+            raise LeaseLost(f"{name} was taken by another at the same moment")
+        return lease
+
+    def _write(self, lease: Lease, before: Lease | None) -> bool:
+        """Write a lease in the place of what was there; False when that is not there any more."""
         with self._database.write() as connection:
-            done = connection.execute(
-                _TAKE, {"of": lease.name, "before": lease.token, **_new(renewed)}
-            )
-            if done.rowcount != 1:
+            if before is not None:
+                return connection.execute(_TAKE, _change(lease, before)).rowcount == 1
+            return execute(connection, _INSERT, [vars(lease)]) == 1
+
+    def renew(self, lease: Lease, ttl: timedelta) -> Lease:
+        """Say that the holder is alive. Raises LeaseLost when the lease is not its any more."""
+        with self._database.write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(_NEED_NOT_LAST)
+            renewed = replace(lease, expires_at=self._database.now(connection) + ttl)
+            if connection.execute(_TAKE, _change(renewed, lease)).rowcount != 1:
                 raise LeaseLost(f"{lease.name} was taken from {lease.holder}; it had expired")
         return renewed
 
@@ -57,43 +82,49 @@ class LeaseStore:
         with self._database.write() as connection:
             connection.execute(_DROP, {"of": lease.name, "before": lease.token})
 
-    def fence(
-        self, workers: Iterable[str], now: datetime, *, proven: Collection[str], expired: bool
-    ) -> set[str]:
-        """Take the leases of workers that are dead; those of `workers` that hold none any more.
+    def fence(self, leases: Iterable[Lease]) -> set[str]:
+        """Take leases away, each if it was not renewed since it was read; the former holders.
 
-        Dead are those in `proven`, and with `expired` those whose lease has run out. From now
-        on they cannot renew it: a worker that only slept finds out before it claims again.
+        From now on these cannot renew: a worker that only slept finds out before it claims again.
         """
-        names = {f"worker:{worker}": worker for worker in workers}
+        fenced = set()
         with self._database.write() as connection:
-            found = connection.execute(_EXPIRIES, {"names": list(names)}).all()
-            dead = [
-                row.name
-                for row in found
-                if names[row.name] in proven or (expired and row.expires_at <= now)
-            ]
-            if dead:
-                connection.execute(delete(_lease).where(_lease.c.name.in_(dead)))
-        alive = {row.name for row in found} - set(dead)
-        return {worker for name, worker in names.items() if name not in alive}
+            for lease in sorted(leases, key=lambda lease: lease.name):
+                seen = {"of": lease.name, "before": lease.token, "until": lease.expires_at}
+                if connection.execute(_FENCE, seen).rowcount:
+                    fenced.add(lease.holder)
+        return fenced
 
-    def holders(self, now: datetime) -> tuple[Lease, ...]:
-        """The leases that have not expired."""
+    def of(self, workers: Iterable[str]) -> tuple[datetime, dict[str, Lease]]:
+        """The store's time, and by their holder the leases of these workers, also if run out."""
+        names = [f"{OF_A_WORKER}{worker}" for worker in workers]
         with self._database.read() as connection:
-            alive = select(_lease).where(_lease.c.expires_at > now)
-            return tuple(rows.lease_from(r) for r in connection.execute(alive).mappings())
+            found = connection.execute(_NAMED, {"names": names}).mappings()
+            leases = [rows.lease_from(row) for row in found]
+            return self._database.now(connection), {lease.holder: lease for lease in leases}
+
+    def holders(self) -> tuple[Lease, ...]:
+        """The leases of workers that have not run out."""
+        with self._database.read() as connection:
+            alive = {"now": self._database.now(connection)}
+            return tuple(rows.lease_from(r) for r in connection.execute(_ALIVE, alive).mappings())
 
 
-def _new(lease: Lease) -> dict[str, object]:
+def _change(lease: Lease, before: Lease) -> dict[str, object]:
     return {
+        "of": lease.name,
+        "before": before.token,
         "new_holder": lease.holder,
         "new_token": lease.token,
         "new_expires_at": lease.expires_at,
     }
 
 
-_INSERT = insertion(_lease)
+_INSERT = f"{insertion(_lease)} ON CONFLICT DO NOTHING"
+_NAMED = select(_lease).where(_lease.c.name.in_(bindparam("names", expanding=True)))
+_ALIVE = select(_lease).where(
+    _lease.c.expires_at > bindparam("now"), _lease.c.name.startswith(OF_A_WORKER)
+)
 _TAKE = (
     update(_lease)
     .where(and_(_lease.c.name == bindparam("of"), _lease.c.token == bindparam("before")))
@@ -103,12 +134,10 @@ _TAKE = (
         expires_at=bindparam("new_expires_at", type_=_lease.c.expires_at.type),
     )
 )
-_EXPIRIES = (
-    select(_lease.c.name, _lease.c.expires_at)
-    .where(_lease.c.name.in_(bindparam("names", expanding=True)))
-    .order_by(_lease.c.name)
-    .with_for_update()
-)
 _DROP = delete(_lease).where(
     and_(_lease.c.name == bindparam("of"), _lease.c.token == bindparam("before"))
 )
+_FENCE = _DROP.where(_lease.c.expires_at == bindparam("until", type_=_lease.c.expires_at.type))
+_NEED_NOT_LAST = text("SET LOCAL synchronous_commit = off")
+"""A renewal that the server loses when it dies costs nothing: the next one comes soon. So no
+worker waits for a disk to say that it lives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.core.clock import Clock, CorrectedClock
 from flows.core.store.assets import AssetStore
 from flows.core.store.bell import Bell, Wake, hear
 from flows.core.store.database import Database
@@ -36,11 +37,27 @@ class Store:
         self.assets = AssetStore(database)
 
     @classmethod
-    def open(cls, url: str) -> Store:
-        """Open the store at `url`, making its tables if it is new. Raises StoreError."""
-        database = Database(url)
+    def open(cls, url: str, clock: Clock | None = None) -> Store:
+        """Open the store at `url`, making its tables if it is new. Raises StoreError.
+
+        `clock` is its time; None: that of its server, or, where it has none, of this machine.
+        """
+        database = Database(url, clock)
         prepare(database)
-        return cls(database)
+        store = cls(database)
+        store.ask_time()
+        return store
+
+    @property
+    def clock(self) -> Clock:
+        """The time of the store: what is stored is stamped by it, on whichever machine."""
+        return self.database.clock
+
+    def ask_time(self) -> None:
+        """Put `clock` right by the clock of the server, if there is one. Raises StoreError."""
+        if isinstance(self.clock, CorrectedClock):
+            with self.database.read() as connection:
+                self.database.now(connection)
 
     def check_version(self) -> None:
         """Raises Outdated once the store needs newer code than this: it was upgraded meanwhile."""

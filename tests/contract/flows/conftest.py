@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.core.clock import ManualClock
 from flows.core.store import Store
 
 
@@ -20,8 +21,15 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(store_url: str) -> Iterator[Store]:
-    """A fresh store."""
-    opened = Store.open(store_url)
+def clock() -> ManualClock:
+    """The time of the store, and of whoever is given it."""
+    return ManualClock()
+
+
+@pytest.fixture
+def store(store_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A fresh store. Its time is that of the test's clock, if it has one."""
+    clock = request.getfixturevalue("clock") if "clock" in request.fixturenames else None
+    opened = Store.open(store_url, clock)
     yield opened
     opened.close()

@@ -15,6 +15,7 @@ from flows.core.graph import Const, Node, Ref, validated
 from flows.core.records import Outcome, OutcomeKind, RunStatus, TaskStatus
 from flows.core.retry import Retry
 from flows.core.store import NewRun, Store
+from flows.core.store.leases import LeaseStore
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
@@ -251,19 +252,58 @@ def test_retries_wait_in_the_store_and_are_claimed_when_due(store, store_url):
     other.close()
 
 
-def test_a_lease_is_renewed_by_its_holder_and_taken_by_others_only_when_it_has_expired(store):
+def test_a_lease_is_renewed_by_its_holder_and_taken_by_others_only_when_it_has_expired(
+    store, clock
+):
     ttl = timedelta(seconds=10)
-    mine = store.leases.acquire("worker:a", "host:1:1:a", ttl, NOW)
+    mine = store.leases.acquire("worker:a", "host:1:1:a", ttl)
     with pytest.raises(LeaseLost, match="held by host:1:1:a"):
-        store.leases.acquire("worker:a", "host:2:2:b", ttl, LATER)
-    renewed = store.leases.renew(mine, ttl, LATER)
-    assert [h.holder for h in store.leases.holders(NOW + timedelta(seconds=12))] == ["host:1:1:a"]
-    expired = NOW + timedelta(seconds=20)
-    assert store.leases.holders(expired) == ()
-    taken = store.leases.acquire("worker:a", "host:2:2:b", ttl, expired)
+        store.leases.acquire("worker:a", "host:2:2:b", ttl)
+    clock.advance(5)
+    renewed = store.leases.renew(mine, ttl)
+    clock.advance(7)
+    assert [h.holder for h in store.leases.holders()] == ["host:1:1:a"]
+    clock.advance(8)
+    assert store.leases.holders() == ()
+    taken = store.leases.acquire("worker:a", "host:2:2:b", ttl)
     assert taken.token == mine.token + 1
     with pytest.raises(LeaseLost):
-        store.leases.renew(renewed, ttl, expired)
+        store.leases.renew(renewed, ttl)
+
+
+def test_a_lease_that_was_renewed_since_it_was_read_is_not_taken_away(store, clock):
+    slow, dead = (
+        store.leases.acquire(f"worker:{name}", name, timedelta(seconds=8)) for name in "ab"
+    )
+    clock.advance(9)
+    now, read = store.leases.of(["a", "b", "nobody"])
+    assert (now, read) == (clock.now(), {"a": slow, "b": dead})
+    renewed = store.leases.renew(slow, timedelta(seconds=8))
+    assert store.leases.fence(read.values()) == {"b"}
+    assert store.leases.holders() == (renewed,)
+    with pytest.raises(LeaseLost):
+        store.leases.renew(dead, timedelta(seconds=8))
+
+
+def test_a_lease_of_a_dead_holder_is_free_before_it_runs_out(store):
+    store.leases.acquire("turn", "a", timedelta(seconds=8))
+    store.leases.acquire("turn", "b", timedelta(seconds=8), is_dead={"a"}.__contains__)
+    with pytest.raises(LeaseLost, match="held by b"):
+        store.leases.acquire("turn", "c", timedelta(seconds=8), is_dead={"a"}.__contains__)
+
+
+def test_of_several_that_take_a_free_lease_at_once_one_has_it(store, monkeypatch):
+    """Whoever reads that it is free, and writes after another has taken it, is refused."""
+    write, others = LeaseStore._write, iter(["b"])
+
+    def late(self, lease, before):
+        for other in others:
+            store.leases.acquire(lease.name, other, timedelta(seconds=8))
+        return write(self, lease, before)
+
+    monkeypatch.setattr(LeaseStore, "_write", late)
+    with pytest.raises(LeaseLost, match="at the same moment"):
+        store.leases.acquire("turn", "a", timedelta(seconds=8))
 
 
 def test_processes_that_open_a_new_store_at_once_all_find_it_ready(store_url):

@@ -10,15 +10,17 @@ from datetime import timedelta
 import pytest
 
 from flows.core.claiming import PATIENCE, Capabilities, Capacity, Resources
-from flows.core.clock import ManualClock, SystemClock
+from flows.core.clock import SystemClock
 from flows.core.engine import Engine
+from flows.core.errors import Refused
 from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Outcome, OutcomeKind
 from flows.core.flow import flow, task
 from flows.core.identity import Identity, this_machine
 from flows.core.lease_keeper import LEASE
 from flows.core.pool import Pool, Rate
-from flows.core.records import AttemptStatus, RunStatus
+from flows.core.records import AttemptStatus, ErrorInfo, RunStatus
+from flows.core.retry import Retry
 from flows.core.service import Service
 from flows.core.store import NewRun, Store
 
@@ -59,9 +61,25 @@ class Held:
         self.deliver(Outcome(attempt_id=attempt_id, kind=kind, value=value))
 
 
+class Off:
+    """The clock of a machine that is wrong by so much; what passes, it counts as everybody."""
+
+    def __init__(self, clock, seconds):
+        self.by, self._clock = timedelta(seconds=seconds), clock
+        self.elapsed, self.sleep, self.wait = clock.elapsed, clock.sleep, clock.wait
+
+    def now(self):
+        return self._clock.now() + self.by
+
+
 @task
 def light(x: int = 0) -> int:
     return x + 1
+
+
+@task(retry=Retry(attempts=3, delay=600))
+def flaky() -> int:
+    return 1
 
 
 @task(pool="gpu")
@@ -112,6 +130,11 @@ def mixed() -> None:
 @flow
 def twice() -> None:
     on_gpu(on_gpu())
+
+
+@flow
+def retried() -> None:
+    flaky()
 
 
 @flow
@@ -170,14 +193,24 @@ def wide() -> None:
     sized({"num_gpus": 4})
 
 
-FLOWS = (cached, refused, models, narrow, wide, plain, other, gpu, big, huge, mixed, twice, fan)
+FLOWS = (
+    cached,
+    refused,
+    models,
+    narrow,
+    wide,
+    plain,
+    other,
+    gpu,
+    big,
+    huge,
+    mixed,
+    twice,
+    retried,
+    fan,
+)
 TASKS = {f.name: f.tasks for f in FLOWS}
 GPU = {"gpu": Pool(name="gpu", slots=4)}
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 def make(store, clock, which, run_id=None, **fields):
@@ -529,7 +562,7 @@ def test_a_rate_holds_over_all_workers_and_time_passes(store, store_url, clock):
     rate = {"gpu": Pool(name="gpu", rate=Rate(count=3, per=timedelta(seconds=60)))}
     for number in range(8):
         make(store, clock, gpu, f"g{number}")
-    second = Store.open(store_url)
+    second = Store.open(store_url, clock)
     a, b = Held(), Held()
     with engine(store, clock, a, pools=rate) as mine, engine(second, clock, b, pools=rate) as his:
         for each in (mine, his, mine, his):
@@ -719,6 +752,64 @@ def test_a_worker_that_was_taken_for_dead_ends_its_work_and_goes_on_as_another(s
     assert store.reads.detail("p0").tasks[0].value == "41"
 
 
+def test_a_worker_whose_clock_is_wrong_costs_the_others_nothing(store, clock):
+    """It is an hour ahead: what it makes ready may be claimed by anybody at once."""
+
+    his_work, my_work = Held(), Held(slots=1)
+    with (
+        engine(store, clock, his_work, identity=foreign()) as his,
+        engine(store, Off(clock, 3600), my_work, identity=foreign()) as wrong,
+    ):
+        make(store, clock, mixed, "m0")
+        wrong.tick(wrong.clock.now())
+        assert my_work.ids == ["m0.light.1"]
+        make(store, clock, plain, "p0")
+        his.tick(clock.now())
+        assert his_work.ids == ["p0.light.1"]
+        my_work.slots = 0
+        my_work.end("m0.light.1")
+        for _ in range(12):
+            for each in (his, wrong):
+                each._lease._renew()
+                each.tick(each.clock.now())
+            clock.advance(1)
+        assert his_work.ids == ["p0.light.1", "m0.on_gpu.1"]
+    assert AttemptStatus.LOST not in {a.status for a in attempts(store)}
+
+
+def test_an_engine_goes_on_looking_round_when_its_clock_is_set_back(store, clock):
+    held, its_clock = Held(), Off(clock, 0)
+    with engine(store, its_clock, held) as mine:
+        make(store, clock, plain, "p0")
+        mine.tick(mine.clock.now())
+        its_clock.by = timedelta(hours=-1)
+        Service(store, clock).cancel("p0", by="ada")
+        mine.tick(mine.clock.now())
+        assert held.stopped == ["p0.light.1"]
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["at-work", "in-its-back-off"])
+def test_a_retry_takes_no_run_from_the_living_session_that_has_it(store, clock, ends):
+    held, service = Held(), Service(store, clock)
+    with engine(store, clock, held) as his:
+        run_id = make(store, clock, retried, held_by=his.worker, source="__main__:retried")
+        his.drive(run_id)
+        his.tick(clock.now())
+        if ends:
+            error = ErrorInfo(type="OSError", message="not yet")
+            held.deliver(Outcome(attempt_id=held.ids[0], kind=OutcomeKind.FAILED, error=error))
+            his.tick(clock.now())
+        assert store.reads.find(run_id).status is RunStatus.RUNNING
+        with pytest.raises(Refused, match=his.worker):
+            service.retry(run_id)
+        with pytest.raises(Refused, match=his.worker):
+            service.retry(run_id, held_by="another")
+        assert service.retry(run_id, held_by=his.worker).id == run_id
+        vanish(his)
+        clock.advance(LEASE)
+        assert service.retry(run_id, held_by="another").id == run_id
+
+
 def test_a_late_outcome_of_an_adopted_attempt_is_not_recorded(store, clock):
     store.runs.create(
         NewRun(
@@ -741,7 +832,7 @@ def test_a_cancel_from_another_process_reaches_the_worker_that_is_at_it(store, s
     with engine(store, clock, held) as mine:
         make(store, clock, plain, "p0")
         mine.tick(clock.now())
-        elsewhere = Store.open(store_url)
+        elsewhere = Store.open(store_url, clock)
         Service(elsewhere, clock).cancel("p0", by="ada")
         elsewhere.close()
         mine.tick(clock.advance(RESTING))

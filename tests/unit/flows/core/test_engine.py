@@ -51,15 +51,17 @@ class Held:
 
 
 @pytest.fixture
-def store(tmp_path):
-    opened = Store.open(f"sqlite:///{tmp_path}/ratchet.db")
-    yield opened
-    opened.close()
+def clock():
+    return ManualClock()
 
 
 @pytest.fixture
-def clock():
-    return ManualClock()
+def store(tmp_path, request):
+    """Its time is that of the test's clock, if it has one."""
+    clock = request.getfixturevalue("clock") if "clock" in request.fixturenames else None
+    opened = Store.open(f"sqlite:///{tmp_path}/ratchet.db", clock)
+    yield opened
+    opened.close()
 
 
 def begin(store, clock, which, config=None):
@@ -184,7 +186,7 @@ def test_a_failed_task_is_tried_again_when_its_wait_is_over(store, clock):
             if store.reads.find(made.id).status.ended:
                 break
             clock.advance(5)
-            driver._lease._lease = store.leases.renew(driver._lease._lease, LEASE, clock.now())
+            driver._lease._renew()
     assert [t - tries[0] for t in tries] == [
         timedelta(0),
         timedelta(seconds=30),
@@ -268,7 +270,7 @@ def test_a_worker_that_slept_past_its_lease_goes_on_when_nobody_took_over(store,
 
 def test_a_worker_records_nothing_of_what_was_taken_over_while_it_slept(store, clock, tmp_path):
     held = Held()
-    other = Store.open(f"sqlite:///{tmp_path}/ratchet.db")
+    other = Store.open(f"sqlite:///{tmp_path}/ratchet.db", clock)
     with engine(store, clock, held, chain) as driver:
         made = begin(store, clock, chain)
         driver.drive(made.id)
@@ -292,7 +294,15 @@ def test_a_worker_whose_lease_is_gone_stops(store, clock):
             driver.tick(clock.now())
 
 
-def test_another_worker_takes_over_what_a_dead_one_left(store, clock):
+def go_on(worker, clock, seconds):
+    """A worker that is well renews its lease, and looks round once a second."""
+    for _ in range(seconds):
+        clock.advance(1)
+        worker._lease._renew()
+        worker.tick(clock.now())
+
+
+def test_another_worker_takes_over_what_a_dead_one_left_within_ten_seconds(store, clock):
     lost, taken = Held(), Held()
     first = engine(store, clock, lost, chain)
     first.open()
@@ -303,8 +313,27 @@ def test_another_worker_takes_over_what_a_dead_one_left(store, clock):
     clock.advance(LEASE.total_seconds() + 1)
     with engine(store, clock, taken, chain) as second:
         second.drive(made.id)
-        second.tick(clock.now())
+        go_on(second, clock, 10)
         assert [w.attempt_id for w in taken.started] == [f"{made.id}.one.2"]
+
+
+def test_a_retry_right_after_an_outage_takes_nothing_from_the_living(store, clock):
+    """All leases have run out, and their holders are about to renew them."""
+    his, mine = Held(), Held()
+    with engine(store, clock, his, chain) as first:
+        made = begin(store, clock, chain)
+        first.drive(made.id)
+        first.tick(clock.now())
+        clock.advance(LEASE.total_seconds() + 60)
+        with engine(store, clock, mine, chain) as second:
+            second.drive(made.id)
+            second.tick(clock.now())
+            go_on(first, clock, 1)
+            go_on(second, clock, 1)
+            his.end(value="1")
+            first.tick(clock.now())
+    attempts = store.reads.detail(made.id).attempts
+    assert [a.worker for a in attempts if a.key == "one"] == [first.worker]
 
 
 def test_an_executor_that_outlives_its_worker_is_given_the_same_attempt_again(store, clock):
@@ -319,6 +348,7 @@ def test_an_executor_that_outlives_its_worker_is_given_the_same_attempt_again(st
     clock.advance(LEASE.total_seconds() + 1)
     with engine(store, clock, taken, chain) as second:
         second.drive(made.id)
+        go_on(second, clock, 10)
         assert [w.attempt_id for w in taken.started] == [f"{made.id}.one.1"]
 
 
@@ -638,11 +668,11 @@ def test_what_comes_of_work_that_could_not_be_ended_counts_when_its_worker_stops
     executors = {"inline": ThreadExecutor(1, name="inline")}
     driver, thread = served(store, [slow], executors=executors, until=begun)
     worker = driver.worker
-    assert worker in {lease.holder for lease in store.leases.holders(SystemClock().now())}
+    assert worker in {lease.holder for lease in store.leases.holders()}
     may_end.set()
     thread.join()
     assert store.reads.detail(run_id).tasks[0].value == "42"
-    assert store.leases.holders(SystemClock().now()) == ()
+    assert store.leases.holders() == ()
 
 
 def test_a_mistake_in_a_pass_ends_neither_the_worker_nor_what_runs_there(
