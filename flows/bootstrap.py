@@ -237,18 +237,18 @@ class Ratchet:
             clock=self.clock,
             wake=wake,
             stamp=self.config_stamp,
-            owners=self._owners,
+            owners=self.owners,
         )
 
     @cached_property
     def schedules(self) -> ScheduleService:
         """The verbs about schedules."""
         return ScheduleService(
-            self.service.store, self.clock, self._check, self.prepare, self._views, self._owners
+            self.service.store, self.clock, self._check, self.prepare, self._views, self.owners
         )
 
     @property
-    def _owners(self) -> frozenset[str]:
+    def owners(self) -> frozenset[str]:
         """Whose the schedules are, where several projects share a store: its modules."""
         return frozenset(m for m in self.settings.flows if m.partition(".")[0] != "flows")
 

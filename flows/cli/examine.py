@@ -38,6 +38,7 @@ from flows.core.lease_keeper import living_among
 from flows.core.occurrence import next_after
 from flows.core.records import RunStatus
 from flows.core.schedule import Cron, Deadline, Interval, Schedule
+from flows.core.store.schedules import ScheduleStore
 from flows.declarations import in_words
 from flows.settings import Settings, reveal, revealed
 
@@ -200,8 +201,9 @@ def _schedules(ratchet: Ratchet) -> Iterator[Finding]:
             yield _tried(f"schedule {name}", _raise, error)
     for schedule in declared.schedules:
         finding = _tried(f"schedule {schedule.name}", ratchet.schedules.validate, schedule)
-        when = Finding(what=f"schedule {schedule.name}, {_when(schedule, now)}")
-        yield when if finding.ok else finding
+        if finding.ok:
+            finding = Finding(what=f"schedule {schedule.name}, {_when(schedule, now)}")
+        yield finding
 
 
 def _when(schedule: Schedule, now: datetime) -> str:
@@ -396,7 +398,7 @@ def _facts(ratchet: Ratchet) -> findings.Facts:
     living = living_among(store, {name for names in at_work.values() for name in names})
     return findings.Facts(
         now=now,
-        schedules=store.schedules.list(),
+        schedules=ScheduleStore(store.database, ratchet.owners).list(),
         results=store.reads.results(findings.IN_A_ROW),
         flows=frozenset(ratchet.flows.names()),
         newest=store.reads.newest_by_flow(),

@@ -33,6 +33,7 @@ class FindingKind(StrEnum):
     DISABLED = "disabled"  # a schedule that could not be carried out
     PAUSED = "paused"  # a schedule that somebody paused long ago
     STALE = "stale"  # a schedule that should have fired, and nobody looked
+    TROUBLED = "troubled"  # a schedule that cannot be carried out just now, and is tried again
     FAILING = "failing"  # a schedule whose last runs all failed
     NEVER = "never_fires"  # a schedule that has no time left to fire at
     ORPHANED = "orphaned"  # a schedule of an unknown flow; a flow that nothing runs any more
@@ -97,6 +98,9 @@ def _of_schedule(stored: StoredSchedule, facts: Facts) -> Iterator[Finding]:
     elif stored.next_at is not None and now - stored.next_at > LATE:
         sentence = f"was due {_ago(now - stored.next_at)} ago, and nobody looked"
         yield finding(FindingKind.STALE, sentence, "start a scheduler: ratchet up")
+    elif stored.reason is not None:
+        sentence = f"cannot be carried out, and is tried again: {stored.reason}"
+        yield finding(FindingKind.TROUBLED, sentence, show)
     elif _never(stored, now):
         yield finding(FindingKind.NEVER, "has no time left to fire at", show)
     failed = facts.results.get(schedule.name, ())[:IN_A_ROW]

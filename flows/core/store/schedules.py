@@ -55,7 +55,7 @@ class ScheduleStore:
     """The schedules of an installation, and their fires."""
 
     def __init__(self, database: Database, owners: Collection[str] | None = None) -> None:
-        """`owners` are the modules of the project whose schedules are looked for; None: any."""
+        """`owners` are the modules of the project whose schedules it lists; None: all of them."""
         self._database = database
         self._whose = true() if owners is None else _whose(owners)
         self._unreadable: set[str] = set()  # names of those that a newer version wrote
@@ -75,7 +75,7 @@ class ScheduleStore:
 
         Not those that another version of Ratchet wrote, and this one cannot read.
         """
-        query = select(_schedule).order_by(_schedule.c.name)
+        query = select(_schedule).where(self._whose).order_by(_schedule.c.name)
         if not removed:
             query = query.where(_schedule.c.status != ScheduleStatus.REMOVED.value)
         return self._read(query, {})

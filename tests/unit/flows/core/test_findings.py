@@ -85,6 +85,12 @@ def test_a_schedule_that_was_due_and_that_nobody_looked_at_is_stale():
     assert kinds(schedules=(stored(next_at=NOW - timedelta(minutes=4)),)) == []
 
 
+def test_a_schedule_that_is_tried_again_is_troubled():
+    (finding,) = found(schedules=(stored(reason="the disk is away"),))
+    assert finding.kind is FindingKind.TROUBLED
+    assert finding.sentence.endswith("is tried again: the disk is away")
+
+
 @pytest.mark.parametrize("next_at", [None, NOW + timedelta(days=6 * 365)])
 def test_a_schedule_by_time_that_has_none_left_never_fires(next_at):
     assert kinds(schedules=(stored(next_at=next_at),)) == [FindingKind.NEVER]
