@@ -135,7 +135,10 @@ class Engine:
     # ------------------------------------------------------------------ driving
 
     def drive(self, run_id: str) -> None:
-        """Take a run on, and take over what dead workers left of it."""
+        """Take a run on, and take over what dead workers left of it.
+
+        What a living worker has to itself is only followed, until that worker is dead.
+        """
         self.runs[run_id] = None
         self._recover({run_id: self.store.runs.workers_of(run_id)}, self.clock.now())
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from flows.bootstrap import Ratchet
-from flows.core.errors import RatchetError
+from flows.core.errors import RatchetError, StoreError
 from flows.core.firing import passes
 from flows.core.scheduler import Scheduler
 
@@ -54,6 +55,8 @@ class Scheduling:
         """Save the schedules again whenever a config file has changed, until `stop` is set."""
         while not self._ratchet.clock.wait(stop, LOOK):
             self._follow()
+            with suppress(StoreError):  # it is asked again soon
+                self._ratchet.service.store.ask_time()
 
     def _follow(self) -> None:
         """Look once; what has changed is saved at once, and what is gone once all is written."""

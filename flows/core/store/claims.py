@@ -102,7 +102,7 @@ class Stepping:
         standing = writes.lock(self._connection, by_run)
         for run_id, outcomes in by_run.items():
             self._apart(run_id, partial(self._finish, run_id, outcomes, standing.get(run_id)))
-        waiting_runs = [_waiting(p) for p in self._moved.values() if p.ready]
+        waiting_runs = [_waiting(p) for p in self._moved.values() if self._may_claim_of(p)]
         waiting_runs += [w for w in runs if w.run_id not in by_run]
         if self._budget.anywhere and waiting_runs:
             self._claim(waiting_runs)
@@ -153,6 +153,10 @@ class Stepping:
         self._step.late += late
         for pool, weight in freed.items():
             self._freed[pool] = self._freed.get(pool, 0) + weight
+
+    def _may_claim_of(self, progress: Progress) -> bool:
+        """Whether something of a run is ready, and no other worker has the run to itself."""
+        return bool(progress.ready) and progress.run.held_by in (None, self._can.worker)
 
     def _write(self) -> None:
         step, moved = self._step, [self._moved[run_id] for run_id in sorted(self._moved)]

@@ -810,6 +810,30 @@ def test_a_retry_takes_no_run_from_the_living_session_that_has_it(store, clock, 
         assert service.retry(run_id, held_by="another").id == run_id
 
 
+def test_who_drives_what_a_living_session_has_to_itself_only_follows_it(store, clock):
+    """Such as `ratchet run --key K`, typed again: the run is that of the first."""
+    his_work, my_work = Held(), Held()
+    his = engine(store, clock, his_work, identity=foreign(), discovers=False)
+    with engine(store, clock, my_work, identity=foreign(), discovers=False) as mine:
+        his.open()
+        run_id = make(store, clock, twice, held_by=his.worker)
+        mine.drive(run_id)
+        mine.tick(clock.now())
+        assert my_work.ids == []
+        his.drive(run_id)
+        his.tick(clock.now())
+        assert his_work.ids == [f"{run_id}.on_gpu.1"]
+        his_work.end(his_work.ids[0])
+        his.tick(clock.now())
+        vanish(his)
+        for _ in range(10):
+            clock.advance(1)
+            mine._lease._renew()
+            mine.tick(clock.now())
+        assert my_work.ids == [f"{run_id}.on_gpu-2.2"]
+        assert store.reads.find(run_id).held_by == mine.worker
+
+
 def test_a_late_outcome_of_an_adopted_attempt_is_not_recorded(store, clock):
     store.runs.create(
         NewRun(
