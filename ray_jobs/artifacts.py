@@ -28,6 +28,8 @@ _HINTS = {
     errno.EPERM: "Make the folder writable for this user, or choose another one.",
     errno.ENOTDIR: "A part of the path is a file: choose another folder for the artifacts.",
 }
+Stamp = tuple[int, int]
+"""Bytes of a file, and when it was written, in nanoseconds."""
 _PERMANENT = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
@@ -168,12 +170,29 @@ class ArtifactStore:
                 there = self.folder / name
                 found = [path for path in sorted(there.rglob("*")) if path.is_file()]
                 return {path.relative_to(there).as_posix(): path.stat().st_size for path in found}
-            filesystem, root = self._remote
-            base = f"{root}/{name}".rstrip("/")
-            selector = pafs.FileSelector(base, allow_not_found=True, recursive=True)
-            infos = sorted(filesystem.get_file_info(selector), key=lambda info: info.path)
-            files = [info for info in infos if info.type == pafs.FileType.File]
-            return {info.path[len(base) + 1 :]: info.size for info in files}
+            return {path: info.size for path, info in self._infos(name).items()}
+
+    def _infos(self, name: str) -> dict[str, pafs.FileInfo]:
+        filesystem, root = self._remote
+        base = f"{root}/{name}".rstrip("/")
+        selector = pafs.FileSelector(base, allow_not_found=True, recursive=True)
+        infos = sorted(filesystem.get_file_info(selector), key=lambda info: info.path)
+        files = (info for info in infos if info.type == pafs.FileType.File)
+        return {info.path[len(base) + 1 :]: info for info in files}
+
+    def stamps(self, name: str = "") -> dict[str, Stamp]:
+        """The files in a folder and below it; a stamp that differs: it was written again."""
+        with self._errors("read", name):
+            if self.folder is not None:
+                there = self.folder / name
+                stats = {path: path.stat() for path in there.rglob("*") if path.is_file()}
+                return {
+                    path.relative_to(there).as_posix(): (stat.st_size, stat.st_mtime_ns)
+                    for path, stat in sorted(stats.items())
+                }
+            return {
+                path: (info.size, info.mtime_ns or 0) for path, info in self._infos(name).items()
+            }
 
     def delete_folder(self, name: str = "") -> None:
         """Removes a folder with all that is in it; nothing happens when it does not exist."""

@@ -11,11 +11,11 @@ is left is found again, and an extraction meanwhile makes anew what it misses.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray_jobs.artifacts import ArtifactStore
+from ray_jobs.artifacts import ArtifactStore, Stamp
 from ray_jobs.dataset import MANIFEST, PARTS
 from ray_jobs.errors import ArtifactError
 
@@ -25,23 +25,49 @@ _KEY = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Leftover:
-    """One job, or one dataset with the parts that only it has."""
+    """One job, or one dataset with the parts that only it has.
+
+    Nobody locks a dataset while an extraction looks for parts that it can reuse. So what goes is
+    hidden first; who plans looks once more whether anybody uses it; and a file that was written
+    again since `stamps` were taken is somebody else's, and stays.
+    """
 
     uri: str  # the folder that goes
     shared: tuple[str, ...] = ()  # files beside it, below its parent, that go first
-    files: int  # that go in all
-    bytes: int
+    stamps: Mapping[str, Stamp]  # of all files that go, below its parent
+
+    @property
+    def files(self) -> int:
+        """That go in all."""
+        return len(self.stamps)
+
+    @property
+    def bytes(self) -> int:
+        """That go in all."""
+        return sum(size for size, _ in self.stamps.values())
+
+    def hide(self) -> None:
+        """Remove the notes by which an extraction finds parts. Raises ArtifactError."""
+        self._delete(name for name in self.shared if name.endswith(".json"))
 
     def remove(self) -> None:
         """Remove it; what is gone already is no error. Raises ArtifactError."""
         parent, _, name = self.uri.rpartition("/")
-        beside = ArtifactStore(parent)
-        for shared in self.shared:
-            beside.delete(shared)
-        for file in beside.sizes(name):
-            if file != MANIFEST:
-                beside.delete(f"{name}/{file}")
-        beside.delete_folder(name)
+        manifest = f"{name}/{MANIFEST}"
+        inside = (file for file in self.stamps if file.startswith(f"{name}/") and file != manifest)
+        self._delete((*self.shared, *inside, *((manifest,) if manifest in self.stamps else ())))
+        if not (beside := ArtifactStore(parent)).sizes(name):
+            beside.delete_folder(name)
+
+    def _delete(self, names: Iterable[str]) -> None:
+        beside = ArtifactStore(self.uri.rpartition("/")[0])
+        folders: dict[str, dict[str, Stamp]] = {}
+        for name in names:
+            folder, _, file = name.partition("/")
+            if folder not in folders:
+                folders[folder] = beside.stamps(folder)
+            if folders[folder].get(file) == self.stamps.get(name):
+                beside.delete(name)
 
 
 def of_jobs(artifacts_uri: str, job_ids: Iterable[str]) -> tuple[Leftover, ...]:
@@ -49,8 +75,9 @@ def of_jobs(artifacts_uri: str, job_ids: Iterable[str]) -> tuple[Leftover, ...]:
     found = []
     for job_id in job_ids:
         uri = f"{artifacts_uri.rstrip('/')}/jobs/{job_id}"
-        if sizes := ArtifactStore(uri).sizes():
-            found.append(Leftover(uri=uri, files=len(sizes), bytes=sum(sizes.values())))
+        if stamps := ArtifactStore(uri).stamps():
+            below = {f"{job_id}/{file}": stamp for file, stamp in stamps.items()}
+            found.append(Leftover(uri=uri, stamps=below))
     return tuple(found)
 
 
@@ -70,21 +97,15 @@ def _of_view(view: str, names: set[str]) -> list[Leftover]:
     store = ArtifactStore(view)
     there = [name for name in store.list() if name != PARTS]
     taken = {part for name in there if name not in names for part in _parts(store, name)}
-    sizes = store.sizes(PARTS)
+    stamps = {f"{PARTS}/{file}": stamp for file, stamp in store.stamps(PARTS).items()}
     found = []
     for name in sorted(names & set(there)):
         own = [part for part in _parts(store, name, gone=True) if part not in taken]
         taken.update(own)
-        beside = [file for file in _with_index(own) if file in sizes]
-        inside = store.sizes(name)
-        found.append(
-            Leftover(
-                uri=f"{view}/{name}",
-                shared=tuple(f"{PARTS}/{file}" for file in beside),
-                files=len(beside) + len(inside),
-                bytes=sum(sizes[file] for file in beside) + sum(inside.values()),
-            )
-        )
+        shared = tuple(path for file in _with_index(own) if (path := f"{PARTS}/{file}") in stamps)
+        inside = {f"{name}/{file}": stamp for file, stamp in store.stamps(name).items()}
+        gone = {path: stamps[path] for path in shared} | inside
+        found.append(Leftover(uri=f"{view}/{name}", shared=shared, stamps=gone))
     return found
 
 

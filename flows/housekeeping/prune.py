@@ -45,6 +45,7 @@ class Doomed:
     run: Run
     logs: Path | None  # folder of its attempts' logs
     jobs: tuple[Leftover, ...]  # its Ray jobs
+    datasets: frozenset[str]  # URIs of those that it refers to
     files: int
     bytes: int
 
@@ -57,6 +58,7 @@ class Plan:
     datasets: tuple[Leftover, ...]
     live: tuple[Run, ...]  # old runs that stay: a champion comes from them
     busy: tuple[Run, ...]  # old runs that wait: their flow may be using their datasets now
+    made: datetime
     until: datetime  # events, fires and alerts from before then go
     history: dict[str, int]  # how many of them there are now, by table
 
@@ -82,7 +84,7 @@ def plan(
     store, now = ratchet.service.store, ratchet.clock.now()
     until = now - history
     nothing = Plan(
-        runs=(), datasets=(), live=(), busy=(), until=until,
+        runs=(), datasets=(), live=(), busy=(), made=now, until=until,
         history=store.retention.count(until, now),
     )  # fmt: skip
     old = store.prune.candidates(now - older_than, keep=keep)
@@ -119,6 +121,9 @@ def carry_out(
     made stays, without its files. Raises StoreError, ArtifactError, OSError; repeat it then.
     """
     for dataset in planned.datasets:
+        dataset.hide()
+    planned = _still_unused(ratchet, planned)
+    for dataset in planned.datasets:
         dataset.remove()
     done: list[str] = []
     for start in range(0, len(planned.runs), BATCH):
@@ -131,6 +136,31 @@ def carry_out(
             tell(start + len(batch))
     ratchet.service.store.retention.remove(planned.until, ratchet.clock.now())
     return tuple(done)
+
+
+def _still_unused(ratchet: Ratchet, planned: Plan) -> Plan:
+    """The plan without what a run may have come to use since it was made.
+
+    A run of the same flows that was made meanwhile may have found a part before it was hidden;
+    one that is made from now on finds none, and what it writes is not what was planned.
+    """
+    if not planned.datasets:
+        return planned
+    while True:
+        used = _used_since(ratchet, planned.made)
+        spared = {uri for d in planned.runs if d.run.flow in used for uri in d.datasets}
+        kept = tuple(d for d in planned.runs if not d.datasets & spared)
+        gone = {uri for d in kept for uri in d.datasets} & {each.uri for each in planned.datasets}
+        listed = of_datasets(gone)
+        if _used_since(ratchet, planned.made) == used:  # nobody came while they were listed
+            return replace(planned, runs=kept, datasets=listed)
+
+
+def _used_since(ratchet: Ratchet, since: datetime) -> set[str]:
+    """The flows that are at work, or were since then."""
+    reads = ratchet.service.store.reads
+    newer = {flow for flow, at in reads.newest_by_flow().items() if at >= since}
+    return newer | {run.flow for run in reads.open_runs()}
 
 
 def _remove_files(doomed: Doomed) -> None:
@@ -171,6 +201,7 @@ class _Old:
             run=self.run,
             logs=folder if folder.is_dir() else None,
             jobs=jobs,
+            datasets=self.datasets,
             files=len(sizes) + sum(job.files for job in jobs),
             bytes=sum(sizes) + sum(job.bytes for job in jobs),
         )

@@ -18,6 +18,7 @@ from flows.core.errors import RatchetError
 from flows.core.records import Run
 from flows.housekeeping import Plan, carry_out, plan
 from flows.settings import revealed
+from ray_jobs.leftovers import Leftover
 from registry.verdict import Decision
 
 pytestmark = pytest.mark.slow
@@ -215,6 +216,26 @@ def test_datasets_wait_while_their_flow_is_at_work(ratchet: Ratchet, looped: Loo
     ratchet.start(ratchet.flow("loop"), ["name=d2"], trigger={"kind": "test"})
     found = planned(ratchet)
     assert (found.runs, found.datasets, ids(found.busy)) == ((), (), [old.id])
+
+
+def test_a_dataset_that_a_run_came_to_use_since_the_plan_stays(
+    ratchet: Ratchet, looped: Looped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = looped("d1", "a")
+    found = planned(ratchet)
+    hide = Leftover.hide
+
+    def reused_meanwhile(leftover: Leftover) -> None:
+        looped("d1", "a")
+        hide(leftover)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Leftover, "hide", reused_meanwhile)
+        assert carry_out(ratchet, found) == ()
+    assert {"d1/manifest.json", part("a")} <= datasets(ratchet)
+    assert ratchet.service.show(old.id).tasks
+    assert carry_out(ratchet, planned(ratchet, keep=1)) == (old.id,)
+    assert {"d1/manifest.json", part("a")} <= datasets(ratchet)
 
 
 def test_a_prune_that_is_killed_between_files_and_rows_is_completed_by_the_next(

@@ -84,3 +84,22 @@ def test_a_jobs_markers_go_and_another_jobs_stay(artifacts):
     assert (leftover.files, leftover.bytes) == (2, 10)
     leftover.remove()
     assert store.list() == ("j2",)
+
+
+def test_what_was_hidden_is_found_by_no_extraction_and_what_is_written_again_stays(tmp_path):
+    artifacts = str(tmp_path)
+    uri = dataset(artifacts, "old", 1, 2)
+    (leftover,) = of_datasets({uri})
+    leftover.hide()
+    assert not {
+        file for file in files(artifacts) if file.startswith("parts/d1/") and ".json" in file
+    }
+    for key in (1, 2):
+        assert f"parts/d1/{KEY.format(key)}-0-1.parquet" in files(artifacts)
+    dataset(artifacts, "old", 1)  # an extraction meanwhile makes it again, with one of its parts
+    leftover.remove()
+    one = KEY.format(1)
+    assert files(artifacts) == {
+        "old/manifest.json", "old/losses.parquet", f"parts/d1/{one}.json",
+        f"parts/d1/{one}-0-1.parquet",
+    }  # fmt: skip
