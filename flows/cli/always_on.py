@@ -19,7 +19,7 @@ from flows.cli.installation import opened
 from flows.cli.wording import span
 from flows.core.clock import SystemClock
 from flows.core.errors import NotFound, Outdated, StoreError
-from flows.up.part import Part
+from flows.up.loop import Loop
 from flows.up.scheduling import Scheduling
 from flows.up.up import API_PORT, AT_ONCE, STOPPING, TICK, Up, Wanted
 from flows.up.worker import Worker
@@ -92,23 +92,23 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def serve(parts: Sequence[Part], asked: Asked, worker: Worker | None = None) -> None:
-    """Run the parts until the first Ctrl-C, and let them end until the second."""
-    for part in parts:
-        part.start()
+def serve(loops: Sequence[Loop], asked: Asked, worker: Worker | None = None) -> None:
+    """Run the loops until the first Ctrl-C, and let them end until the second."""
+    for loop in loops:
+        loop.start()
     asked.once.wait()
     say("stopping: nothing new is started; Ctrl-C again stops now")
-    for part in parts:
-        part.stop()
+    for loop in loops:
+        loop.stop()
     if worker is not None and (running := worker.running()):
         say(f"waiting for {', '.join(running[:5])}")
-    while not all(part.ended(TICK) for part in parts):
+    while not all(loop.ended(TICK) for loop in loops):
         if asked.twice.is_set():
             break
     if worker is not None:
         worker.hurry()
-    for part in parts:
-        part.ended(STOPPING)
+    for loop in loops:
+        loop.ended(STOPPING)
     say("stopped")
 
 
@@ -169,9 +169,9 @@ def worker(
     with opened(context) as ratchet, Asked() as asked, heeding(ratchet, asked):
         _refuse_unknown(pool or [], ratchet)
         works = Worker(ratchet, pools=frozenset(pool) if pool else None, drain=seconds)
-        part = Part("worker", works.serve, say=say, clock=ratchet.clock, wake=works.wake)
+        loop = Loop("worker", works.serve, say=say, clock=ratchet.clock, wake=works.wake)
         say(f"a worker of {', '.join(pool) if pool else 'all pools'}; stop it with Ctrl-C")
-        serve([part], asked, works)
+        serve([loop], asked, works)
     return 0
 
 
@@ -197,12 +197,12 @@ def scheduler(context: typer.Context) -> int:
         courier = ratchet.courier()
         clock = ratchet.clock
         champions = ChampionWatch(ratchet.settings, ratchet.service.store, clock=clock)
-        parts = [
-            Part("scheduler", scheduling.serve, say=say, clock=clock, wake=scheduling.wake),
-            Part("config", scheduling.follow, say=say, clock=clock),
-            Part("courier", courier.serve, say=say, clock=clock, wake=courier.wake),
-            Part("champions", champions.serve, say=say, clock=clock),
+        loops = [
+            Loop("scheduler", scheduling.serve, say=say, clock=clock, wake=scheduling.wake),
+            Loop("config", scheduling.follow, say=say, clock=clock),
+            Loop("courier", courier.serve, say=say, clock=clock, wake=courier.wake),
+            Loop("champions", champions.serve, say=say, clock=clock),
         ]
         say("a scheduler and a courier; stop them with Ctrl-C")
-        serve(parts, asked)
+        serve(loops, asked)
     return 0

@@ -17,7 +17,7 @@ from flows.cli.lazy_group import Entry, LazyGroup
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class GlobalOptions:
     """Where a command works, as the global options say: the project and its home."""
 
     project: Path | None  # None: the current folder
@@ -100,7 +100,7 @@ def ratchet(
         raise typer.Exit
     if home is not None:  # what every config and every worker process reads
         os.environ["RATCHET_HOME"] = str(home.expanduser().absolute())
-    context.obj = Place(project=project, home=home)
+    context.obj = GlobalOptions(project=project, home=home)
 
 
 def _version() -> str:

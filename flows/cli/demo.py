@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from flows.cli.app import Place
+from flows.cli.app import GlobalOptions
 from flows.cli.wording import console
 from flows.config import compose
 from flows.demo import main
@@ -14,7 +14,7 @@ from flows.demo import main
 
 def demo(context: typer.Context) -> None:
     """Five nights of a training loop on real data; 0 only if each ended as it should."""
-    place: Place = context.find_root().obj
-    project = place.project or Path.cwd()
+    options: GlobalOptions = context.find_root().obj
+    project = options.project or Path.cwd()
     home = Path(compose(None, None, (), project).settings.home)
     raise typer.Exit(main(project, home, console()))

@@ -24,7 +24,7 @@ import feature_store
 import ray_jobs
 import registry
 from flows.bootstrap import Ratchet, bootstrap
-from flows.cli.app import Place
+from flows.cli.app import GlobalOptions
 from flows.cli.failures import one_line
 from flows.cli.installation import opened, refuse_other_home
 from flows.cli.wording import COLOURS, console, mark, print_json
@@ -224,12 +224,12 @@ def _pools(ratchet: Ratchet) -> Iterator[Finding]:
 # ---------------------------------------------------------------- doctor
 
 
-def _examined(place: Place, ray: bool) -> Iterator[Finding]:
+def _examined(options: GlobalOptions, ray: bool) -> Iterator[Finding]:
     yield _python()
     yield from _packages()
     try:
-        settings = compose(project=place.project).settings
-        refuse_other_home(place, settings)
+        settings = compose(project=options.project).settings
+        refuse_other_home(options, settings)
     except RatchetError as error:
         yield _tried("config", _raise, error)
         return

@@ -12,7 +12,7 @@ import typer
 
 import registry
 from flows.bootstrap import Ratchet, bootstrap, open_project
-from flows.cli.app import Place
+from flows.cli.app import GlobalOptions
 from flows.config import recorded
 from flows.core.errors import ConfigError, NotFound
 from flows.core.flow import Flow
@@ -23,20 +23,20 @@ from flows.settings import Settings, revealed
 @contextmanager
 def opened(context: typer.Context) -> Iterator[Ratchet]:
     """The Ratchet of the global options. Raises ConfigError, StoreError."""
-    place: Place = context.find_root().obj
-    ratchet = open_project(place.project)
+    options: GlobalOptions = context.find_root().obj
+    ratchet = open_project(options.project)
     try:
-        refuse_other_home(place, ratchet.settings)
+        refuse_other_home(options, ratchet.settings)
         yield ratchet
     finally:
         ratchet.close()
 
 
-def refuse_other_home(place: Place, settings: Settings) -> None:
+def refuse_other_home(options: GlobalOptions, settings: Settings) -> None:
     """Raise ConfigError when the project's config does not follow `--home`."""
-    if place.home is None:
+    if options.home is None:
         return
-    wanted = place.home.expanduser().absolute()
+    wanted = options.home.expanduser().absolute()
     if Path(settings.home).resolve() != wanted.resolve():
         raise ConfigError(
             f"this project's config sets home to {settings.home}, whatever --home says",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.app import Place
+from flows.cli.app import GlobalOptions
 from flows.cli.installation import refuse_other_home
 from flows.cli.wording import console, print_json, span
 from flows.config import compose
@@ -68,9 +68,9 @@ def upgrade(
 @contextmanager
 def _opened(context: typer.Context) -> Iterator[Database]:
     """The store's database as it is: a Ratchet that is opened may not live with its version."""
-    place: Place = context.find_root().obj
-    settings = compose(project=place.project).settings
-    refuse_other_home(place, settings)
+    options: GlobalOptions = context.find_root().obj
+    settings = compose(project=options.project).settings
+    refuse_other_home(options, settings)
     database = Database(settings.reveal(settings.store.url))
     try:
         yield database

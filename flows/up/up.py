@@ -16,8 +16,8 @@ from flows.console.server import ApiServer, Health, load_app
 from flows.core.errors import RatchetError
 from flows.settings import revealed
 from flows.up.child import Child
+from flows.up.loop import Loop, Serve
 from flows.up.mlflow_server import MlflowServer
-from flows.up.part import Part, Serve
 from flows.up.ports import listening
 from flows.up.private_file import HomeLock, token
 from flows.up.ray_head import RayHead
@@ -36,7 +36,7 @@ AT_ONCE = 1.0
 """Seconds that a server is given when everything has to stop now."""
 
 FIRST = 1.0
-"""Seconds that the worker is given to look for work before the other parts are started."""
+"""Seconds that the worker is given to look for work before the other loops are started."""
 
 STOPPING = 10.0
 """Seconds that a server is given to end by itself."""
@@ -79,12 +79,12 @@ class Up:
         self._scheduling = Scheduling(ratchet, self._worker.wake, say)
         courier = ratchet.courier()
         champions = ChampionWatch(ratchet.settings, ratchet.service.store, clock=ratchet.clock)
-        self._parts = [
-            self._part("scheduler", self._scheduling.serve, self._scheduling.wake),
-            self._part("config", self._scheduling.follow),
-            self._part("worker", self._worker.serve, self._worker.wake),
-            self._part("courier", courier.serve, courier.wake),
-            self._part("champions", champions.serve),
+        self._loops = [
+            self._loop("scheduler", self._scheduling.serve, self._scheduling.wake),
+            self._loop("config", self._scheduling.follow),
+            self._loop("worker", self._worker.serve, self._worker.wake),
+            self._loop("courier", courier.serve, courier.wake),
+            self._loop("champions", champions.serve),
         ]
         self._api: ApiServer | None = None
 
@@ -93,12 +93,12 @@ class Up:
         self._lock.take(f"process {os.getpid()}, since {self._ratchet.clock.now():%Y-%m-%d %H:%M}")
         self._api = self._api_server()  # before anything else: a port may be missing
         self._supervisor.start(self._ratchet.clock.now())
-        worker = self._worker_part
+        worker = self._worker_loop
         worker.start()
         self._worker.has_looked(FIRST)  # what a crash interrupted goes on before all else
-        for part in self._parts:
-            if part is not worker:
-                part.start()
+        for loop in self._loops:
+            if loop is not worker:
+                loop.start()
         self._api.start()
         self._say_addresses()
 
@@ -112,10 +112,10 @@ class Up:
 
         Whether everything has ended.
         """
-        for part in self._parts:
-            if part.name != "courier":
-                part.stop()
-        worker = self._worker_part
+        for loop in self._loops:
+            if loop.name != "courier":
+                loop.stop()
+        worker = self._worker_loop
         limit, said = time.monotonic() + self._wanted.grace.total_seconds(), -REPEAT
         while not worker.ended(TICK):
             now = time.monotonic()
@@ -131,12 +131,12 @@ class Up:
         """End all that was started here, and nothing else; servers by force after `grace`."""
         if self._api is not None:
             self._api.stop()
-        for part in self._parts:
-            part.stop()
+        for loop in self._loops:
+            loop.stop()
         self._worker.hurry()
-        for part in self._parts:
-            if not part.ended(STOPPING):
-                self._say(f"the {part.name} does not end; what it did not record is done again")
+        for loop in self._loops:
+            if not loop.ended(STOPPING):
+                self._say(f"the {loop.name} does not end; what it did not record is done again")
         stopping = [threading.Thread(target=c.stop, args=(grace,)) for c in self._children]
         for thread in stopping:
             thread.start()
@@ -146,19 +146,19 @@ class Up:
 
     def health(self) -> Health:
         """How everything stands."""
-        parts = {part.name: part.state for part in self._parts}
-        parts |= {name: state.value for name, state in self._supervisor.states().items()}
-        parts["store"] = self._store_state()
-        return Health(ok=all(state == "up" for state in parts.values()), parts=parts)
+        states = {loop.name: loop.state for loop in self._loops}
+        states |= {name: state.value for name, state in self._supervisor.states().items()}
+        states["store"] = self._store_state()
+        return Health(ok=all(state == "up" for state in states.values()), parts=states)
 
     # ------------------------------------------------------------------ inside
 
     @property
-    def _worker_part(self) -> Part:
-        return next(part for part in self._parts if part.name == "worker")
+    def _worker_loop(self) -> Loop:
+        return next(loop for loop in self._loops if loop.name == "worker")
 
-    def _part(self, name: str, serve: Serve, wake: Callable[[], None] = lambda: None) -> Part:
-        return Part(name, serve, say=self._say, clock=self._ratchet.clock, wake=wake)
+    def _loop(self, name: str, serve: Serve, wake: Callable[[], None] = lambda: None) -> Loop:
+        return Loop(name, serve, say=self._say, clock=self._ratchet.clock, wake=wake)
 
     def _ray_child(self) -> Child | None:
         config = revealed(self._ratchet.settings.ray)

@@ -15,8 +15,8 @@ from contextlib import suppress
 
 from flows.core.errors import ExecutorError, NotFound, RatchetError
 from flows.core.executors.perform import describe, outcome_from_text, work_to_text
+from flows.core.executors.process_main import frame
 from flows.core.executors.protocol import Deliver, Outcome, OutcomeKind, Work
-from flows.core.executors.worker import frame
 from flows.core.executors.worker_process import WorkerProcess
 
 

@@ -11,10 +11,10 @@ import time
 from contextlib import suppress
 
 from flows.core import values
-from flows.core.executors.worker import Frames, Greeting, frame
+from flows.core.executors.process_main import Frames, Greeting, frame
 
 # Not `-m`: under that, the module would be __main__, and tasks could not catch `Terminated`.
-_START = "from flows.core.executors.worker import main; main()"
+_START = "from flows.core.executors.process_main import main; main()"
 
 
 class WorkerProcess:
@@ -30,7 +30,7 @@ class WorkerProcess:
         self._unsent = b""
         self._frames = Frames()
         self.channel, theirs = socket.socketpair()
-        # Held open as long as this process lives; see worker.end_with_parent.
+        # Held open as long as this process lives; see process_main.end_with_parent.
         lifeline, self._lifeline = os.pipe()
         try:
             self._process = _popen(theirs.fileno(), lifeline)

@@ -16,9 +16,9 @@ import pytest
 from flows.core import values
 from flows.core.errors import ExecutorError
 from flows.core.executors import worker_process
+from flows.core.executors.process_main import Frames, frame
 from flows.core.executors.processes import ProcessExecutor
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
-from flows.core.executors.worker import Frames, frame
 
 PATIENCE = 60.0
 TASKS = Path(__file__).parents[3] / "contract" / "flows"

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from flows.core.clock import ManualClock
 from flows.core.errors import StoreError
-from flows.up.part import LONGEST_PAUSE, Part
+from flows.up.loop import LONGEST_PAUSE, Loop
 
 PATIENCE = 10.0
 
@@ -21,14 +21,14 @@ def test_a_loop_ends_when_it_is_told_and_its_wait_is_ended() -> None:
         woken.wait(PATIENCE)
         assert stop.is_set()
 
-    part = Part("worker", serve, say=print, clock=ManualClock(), wake=woken.set)
-    assert part.ended(0)
-    part.start()
+    loop = Loop("worker", serve, say=print, clock=ManualClock(), wake=woken.set)
+    assert loop.ended(0)
+    loop.start()
     assert asked.wait(PATIENCE)
-    assert (part.state, part.ended(0)) == ("up", False)
-    part.stop()
-    assert part.ended(PATIENCE)
-    assert part.state == "stopped"
+    assert (loop.state, loop.ended(0)) == ("up", False)
+    loop.stop()
+    assert loop.ended(PATIENCE)
+    assert loop.state == "stopped"
 
 
 def test_a_loop_that_fails_is_said_and_started_again_later_each_time() -> None:
@@ -43,13 +43,13 @@ def test_a_loop_that_fails_is_said_and_started_again_later_each_time() -> None:
             raise StoreError("the database\nis away")
         stop.wait(PATIENCE)
 
-    part = Part("scheduler", serve, say=said.append, clock=clock)
-    part.start()
+    loop = Loop("scheduler", serve, say=said.append, clock=clock)
+    loop.start()
     while len(begun) < 12:
-        part.ended(0.01)
-    assert part.state == "up"
-    part.stop()
-    assert part.ended(PATIENCE)
+        loop.ended(0.01)
+    assert loop.state == "up"
+    loop.stop()
+    assert loop.ended(PATIENCE)
     pauses = [(b - a).total_seconds() for a, b in itertools.pairwise(begun)]
     assert pauses[:4] == [1, 2, 4, 8]
     assert max(pauses) == LONGEST_PAUSE

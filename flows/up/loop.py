@@ -20,7 +20,7 @@ Serve = Callable[[threading.Event], None]
 """Runs until the event is set, and returns when nothing of it is left."""
 
 
-class Part:
+class Loop:
     """Runs a loop until it is told to stop, whatever it raises meanwhile."""
 
     def __init__(
