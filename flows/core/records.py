@@ -196,13 +196,13 @@ class Attempt:
 class Event:
     """One line of the append-only record: every transition writes exactly one."""
 
-    id: int  # global order; 0 until it is stored
-    seq: int  # number within its run, from 1
+    id: int = 0  # global order; 0 until it is stored
+    seq: int = 0  # number within its run, from 1; or of the schedule
     at: datetime
     kind: str  # `run.created`, `task.started`, `task.succeeded`, ...
-    run_id: str | None
-    task: str | None
-    attempt: int | None
+    run_id: str | None = None
+    task: str | None = None
+    attempt: int | None = None
     data: dict[str, Any]  # what the kind carries
 
 

@@ -274,7 +274,6 @@ class RunState:
         self._seq += 1
         self._changes.events.append(
             Event(
-                id=0,
                 seq=self._seq,
                 at=now,
                 kind=str(kind),

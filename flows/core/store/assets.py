@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, text
 
+from flows.core import values
 from flows.core.records import Asset, Event
 from flows.core.schedule import ASSET, FireOutcome, ScheduleStatus
 from flows.core.state import ASSET_UPDATED
-from flows.core.store import rows, schema
+from flows.core.store import events, schema
 from flows.core.store.batch import execute, insertion
 from flows.core.store.bell import ring
 from flows.core.store.database import Database, iso
@@ -47,15 +48,12 @@ class AssetStore:
         data: dict[str, Any] = {"asset": asset.name, "version": asset.version, "cause": cause}
         if asset.at is not None:
             data["at"] = asset.at.isoformat()
-        event = Event(
-            id=0, seq=0, at=now, kind=ASSET_UPDATED, run_id=None, task=None, attempt=None, data=data
-        )
-        row = rows.event_row(event)
+        same = {"data": values.dumps(data)}
         with self._database.write() as connection:
-            if connection.execute(_SAME, {"data": row["data"]}).first() is not None:
+            if connection.execute(_SAME, same).first() is not None:
                 return False
-            execute(connection, _INSERT_EVENT, [row])
-            number = connection.execute(_SAME, {"data": row["data"]}).scalar_one()
+            events.append(connection, [Event(at=now, kind=ASSET_UPDATED, data=data)])
+            number = connection.execute(_SAME, same).scalar_one()
             insert_fires(connection, [Updated(number, now, asset.name)])
             ring(connection)
         return True
@@ -141,5 +139,4 @@ _named = select(_schedule.c.name, _schedule.c.topic, _schedule.c.cursor).where(
 _WAITING = _named.where(
     text("topic IS NOT NULL"), _schedule.c.topic.in_(bindparam("topics", expanding=True))
 ).union(_named.where(text(f"({schema.WILDCARD})")))
-_INSERT_EVENT = insertion(_event, without=("id",))
 _INSERT_FIRE = f"{insertion(schema.fire)} ON CONFLICT DO NOTHING"

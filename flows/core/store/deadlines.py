@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, func, select, text
 
 from flows.core.alert import Alert
 from flows.core.records import Event, Run, RunStatus
-from flows.core.store import outbox, rows, schema
+from flows.core.store import events, outbox, rows, schema
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.database import Database
 
@@ -75,8 +75,8 @@ class DeadlineStore:
         with self._database.write() as connection:
             if execute(connection, _LOOKED, [row]) != 1:
                 return False
-            for alert in outbox.insert(connection, [told] if told is not None else []):
-                execute(connection, _INSERT_EVENT, [rows.event_row(_event(watched, alert, now))])
+            new = outbox.insert(connection, [told] if told is not None else [])
+            events.append(connection, [_event(watched, alert, now) for alert in new])
         return True
 
     def durations(self, flow: str, count: int = 50) -> Sequence[timedelta]:
@@ -99,13 +99,8 @@ def _watched(row: RowMapping) -> WatchedRun | None:
 def _event(watched: WatchedRun, alert: Alert, now: datetime) -> Event:
     """About a run, and not of it: the run itself has not moved, so its `run_id` stays free."""
     return Event(
-        id=0,
-        seq=0,
         at=now,
         kind=f"deadline.{alert.kind.removeprefix('deadline_')}",
-        run_id=None,
-        task=None,
-        attempt=None,
         data={
             "run": watched.run.id,
             "flow": watched.run.flow,
@@ -134,4 +129,3 @@ _DURATIONS = (
 )
 _INSERT = f"{insertion(schema.deadline)} ON CONFLICT DO NOTHING"
 _LOOKED = change(_deadline, ("next_at", "warned"), where="run_id = :run_id AND next_at = :base")
-_INSERT_EVENT = insertion(schema.event, without=("id",))

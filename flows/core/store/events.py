@@ -6,9 +6,8 @@ of workers differ. So what happened since a time is found by its first number, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
@@ -23,26 +22,10 @@ ASTRAY = timedelta(days=1)
 """How far the clock of a worker may be behind, for its events to be found by time."""
 
 
-def append(
-    connection: Connection,
-    kind: str,
-    now: datetime,
-    data: dict[str, Any],
-    *,
-    run_id: str | None = None,
-    seq: int = 0,
-) -> None:
-    """Append an event that is about no task."""
-    event = Event(
-        id=0, seq=seq, at=now, kind=kind, run_id=run_id, task=None, attempt=None, data=data
-    )
-    append_all(connection, [event])
-
-
-def append_all(connection: Connection, events: Sequence[Event]) -> None:
+def append(connection: Connection, events: Iterable[Event]) -> None:
     """Append events, in their order."""
-    if events:
-        execute(connection, _INSERT, [rows.event_row(event) for event in events])
+    if written := [rows.event_row(event) for event in events]:
+        execute(connection, _INSERT, written)
 
 
 def first_since(connection: Connection, since: datetime) -> int:

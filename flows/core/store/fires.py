@@ -17,7 +17,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, 
 from flows.core.errors import NotStorable, Refused
 from flows.core.records import Event
 from flows.core.schedule import Fire, FireOutcome, StoredSchedule, still_open
-from flows.core.store import deadlines, rows, schema, writes
+from flows.core.store import deadlines, events, rows, schema, writes
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.runs import NewRun, insert_new
 
@@ -90,17 +90,8 @@ def append(
     connection: Connection, kind: str, schedule: str, seq: int, now: datetime, data: dict[str, Any]
 ) -> None:
     """Append an event about a schedule."""
-    event = Event(
-        id=0,
-        seq=seq,
-        at=now,
-        kind=kind,
-        run_id=None,
-        task=None,
-        attempt=None,
-        data={"schedule": schedule, **data},
-    )
-    execute(connection, _INSERT_EVENT, [rows.event_row(event)])
+    event = Event(seq=seq, at=now, kind=kind, data={"schedule": schedule, **data})
+    events.append(connection, [event])
 
 
 def open_in_lane(connection: Connection, lane: str | None) -> Sequence[str]:
@@ -205,4 +196,3 @@ _CHANGE = change(_fire, _DECIDED, where=f"{_OF_KEY} AND outcome <> :outcome")
 _DECIDE = change(
     _fire, _DECIDED, where=f"{_OF_KEY} AND decided_at >= :pending_until AND reason <> :reason"
 )
-_INSERT_EVENT = insertion(schema.event, without=("id",))

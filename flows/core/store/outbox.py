@@ -29,7 +29,7 @@ from flows.core.alert import (
     status_of,
 )
 from flows.core.records import Event
-from flows.core.store import rows, schema
+from flows.core.store import events, rows, schema
 from flows.core.store.batch import Row, change, execute, insertion
 from flows.core.store.bell import ring
 from flows.core.store.database import Database, has_table
@@ -60,7 +60,7 @@ class Outbox:
             return []
         with self._database.write() as connection:
             new = insert(connection, alerts)
-            _append(connection, [_event("alert.raised", alert, now) for alert in new])
+            events.append(connection, [_event("alert.raised", alert, now) for alert in new])
             if new:
                 ring(connection)
         return new
@@ -133,7 +133,7 @@ class Outbox:
             held = _change(
                 connection, query, state=DeliveryState.HELD, next_at=until, at=now, problem=problem
             )
-            _append(
+            events.append(
                 connection, [_event("alert.held", alert, now, held=[channel]) for alert, _ in held]
             )
 
@@ -167,7 +167,7 @@ class Outbox:
             keys = sorted(connection.execute(query).scalars())
             _execute(connection, _REVIVE, [{"key": key, "now": now} for key in keys])
             revived = _records(connection, keys).values()
-            _append(connection, [_event("alert.revived", one.alert, now) for one in revived])
+            events.append(connection, [_event("alert.revived", one.alert, now) for one in revived])
         return keys
 
     def list(
@@ -257,7 +257,7 @@ def _conclude(connection: Connection, before: Mapping[str, AlertRecord], now: da
         row: dict[str, Any] = {"key": key, "status": after.status.value, "tries": after.tries}
         row["delivered_at"] = after.delivered_at
         execute(connection, _CONCLUDE, [row])
-        _append(connection, _events(before[key], after, now))
+        events.append(connection, _events(before[key], after, now))
 
 
 def _records(connection: Connection, keys: Sequence[str]) -> dict[str, AlertRecord]:
@@ -351,13 +351,7 @@ def _event(kind: str, alert: Alert, at: datetime, **more: object) -> Event:
         "since": alert.since.isoformat(),
         "at": alert.at.isoformat(),
     }
-    return Event(
-        id=0, seq=0, at=at, kind=kind, run_id=None, task=None, attempt=None, data=data | more
-    )
-
-
-def _append(connection: Connection, events: Iterable[Event]) -> None:
-    _execute(connection, _INSERT_EVENT, [rows.event_row(event) for event in events])
+    return Event(at=at, kind=kind, data=data | more)
 
 
 def _execute(connection: Connection, statement: str, parameters: Sequence[Row]) -> None:
@@ -371,7 +365,6 @@ _IS_OPEN = text("delivery.next_at IS NOT NULL")
 _IS_DELIVERED = text(f"delivery.state = '{DeliveryState.DELIVERED.value}'")
 
 _INSERT = f"{insertion(_outbox)} ON CONFLICT (key) DO NOTHING"
-_INSERT_EVENT = insertion(schema.event, without=("id",))
 _ADDRESS = change(_outbox, ("next_at",), where="key = :key")
 _CONCLUDE = change(_outbox, ("status", "tries", "delivered_at"), where="key = :key")
 _REVIVE = "UPDATE outbox SET status = 'pending', tries = 0, next_at = :now WHERE key = :key"

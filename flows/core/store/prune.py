@@ -15,8 +15,7 @@ from typing import Any
 from sqlalchemy import BindParameter, and_, bindparam, delete, select, update
 
 from flows.core.records import Event, Run, RunStatus
-from flows.core.store import rows, schema
-from flows.core.store.batch import execute, insertion
+from flows.core.store import events, rows, schema
 from flows.core.store.database import Database
 
 _run, _task, _attempt = schema.run, schema.task_run, schema.attempt
@@ -119,22 +118,14 @@ class PruneStore:
             if done:
                 for statement in _FORGET:
                     connection.execute(statement, ids)
-                pruned = [_pruned(run, removed[run.id], now) for run in done]
-                execute(connection, _INSERT_EVENT, [rows.event_row(event) for event in pruned])
+                events.append(
+                    connection,
+                    (
+                        Event(run_id=r.id, seq=r.seq, at=now, kind="run.pruned", data=removed[r.id])
+                        for r in done
+                    ),
+                )
         return tuple(run.id for run in done)
-
-
-def _pruned(run: Run, data: dict[str, Any], now: datetime) -> Event:
-    return Event(
-        id=0,
-        seq=run.seq,
-        at=now,
-        kind="run.pruned",
-        run_id=run.id,
-        task=None,
-        attempt=None,
-        data=data,
-    )
 
 
 _ENDED = tuple(status.value for status in RunStatus if status.ended)
@@ -167,4 +158,3 @@ _FORGET = tuple(
     delete(table).where(table.c.run_id.in_(_IDS))
     for table in (_definition, _task, _attempt, schema.deadline)
 )
-_INSERT_EVENT = insertion(schema.event, without=("id",))

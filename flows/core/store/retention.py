@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select, tuple_
 
 from flows.core.alert import AlertStatus
-from flows.core.records import AttemptStatus
+from flows.core.records import AttemptStatus, Event
 from flows.core.store import events, schema
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.database import Database, has_table
@@ -81,7 +81,8 @@ class RetentionStore:
             elif before > since:
                 execute(connection, _MOVE, [row])
             if since is None or before > since:
-                events.append(connection, "events.pruned", now, {"before": before.isoformat()})
+                moved = Event(at=now, kind="events.pruned", data={"before": before.isoformat()})
+                events.append(connection, [moved])
         return True
 
     def _remove_events(self, before: datetime) -> Iterator[int]:

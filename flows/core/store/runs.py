@@ -392,16 +392,8 @@ def insert_new(connection: Connection, new: NewRun, now: datetime) -> Progress |
         max_runs=new.max_runs,
         held_by=new.held_by,
     )
-    created = Event(
-        id=0,
-        seq=1,
-        at=now,
-        kind="run.created",
-        run_id=new.id,
-        task=None,
-        attempt=None,
-        data={**new.trigger, "flow": new.flow},
-    )
+    data = {**new.trigger, "flow": new.flow}
+    created = Event(at=now, kind="run.created", run_id=new.id, seq=1, data=data)
     tasks = [TaskRun(run_id=new.id, key=n.key, status=TaskStatus.PENDING) for n in new.graph.nodes]
     progress = Progress(run, new.graph, new.config, tasks, config_yaml=new.config_yaml)
     writes.insert_run(connection, progress, created)

@@ -14,7 +14,7 @@ from flows.core.lifecycle import TaskEvent
 from flows.core.progress import Progress
 from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, TaskStatus
 from flows.core.state import ASSET_UPDATED, Changes
-from flows.core.store import assets, outbox, rows, schema
+from flows.core.store import assets, events, outbox, rows, schema
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.bell import ring
 
@@ -49,15 +49,14 @@ def write(connection: Connection, *moved: Progress) -> list[Event]:
     """Write what changed of runs, if each still is where it was read. Raises Moved."""
     all_changes = [_guarded(connection, progress) for progress in moved]
     _write_rows(connection, all_changes)
-    events = _in_order([changes.events for changes in all_changes])
-    if events:
-        execute(connection, _INSERT_EVENT, [rows.event_row(event) for event in events])
-    assets.insert_fires(connection, assets.updated(connection, events))
+    appended = _in_order([changes.events for changes in all_changes])
+    events.append(connection, appended)
+    assets.insert_fires(connection, assets.updated(connection, appended))
     for progress, changes in zip(moved, all_changes, strict=True):
         _post_alerts(connection, progress, changes.events)
     if any(_concerns_others(changes) for changes in all_changes):
         ring(connection)
-    return events
+    return appended
 
 
 def _guarded(connection: Connection, progress: Progress) -> Changes:
@@ -82,11 +81,11 @@ def _in_order(by_run: list[list[Event]]) -> list[Event]:
     if len(by_run) == 1:
         return by_run[0]
     before, after = [], []
-    for events in by_run:
-        starts = (i for i, event in enumerate(events) if event.kind == TaskEvent.STARTED)
-        first = next(starts, len(events))
-        before += events[:first]
-        after += events[first:]
+    for of_run in by_run:
+        starts = (i for i, event in enumerate(of_run) if event.kind == TaskEvent.STARTED)
+        first = next(starts, len(of_run))
+        before += of_run[:first]
+        after += of_run[first:]
     return before + after
 
 
@@ -138,7 +137,7 @@ def insert_run(connection: Connection, progress: Progress, created: Event) -> No
     }
     execute(connection, _INSERT_DEFINITION, [definition])
     execute(connection, _INSERT_TASK, [rows.task_row(task) for task in progress.tasks.values()])
-    execute(connection, _INSERT_EVENT, [rows.event_row(created)])
+    events.append(connection, [created])
 
 
 def by_key(connection: Connection, flow: str, key: str) -> Run | None:
@@ -206,7 +205,6 @@ _INSERT_RUN = insertion(_run)
 _INSERT_DEFINITION = insertion(schema.definition)
 _INSERT_TASK = insertion(_task)
 _INSERT_ATTEMPT = insertion(_attempt)
-_INSERT_EVENT = insertion(schema.event, without=("id",))
 _MOVES = ("seq", "claimable_at", "claimable")  # with each transition
 _CHANGES = ("status", "reason", "started_at", "ended_at", "held_by")  # with few: they have indexes
 _MOVE_RUN = change(_run, _MOVES, where="id = :id AND seq = :base")
