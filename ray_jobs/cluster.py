@@ -113,6 +113,9 @@ class ClusterRay(MarkedClient):
                     entrypoint_memory=spec.memory or None,
                 )
         except RuntimeError as error:
+            if "No available agent" in str(error):
+                hint = "Its agent, which starts jobs, is not up yet; the job waits for it."
+                raise RayUnreachable(one_line(error), hint=hint) from error
             if "already exists" not in str(error):
                 raise RayJobError(f"Ray refuses the job {spec.id}: {one_line(error)}") from error
         except OSError as error:

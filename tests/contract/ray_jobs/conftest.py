@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ray_jobs import JobSpec, JobStatus, RayClient, RayConfig, connect
+from ray_jobs import JobSpec, JobStatus, RayClient, RayConfig, RayUnreachable, connect
 
 HERE = Path(__file__).parent
 PATIENCE = 180.0
@@ -41,8 +42,15 @@ class Jobs:
 
     def submit(self, function: str, payload: str = "", **given: Any) -> str:
         spec = self.spec(function, payload, **given)
-        self.client.submit(spec)
-        return spec.id
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.client.submit(spec)
+            except RayUnreachable:  # a slow machine: the head's agent is not up yet
+                assert time.monotonic() < until
+                time.sleep(0.2)
+            else:
+                return spec.id
 
     def end_of(self, job_id: str) -> JobStatus:
         """The status once the job has ended."""

@@ -74,6 +74,22 @@ def test_asking_and_stopping_on_a_dead_cluster_leaves_the_markers_to_decide(
     assert ray.wait(["j1"], timeout=0) == ()
 
 
+def test_a_head_whose_agent_is_not_up_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_there(job_id: str) -> None:
+        raise RuntimeError("Request failed with status code 404: Job does not exist")
+
+    def refuse(**job: object) -> None:
+        raise RuntimeError("Request failed with status code 500: No available agent to submit job")
+
+    ray = client(tmp_path, "http://127.0.0.1:9", elastic=True)
+    monkeypatch.setattr(ray, "_http", SimpleNamespace(get_job_info=not_there, submit_job=refuse))
+    with pytest.raises(RayUnreachable, match="No available agent") as info:
+        ray.submit(SPEC)
+    assert not info.value.permanent
+
+
 @pytest.mark.parametrize("address", [None, "", "localhost:6379", "ray://head:10001"])
 def test_an_address_that_is_no_url_is_refused_with_an_example(
     tmp_path: Path, address: str | None
