@@ -8,9 +8,18 @@ from datetime import datetime, timedelta
 
 from flows.core.due import ON_TIME
 from flows.core.records import Run
-from flows.core.schedule import Fire, FireOutcome, Interval, Missed, Schedule, ScheduleStatus
+from flows.core.schedule import (
+    Fire,
+    FireOutcome,
+    Interval,
+    Missed,
+    Overlap,
+    Schedule,
+    ScheduleStatus,
+)
 from tests.simulation.findings import Findings, Record
 from tests.simulation.planner import Data
+from tests.simulation.slots import RUN_ENDS
 from tests.simulation.world import START
 
 
@@ -33,6 +42,7 @@ def check_fires(found: Findings, record: Record, schedules: Sequence[Schedule], 
             if run.trigger.get("schedule") == schedule.name:
                 found.check(run.id in stood_for, f"run {run.id} has no fire")
         check_events(found, record, schedule, fires)
+        check_overlap(found, record, schedule)
         if schedule.name == "often":
             check_times(found, record, schedule, fires)
     check_data(found, record, data)
@@ -42,6 +52,7 @@ def check_fires(found: Findings, record: Record, schedules: Sequence[Schedule], 
 def check_fire(found: Findings, fire: Fire, runs: dict[str, Run]) -> None:
     """A fire that was started has its run, and no other has one."""
     name = f"fire {fire.schedule} {fire.key}"
+    found.check(fire.outcome is not FireOutcome.PENDING, f"{name} was never decided on")
     if fire.outcome is not FireOutcome.STARTED:
         found.check(fire.run_id is None, f"{name} is {fire.outcome} and has run {fire.run_id}")
         found.check(fire.reason, f"{name} is {fire.outcome} and does not say why")
@@ -52,6 +63,28 @@ def check_fire(found: Findings, fire: Fire, runs: dict[str, Run]) -> None:
         found.check(
             run.key == f"{fire.schedule}:{fire.key}", f"{name} holds run {run.id} of {run.key}"
         )
+
+
+def check_overlap(found: Findings, record: Record, schedule: Schedule) -> None:
+    """Where fires are skipped for an open run, none is made beside another."""
+    if schedule.overlap is not Overlap.SKIP:
+        return
+    mine = {
+        detail.run.id
+        for detail in record.details
+        if detail.run.trigger.get("schedule") == schedule.name
+        and detail.run.trigger["kind"] != "backfill"
+    }
+    open_runs: set[str] = set()
+    for event in record.events:
+        run = event.run_id or ""
+        if run not in mine or event.task is not None:
+            continue
+        if event.kind == "run.created":
+            found.check(not open_runs, f"{run} of {schedule.name} was made beside {open_runs}")
+            open_runs.add(run)
+        elif event.kind in RUN_ENDS:
+            open_runs.discard(run)
 
 
 def check_events(

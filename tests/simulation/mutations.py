@@ -15,18 +15,28 @@ from unittest.mock import patch
 
 from sqlalchemy import Connection
 
-from flows.core import courier, due, lease_keeper, retry
-from flows.core.alert import Delivery, DeliveryState
+from flows.core import (
+    courier,
+    due,
+    identity,
+    lease_keeper,
+    progress,
+    retry,
+    rules,
+    scheduler,
+)
+from flows.core.alert import AlertStatus, Delivery, DeliveryState
 from flows.core.claiming import Budget, Starts
 from flows.core.engine import Engine
 from flows.core.firing import Firing
+from flows.core.identity import Identity
 from flows.core.lease_keeper import LeaseKeeper
 from flows.core.lifecycle import TaskEvent
 from flows.core.progress import Progress
 from flows.core.records import AttemptStatus, OutcomeKind
 from flows.core.running import Running
 from flows.core.service import Service
-from flows.core.store import schedules, writes
+from flows.core.store import assets, fires, outbox, writes
 from flows.core.store.leases import LeaseStore
 from flows.core.store.outbox import Outbox
 from flows.core.store.requests import RequestStore
@@ -48,7 +58,7 @@ def schedule_guard_off() -> AbstractContextManager[Any]:
         return None
 
     return _both(
-        patch.object(schedules, "_MOVE", schedules._MOVE.replace(" AND seq = :base", "")),
+        patch.object(fires, "_MOVE", fires._MOVE.replace(" AND seq = :base", "")),
         patch.object(writes, "by_key", any_key),
     )
 
@@ -274,6 +284,63 @@ def slots_are_held_for_ever() -> AbstractContextManager[Any]:
     return patch.object(Progress, "lose", lose)
 
 
+def assets_fire_nothing() -> AbstractContextManager[Any]:
+    """An asset changes, and its event tells no schedule."""
+    return patch.object(assets, "insert_fires", lambda connection, updates, **_: None)
+
+
+def passing_faults_disable() -> AbstractContextManager[Any]:
+    """A file that an editor is just renaming disables a schedule."""
+    return _both(
+        patch.object(scheduler, "passes", lambda error: False),
+        patch.object(scheduler, "SETTLED", timedelta(0)),
+    )
+
+
+def open_runs_are_not_seen() -> AbstractContextManager[Any]:
+    """A fire does not mind the run before it."""
+    return _both(
+        patch.object(ScheduleStore, "open_runs", lambda self, stored: ()),
+        patch.object(fires, "open_in_lane", lambda connection, lane: ()),
+    )
+
+
+def joins_keep_what_they_saw() -> AbstractContextManager[Any]:
+    """A retry leaves what was said of the failure."""
+    real = rules.to_do_again
+    return patch.object(
+        progress, "to_do_again", lambda graph, tasks: (real(graph, tasks)[0], set())
+    )
+
+
+def containers_are_one_machine() -> AbstractContextManager[Any]:
+    """A process that cannot be seen from here counts as gone."""
+    return patch.object(Identity, "is_dead", lambda self: identity.is_gone(self.pid, self.started))
+
+
+def one_channel_stands_for_all() -> AbstractContextManager[Any]:
+    """An alert that one channel has taken is done."""
+    real = outbox.status_of
+
+    def status_of(deliveries: Any) -> AlertStatus:
+        done = any(delivery.state.done for delivery in deliveries)
+        return AlertStatus.DELIVERED if done else real(deliveries)
+
+    return patch.object(outbox, "status_of", status_of)
+
+
+def held_alerts_are_forgotten() -> AbstractContextManager[Any]:
+    """What is over a channel's throttle never comes in a digest."""
+    real = Outbox.hold
+    return patch.object(
+        Outbox,
+        "hold",
+        lambda self, channel, now, *, until, limit: real(
+            self, channel, now, until=until + timedelta(days=900), limit=limit
+        ),
+    )
+
+
 MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     run_guard_off,
     schedule_guard_off,
@@ -304,6 +371,13 @@ MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     ends_are_told_wrongly,
     schedules_stay_postponed,
     slots_are_held_for_ever,
+    assets_fire_nothing,
+    passing_faults_disable,
+    open_runs_are_not_seen,
+    joins_keep_what_they_saw,
+    containers_are_one_machine,
+    one_channel_stands_for_all,
+    held_alerts_are_forgotten,
 )
 
 

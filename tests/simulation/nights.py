@@ -84,7 +84,17 @@ def alone() -> None:
     train([])
 
 
-FLOWS: dict[str, Flow] = {which.name: which for which in (loop, chain, alone)}
+@task(retry=PATIENT, run_if="all_done")
+def summary(last: Stamp | None) -> Stamp: ...  # type: ignore[empty-body]
+
+
+@flow
+def joined() -> None:
+    """Something is said of it however it ends: once it is retried, anew."""
+    summary(report(poll()))
+
+
+FLOWS: dict[str, Flow] = {which.name: which for which in (loop, chain, alone, joined)}
 
 FAILURES = ("OSError", "TimedOut")
 """Types of the errors of which the runs of these flows fail."""

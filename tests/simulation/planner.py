@@ -106,6 +106,9 @@ class Planner(Process):
         )
 
     def prepare(self, schedule: Schedule, key: str, at: datetime) -> NewRun:
+        if self.world.happens(5 * self.faults.error):
+            self.world.reach("config that cannot be read just now")
+            raise FileNotFoundError(2, "an editor is just renaming it", "conf/config.yaml")
         return prepared(schedule, self.clock.now())
 
     def turn(self) -> float:

@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 from flows.core.alert import AlertKind
 from flows.core.errors import LeaseLost
+from flows.core.firing import Firing
 from flows.core.lifecycle import RunEvent, TaskEvent
 from flows.core.progress import Progress
 from flows.core.records import Attempt, AttemptStatus, Event, RunStatus, TaskStatus
@@ -27,6 +28,7 @@ from flows.core.store.schedules import ScheduleStore
 from tests.simulation.executions import Execution
 from tests.simulation.findings import Record
 from tests.simulation.poison import POISONED
+from tests.simulation.slots import RUN_ENDS
 from tests.simulation.world import World
 
 STATES: Mapping[str, int] = {
@@ -62,6 +64,7 @@ STATES: Mapping[str, int] = {
     "timed out, and then succeeded": 100,
     "mapped over nothing": 100,
     "mapped, and a child failed": 3000,
+    "join on a failure decided on again": 1000,
     # limits
     "pool full": 100,
     "rate used up": 1000,
@@ -73,6 +76,8 @@ STATES: Mapping[str, int] = {
     "fire skipped for an open run": 100,
     "run cancelled by the next fire": 100,
     "schedule postponed": 100,
+    "config that cannot be read just now": 300,
+    "asset waited for the end of an open run": 1000,
     "schedule disabled": 100,
     "deadline at risk": 1000,
     "deadline missed": 1000,
@@ -123,6 +128,14 @@ def watched(world: World) -> Iterator[None]:
                 RunStore,
                 "resume",
                 lambda claim, *_: world.reach("claim heard of only later", claim is not None),
+            ),
+            _after(
+                Firing,
+                "_held",
+                lambda held, *_: world.reach(
+                    "asset waited for the end of an open run",
+                    any(fire.outcome is FireOutcome.PENDING for fire, _ in held[1]),
+                ),
             ),
             _after(
                 ScheduleStore,
@@ -231,6 +244,9 @@ def _of_attempts(detail: RunDetail, began: set[str], ended: set[str]) -> Iterato
 
 def _of_run(detail: RunDetail, chain: list[Event]) -> Iterator[str]:
     kinds = Counter(event.kind for event in chain)
+    again = {e.task for e in chain if e.kind == TaskEvent.REOPENED}
+    if kinds[RunEvent.REOPENED] and "summary" in again:
+        yield "join on a failure decided on again"
     if kinds[RunEvent.REOPENED] > 1:
         yield "reopened twice"
     if kinds[RunEvent.REOPENED] and kinds[RunEvent.SUCCEEDED]:
@@ -290,7 +306,7 @@ def _of_lanes(record: Record) -> Iterator[str]:
         lane = lanes.get(event.run_id or "")
         if lane is None or event.task is not None:
             continue
-        if event.kind in _ENDS:
+        if event.kind in RUN_ENDS:
             freed[lane] = event.at
         elif event.kind == RunEvent.STARTED and lane in freed:
             begun = next(e.at for e in record.chains[event.run_id or ""])
@@ -298,12 +314,3 @@ def _of_lanes(record: Record) -> Iterator[str]:
                 yield "lane handed on in one commit"
             elif freed[lane] - begun > timedelta(seconds=5):
                 yield "lane waited for"
-
-
-_ENDS = (
-    RunEvent.SUCCEEDED,
-    RunEvent.HALTED,
-    RunEvent.FAILED,
-    RunEvent.CANCELLED,
-    RunEvent.SKIPPED,
-)

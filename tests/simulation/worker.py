@@ -38,9 +38,11 @@ class Worker(Process):
             "local": LocalExecutor(self, self._record),
             "cluster": ClusterExecutor(self, self._cluster),
         }
-        # Either all are on this machine, and a death can be proven, or each is on its own.
-        machine = this_machine() if self.world.one_machine else self.name
-        pid = FIRST_PID + self.world.number_of(self, self.life)
+        # Either all are on this machine, and a death can be proven, or each is on its own: on
+        # another host, or in a container, with the same host name and process ids as the others.
+        number, where = self.world.number_of(self, self.life), self.world.where
+        machine = this_machine() if where == "one machine" else self.name
+        pid = FIRST_PID + (0 if where == "containers" else number)
         self.engine = Engine(
             self.store,
             executors,
@@ -49,7 +51,7 @@ class Worker(Process):
             pools=self._pools,
             discovers=True,
             identity=Identity(
-                host=self.name,
+                host="node" if where == "containers" else self.name,
                 machine=machine,
                 pid=pid,
                 started=self.life,

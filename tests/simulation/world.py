@@ -38,7 +38,7 @@ class World:
         self.now = START
         self.faulty = True  # until the quiet at the end
         self.calm = False  # nothing goes wrong in it
-        self.one_machine = self.chance.random() < 0.5  # a death can be seen from beside it
+        self.where = self.chance.choice(("one machine", "one machine", "hosts", "containers"))
         self.poison = self.chance.choice((0, 1, 9))  # how much more is asked for that is bad
         self.flaky = self.chance.choice((0.07, 0.07, 0.3))  # how many attempts fail
         self.busy = self.chance.choice((1.0, 1.0, 0.25))  # seconds from wish to wish, times this
