@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from flows.core import courier, identity, lease_keeper, service
+from flows.core import courier, engine, identity, lease_keeper, service
 from tests.simulation.channels import OneAfterTheOther
 from tests.simulation.worker import NoThread, is_gone
 from tests.simulation.world import World
@@ -37,6 +40,21 @@ class Secrets:
         return f"{self._chance.getrandbits(8 * count):0{2 * count}x}"
 
 
+class Log:
+    """The log of the engine, which goes on after a mistake of Ratchet's own: that is for us."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def warning(self, *_: object) -> None: ...
+
+    def exception(self, text: str) -> None:
+        error = sys.exc_info()[1]
+        frame = traceback.extract_tb(error.__traceback__)[-1] if error else None
+        place = f" in {Path(frame.filename).name}:{frame.lineno}" if frame else ""
+        self._world.surprises.append(f"{text}: {error!r}{place}")
+
+
 @contextmanager
 def of_this_world(world: World) -> Iterator[None]:
     """All that would not be the same the next time is the world's."""
@@ -45,6 +63,7 @@ def of_this_world(world: World) -> Iterator[None]:
         patch.object(courier, "threading", Threading(courier.threading, OneAfterTheOther)),
         patch.object(lease_keeper, "threading", Threading(lease_keeper.threading, NoThread)),
         patch.object(identity, "is_gone", is_gone(world)),
+        patch.object(engine, "_log", Log(world)),
         patch.object(service, "secrets", Secrets(chance)),
         patch.object(identity, "secrets", Secrets(chance)),
     ):

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
+from flows.core import identity
 from flows.core.alert import AlertKind
 from flows.core.errors import LeaseLost
 from flows.core.firing import Firing
@@ -107,9 +108,11 @@ def unreached(states: Iterable[str], seeds: int) -> list[str]:
 def watched(world: World) -> Iterator[None]:
     """Count what the stores of all processes answer."""
 
-    def fenced(dead: set[str], *_: Any, proven: Iterable[str], **__: Any) -> None:
-        world.reach("death proven on the same machine", bool(dead & set(proven)))
-        world.reach("lease run out and taken away", bool(dead - set(proven)))
+    def fenced(dead: set[str], *_: Any) -> None:
+        for worker in dead:
+            proven = identity.is_proven_dead(worker)
+            world.reach("death proven on the same machine", proven)
+            world.reach("lease run out and taken away", not proven)
 
     def told_to_end(_: Attempt, __: Progress, attempt: Attempt, why: str) -> None:
         ends = (attempt.stopping, why) == ("timeout", "cancel")
