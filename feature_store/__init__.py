@@ -29,12 +29,12 @@ from feature_store.errors import (
 )
 from feature_store.snapshot import Part, Snapshot, Version
 from feature_store.views import FeatureView
-from feature_store.watermarks import Watermark, Watermarks
 
 if TYPE_CHECKING:
     from feature_store.checks.run import run_checks
     from feature_store.joins import point_in_time_join
     from feature_store.store import FeatureStore, connect
+    from feature_store.watermarks import Watermark, Watermarks
 
 __all__ = [
     "AppendConflict",
@@ -76,6 +76,8 @@ _LATE = {
     "point_in_time_join": "feature_store.joins",
     "FeatureStore": "feature_store.store",
     "connect": "feature_store.store",
+    "Watermark": "feature_store.watermarks",
+    "Watermarks": "feature_store.watermarks",
 }
 
 if not TYPE_CHECKING:

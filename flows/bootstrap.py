@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -49,16 +50,55 @@ class Broken:
     error: RatchetError
 
 
+class Modules:
+    """The modules of flows, imported when a flow is first asked for: who reads needs none."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._lock = threading.RLock()
+        self._flows: Flows | None = None
+        self._broken: tuple[Broken, ...] = ()
+
+    @property
+    def flows(self) -> Flows:
+        """The flows in them."""
+        with self._lock:
+            if self._flows is None:
+                flows = Flows(_load)
+                self._broken = tuple(b for name in self._names for b in _import(name, flows))
+                self._flows = flows
+            return self._flows
+
+    @property
+    def broken(self) -> tuple[Broken, ...]:
+        """Those that cannot be imported."""
+        _ = self.flows
+        return self._broken
+
+    def import_broken(self) -> None:
+        """Try again to import those that could not be imported."""
+        self._broken = tuple(b for each in self.broken for b in _import(each.module, self.flows))
+
+
 @dataclass(kw_only=True)
 class Ratchet:
     """One installation: its settings, its flows, and the verbs over its store."""
 
     settings: Settings
     service: Service
-    flows: Flows
-    broken: tuple[Broken, ...] = ()
+    modules: Modules
     overrides: tuple[str, ...] = ()  # what it was opened with; every run's config begins so
     clock: Clock = field(default_factory=SystemClock)
+
+    @property
+    def flows(self) -> Flows:
+        """The flows of its modules."""
+        return self.modules.flows
+
+    @property
+    def broken(self) -> tuple[Broken, ...]:
+        """The modules that cannot be imported."""
+        return self.modules.broken
 
     @property
     def home(self) -> Path:
@@ -155,6 +195,7 @@ class Ratchet:
             ray: which Ray its Ray tasks go to, with its secrets; None: that of the settings.
             identity: who it is, where runs are made for it before it is open; None: a new worker.
         """
+        _ = self.flows  # imported before there are threads
         on_ray = RayExecutor(
             lambda: ray_jobs.connect(
                 ray() if ray else revealed(self.settings.ray), self.settings.artifacts, self.home
@@ -186,8 +227,8 @@ class Ratchet:
         Modules that could not be imported are tried again.
         """
         settings = compose(None, None, self.overrides, self.project).settings
-        broken = tuple(b for each in self.broken for b in _import(each.module, self.flows))
-        return replace(self, settings=settings, broken=broken)
+        self.modules.import_broken()
+        return replace(self, settings=settings)
 
     def fire(self, schedule: str, overrides: Sequence[str], *, key: str | None, by: str) -> Fire:
         """Fire a schedule now, on request, with overrides from outside for this run.
@@ -299,15 +340,12 @@ def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
     """
     _refuse_shadows(Path(settings.project))
     store = Store.open(reveal(settings.store.url), clock)
-    flows = Flows(_load)
     if settings.project not in sys.path:
         sys.path.insert(0, settings.project)
-    broken = tuple(b for module in settings.flows for b in _import(module, flows))
     return Ratchet(
         settings=settings,
         service=Service(store, store.clock, settings.limits()),
-        flows=flows,
-        broken=broken,
+        modules=Modules(settings.flows),
         clock=store.clock,
     )
 

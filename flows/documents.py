@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -16,18 +16,20 @@ from flows.core.records import Attempt, ErrorInfo, Run, TaskRun
 from flows.core.schedule import Fire, StoredSchedule
 from flows.core.store import RunDetail
 from flows.declarations import in_words
-from registry import (
-    Answer,
-    ApprovalRequest,
-    Card,
-    ChampionStatus,
-    LedgerEntry,
-    ModelEvidence,
-    Verdict,
-    Watched,
-)
+from registry import Verdict
 from registry.card.comparisons_table import case_words
-from registry.error_budget import Year
+
+if TYPE_CHECKING:
+    from registry import (
+        Answer,
+        ApprovalRequest,
+        Card,
+        ChampionStatus,
+        LedgerEntry,
+        ModelEvidence,
+        Watched,
+    )
+    from registry.error_budget import Year
 
 Json = dict[str, Any]
 

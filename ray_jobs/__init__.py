@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ray_jobs.client import RayClient, RayConfig
-from ray_jobs.dashboard import ClusterLoad, Dashboard
 from ray_jobs.dotted import BUILT_IN_MODULES, require_allowed, resolve
 from ray_jobs.errors import (
     ArtifactError,
@@ -43,9 +42,11 @@ if TYPE_CHECKING:
     from ray_jobs.artifacts import ArtifactStore
     from ray_jobs.cluster import ClusterRay
     from ray_jobs.connection import connect
+    from ray_jobs.dashboard import ClusterLoad, Dashboard
     from ray_jobs.embedded import EmbeddedRay
     from ray_jobs.evaluation import evaluate
     from ray_jobs.extraction import extract
+    from ray_jobs.markers import JobMarkers
     from ray_jobs.training import train
     from ray_jobs.watching import watch
 
@@ -60,6 +61,7 @@ __all__ = [
     "ClusterResources",
     "EmbeddedRay",
     "JobError",
+    "JobMarkers",
     "JobNotKnown",
     "JobSpec",
     "JobState",
@@ -104,9 +106,12 @@ _LATE = {
     "ArtifactStore": "ray_jobs.artifacts",
     "ClusterRay": "ray_jobs.cluster",
     "connect": "ray_jobs.connection",
+    "ClusterLoad": "ray_jobs.dashboard",
+    "Dashboard": "ray_jobs.dashboard",
     "EmbeddedRay": "ray_jobs.embedded",
     "evaluate": "ray_jobs.evaluation",
     "extract": "ray_jobs.extraction",
+    "JobMarkers": "ray_jobs.markers",
     "train": "ray_jobs.training",
     "watch": "ray_jobs.watching",
 }

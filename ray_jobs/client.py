@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from ray_jobs.dashboard import ClusterLoad
 from ray_jobs.resources import ClusterResources
 from ray_jobs.spec import JobSpec, JobStatus, LogChunk
+
+if TYPE_CHECKING:
+    from ray_jobs.dashboard import ClusterLoad
 
 
 @dataclass(frozen=True, kw_only=True)

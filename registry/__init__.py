@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from registry.methods.metrics import METRICS, row_losses, score
     from registry.models import ModelVersion
     from registry.nights.docket_store import NightEntry
+    from registry.reader import Reader
     from registry.registry import Registry, connect
     from registry.report import figures
     from registry.tracking import TrackedRun
@@ -87,6 +88,7 @@ __all__ = [
     "OnHarm",
     "OutsiderChange",
     "PromotionRefused",
+    "Reader",
     "Registry",
     "RegistryConfig",
     "RegistryError",
@@ -135,6 +137,7 @@ _LATE = {
     "score": "registry.methods.metrics",
     "ModelVersion": "registry.models",
     "NightEntry": "registry.nights.docket_store",
+    "Reader": "registry.reader",
     "Registry": "registry.registry",
     "connect": "registry.registry",
     "figures": "registry.report",

@@ -5,22 +5,27 @@
 by the epoch that the challenger was compared at; a rejected version is never proposed again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from registry.answers import Answer, AnswerKind, AnswerStore, AnswerTaken, Reply
 from registry.card.words import moment
 from registry.errors import AlreadyAnswered, ApprovalExpired, NothingWaits, PromotionRefused
-from registry.gate_config import ApprovalConfig
 from registry.history import ANSWERS, History
 from registry.ledger import Ledger, LedgerBreak, LedgerEntry
 from registry.locks import exclusive
-from registry.models import Models
 from registry.nights.docket_store import DocketStore, Judgement
 from registry.promotion import Promotions, stale
 from registry.verdict import CaseState, Decision, Verdict, verdict_from_json
+
+if TYPE_CHECKING:
+    from registry.gate_config import ApprovalConfig
+    from registry.models import Models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,26 +101,13 @@ def standing(
     return Standing.EXPIRED if now >= request.expires_at else Standing.WAITING
 
 
-class Approvals:
-    """What waits for a person, and the answers; every method may be repeated after a crash."""
+class Requests:
+    """What waits for a person, and what was answered."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        history: History,
-        dockets: DocketStore,
-        answers: AnswerStore,
-        promotions: Promotions,
-        models: Models,
-        lock_url: str,
-    ) -> None:
+    def __init__(self, ledger: Ledger, dockets: DocketStore, answers: AnswerStore) -> None:
         self._ledger = ledger
-        self._history = history
         self._dockets = dockets
         self._answers = answers
-        self._promotions = promotions
-        self._models = models
-        self._lock_url = lock_url
 
     def waiting(self, model: str | None = None, *, now: datetime) -> tuple[ApprovalRequest, ...]:
         """What may be answered now, of one model or of all; the newest request of each version."""
@@ -140,6 +132,50 @@ class Approvals:
     def answers(self, model: str) -> tuple[Answer, ...]:
         """All answers about a model, oldest first."""
         return self._answers.of(model)
+
+    def verify(self, model: str) -> LedgerBreak | None:
+        """The first answer that does not fit, or approval that lacks its promotion or answer."""
+        broken = self._answers.verify(model)
+        if broken is not None:
+            return broken
+        approved = {
+            (answer.epoch + 1, answer.version): answer
+            for answer in self._answers.of(model)
+            if answer.answer is AnswerKind.APPROVE
+        }
+        for entry in self._ledger.entries(model):
+            answer = approved.pop((entry.epoch, entry.version), None)
+            if answer is None and _waited(entry):
+                reason = f"the approval of version {entry.version} is missing"
+                return LedgerBreak(model=model, epoch=entry.epoch, reason=reason)
+        for (epoch, version), _ in sorted(approved.items()):
+            reason = f"version {version} was approved, and its promotion is missing"
+            return LedgerBreak(model=model, epoch=epoch, reason=reason)
+        return None
+
+    def _epoch(self, model: str) -> int:
+        head = self._ledger.head(model)
+        return 0 if head is None else head.epoch
+
+
+class Approvals(Requests):
+    """The answers to what waits; every method may be repeated after a crash."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        history: History,
+        dockets: DocketStore,
+        answers: AnswerStore,
+        promotions: Promotions,
+        models: Models,
+        lock_url: str,
+    ) -> None:
+        super().__init__(ledger, dockets, answers)
+        self._history = history
+        self._promotions = promotions
+        self._models = models
+        self._lock_url = lock_url
 
     def approve(
         self, model: str, version: str | None, *, actor: str, reason: str, now: datetime
@@ -192,30 +228,6 @@ class Approvals:
         if given.answer is not AnswerKind.REJECT or given.actor != reply.actor:
             raise _answered(given)
         return request, given
-
-    def verify(self, model: str) -> LedgerBreak | None:
-        """The first answer that does not fit, or approval that lacks its promotion or answer."""
-        broken = self._answers.verify(model)
-        if broken is not None:
-            return broken
-        approved = {
-            (answer.epoch + 1, answer.version): answer
-            for answer in self._answers.of(model)
-            if answer.answer is AnswerKind.APPROVE
-        }
-        for entry in self._ledger.entries(model):
-            answer = approved.pop((entry.epoch, entry.version), None)
-            if answer is None and _waited(entry):
-                reason = f"the approval of version {entry.version} is missing"
-                return LedgerBreak(model=model, epoch=entry.epoch, reason=reason)
-        for (epoch, version), _ in sorted(approved.items()):
-            reason = f"version {version} was approved, and its promotion is missing"
-            return LedgerBreak(model=model, epoch=epoch, reason=reason)
-        return None
-
-    def _epoch(self, model: str) -> int:
-        head = self._ledger.head(model)
-        return 0 if head is None else head.epoch
 
     def _asked(self, model: str, version: str | None, now: datetime) -> ApprovalRequest:
         """The newest request about a version, or the one in its place that was answered."""

@@ -6,6 +6,8 @@ tag of the registered model. The tag follows the row, and a crash may come betwe
 behind is no loss, a hash that is in no row is. It is not forgotten for newer rows, only by `adopt`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 

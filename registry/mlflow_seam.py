@@ -7,8 +7,6 @@ tracking URI, in global variables: two flows in one daemon would write into each
 import logging
 import os
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -138,6 +136,9 @@ def _unreachable(what: str, error: Exception) -> RegistryUnreachable:
 def _check_server(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_SECONDS):
             return

@@ -10,16 +10,21 @@ own, so processes take turns by a lock beside the ledger while they move the ali
 change is noticed, never overwritten, and must be acknowledged by `adopt` or `restore`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from registry.champion import Alias, ChampionStatus, refuse_outsider, status_of
 from registry.errors import PromotionRefused, StaleEpoch
 from registry.history import LEDGER, History
 from registry.ledger import Action, Beside, Change, EpochTaken, Ledger, LedgerEntry
 from registry.locks import exclusive
-from registry.models import Models
 from registry.verdict import Decision, Verdict, verdict_json
+
+if TYPE_CHECKING:
+    from registry.models import Models
 
 
 class Promotions:

@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError, URLError
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
 
 from registry.errors import RegistryUnreachable
 from registry.locks import sqlite_path
+
+if TYPE_CHECKING:
+    from urllib.error import HTTPError
 
 TIMEOUT = 5.0
 """Seconds that an MLflow server gets to answer."""
@@ -97,6 +98,9 @@ def _rows(connection: Any, table: str, model: str) -> list[Mapping[str, Any]]:
 
 
 def _from_server(uri: str, model: str) -> Registered | None:
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
     address, headers = _request_to(uri)
     query = urlencode({"name": model})
     url = f"{address}/api/2.0/mlflow/registered-models/get?{query}"
@@ -115,7 +119,7 @@ def _from_server(uri: str, model: str) -> Registered | None:
         raise _unreadable(uri, error) from error
 
 
-def _error_code(error: HTTPError) -> str | None:
+def _error_code(error: "HTTPError") -> str | None:
     try:
         body: Any = json.load(error)
     except ValueError:

@@ -2,22 +2,17 @@
 
 import json
 import tempfile
-import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from sqlalchemy.engine import Engine
-
-from registry.answers import Answer, AnswerKind, AnswerStore
+from registry.answers import Answer, AnswerStore
 from registry.approvals import ApprovalRequest, Approvals
 from registry.card.card import Card
 from registry.card.cards import Cards
-from registry.card.model_evidence import ModelEvidence
-from registry.champion import Alias, ChampionStatus, status_seen
+from registry.champion import Alias, ChampionStatus
 from registry.config import RegistryConfig
-from registry.database import open_database
 from registry.errors import (
     ChampionUnloadable,
     ModelUnloadable,
@@ -27,16 +22,15 @@ from registry.errors import (
 )
 from registry.export import export_champion
 from registry.fitted import FittedModel
-from registry.history import DOCKET, WATCH, History
-from registry.ledger import Ledger, LedgerBreak, LedgerEntry
+from registry.history import DOCKET, WATCH
+from registry.ledger import LedgerEntry
 from registry.loaded import LoadedModel
-from registry.locks import sqlite_path
 from registry.methods.comparison import Comparison
-from registry.mlflow_seam import MlflowSeam
 from registry.models import Models, ModelVersion
 from registry.nights.docket import Docket
-from registry.nights.docket_store import DocketStore, NightEntry, NightTaken
+from registry.nights.docket_store import NightEntry, NightTaken
 from registry.promotion import Promotions
+from registry.reader import Reader
 from registry.tracking import Tracking
 from registry.verdict import Verdict, verdict_json, verdict_tags
 from registry.watch_store import WatchStore
@@ -48,33 +42,21 @@ def connect(config: RegistryConfig) -> "Registry":
     return Registry(config)
 
 
-class Registry:
-    """Which model is live, why, and everything that led there."""
+class Registry(Reader):
+    """Which model is live, why, and everything that led there; and what changes it."""
 
     def __init__(self, config: RegistryConfig) -> None:
-        self.config = config
-        seam = self._seam = MlflowSeam(config)
+        super().__init__(config)
+        seam = self._seam
         self.tracking = Tracking(seam)
         """Runs in MLflow: `open_run`, `log_metrics`, `log_params`, ..., `end_run`."""
         self.models = Models(seam)
         """Registered versions: `register`, `version`, `versions`, `load`."""
         self._alias = Alias(seam)
-        self._opening = threading.RLock()
 
     def champion(self, model: str) -> ChampionStatus:
         """Who is live, by ledger and alias; changes nothing."""
         return self._promotions.champion(model)
-
-    def champion_seen(self, model: str) -> ChampionStatus:
-        """The same for people to read: MLflow is asked without its client where that can be."""
-        return status_seen(model, self._ledger, self._seam.look)
-
-    def knows(self, model: str) -> bool:
-        """Whether the model has a history or is registered."""
-        if model in self.ledger_models():
-            return True
-        path = sqlite_path(self.config.tracking_uri)
-        return (path is None or path.exists()) and self._seam.look(model) is not None
 
     def load_champion(self, model: str, *, modules: tuple[str, ...] = ()) -> LoadedModel | None:
         """The live model in memory; None before the first promotion.
@@ -103,17 +85,13 @@ class Registry:
             self.tracking.log_dict(verdict.mlflow_run_id, shown, "verdict.json")
             self._cards.keep(verdict, comparison)
 
-    def card(self, verdict: Verdict, *, mlflow: bool = True) -> Card:
-        """The verdict and everything that it rests on; `mlflow` false: what the ledger knows."""
-        return self._cards.of(verdict, mlflow=mlflow)
+    def card(self, verdict: Verdict) -> Card:
+        """The verdict and everything that it rests on, also in MLflow."""
+        return self._cards.of(verdict)
 
     def kept_card(self, verdict: Verdict) -> str | None:
         """The card's page as it was written to MLflow on its night; None when it was not."""
         return self._cards.kept(verdict)
-
-    def nights_of(self, run_id: str) -> tuple[NightEntry, ...]:
-        """What the gate decided in a run; empty when it was not asked."""
-        return self._dockets.of_run_id(run_id)
 
     def promote(self, verdict: Verdict, *, actor: str, now: datetime) -> LedgerEntry:
         """Make the verdict's challenger champion if the epoch is still the verdict's; export it.
@@ -132,19 +110,6 @@ class Registry:
         self.models.set_tags(verdict.model, verdict.challenger, missing)  # most often none
         self.export(verdict.model)
         return entry
-
-    def waiting(self, model: str | None = None, *, now: datetime) -> tuple[ApprovalRequest, ...]:
-        """The verdicts that wait for approval, of one model or of all."""
-        return self._approvals.waiting(model, now=now)
-
-    def answers(self, model: str) -> tuple[Answer, ...]:
-        """What people answered to verdicts about a model, oldest first."""
-        return self._approvals.answers(model)
-
-    def rejected(self, model: str) -> frozenset[str]:
-        """The versions that a person rejected: they are never proposed again."""
-        said = self._approvals.answers(model)
-        return frozenset(one.version for one in said if one.answer is AnswerKind.REJECT)
 
     def approve(
         self, model: str, version: str | None = None, *, actor: str, reason: str, now: datetime
@@ -213,46 +178,6 @@ class Registry:
         """Complete what a crash left pending, for these models or all; outsiders are reported."""
         return self._promotions.reconcile(models, now=now)
 
-    def entries(self, model: str) -> tuple[LedgerEntry, ...]:
-        """The model's history, oldest first."""
-        return self._ledger.entries(model)
-
-    def ledger_models(self) -> tuple[str, ...]:
-        """The names of all models that have a history."""
-        return self._ledger.models()
-
-    def verify(self, model: str) -> LedgerBreak | None:
-        """The first entry that was altered or removed; None: the history fits together."""
-        return (
-            self._ledger.verify(model)
-            or self._dockets.verify(model)
-            or self._approvals.verify(model)
-            or self.watches.verify(model)
-            or self._history.lost(model, self._seam.look)
-            or self._history.unproven(model)
-        )
-
-    def check(self, model: str) -> None:
-        """Raise LedgerBroken when the history lacks what MLflow remembers of its ends."""
-        self._history.check(model, self._seam.look)
-
-    def evidence(self, model: str, *, now: datetime) -> ModelEvidence:
-        """Which challengers are compared, how far they are, and what waits; shows itself."""
-        night = self._dockets.head(model)
-        return ModelEvidence(
-            model=model,
-            night=night,
-            history=()
-            if night is None
-            else self._dockets.past_nights(model, night.epoch, until=night.night),
-            waiting=self.waiting(model, now=now),
-            watched=self.watches.latest(model),
-        )
-
-    def docket(self, model: str) -> NightEntry | None:
-        """The latest night of the gate: open comparisons and the error budget; None before it."""
-        return self._dockets.head(model)
-
     def before_night(
         self, model: str, run_id: str, challenger: str
     ) -> tuple[int, Docket, NightEntry | None]:
@@ -310,30 +235,6 @@ class Registry:
         """One version in memory."""
         return self.models.load(name, version, modules=modules)
 
-    def close(self) -> None:
-        """Let go of the ledger's database."""
-        with self._opening:
-            if "_engine" in vars(self):
-                self._engine.dispose()
-                for name, kind in vars(Registry).items():
-                    if isinstance(kind, cached_property):
-                        vars(self).pop(name, None)
-
-    def __enter__(self) -> "Registry":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @cached_property
-    def _engine(self) -> Engine:
-        with self._opening:
-            return open_database(self.config.ledger_url)
-
-    @cached_property
-    def _ledger(self) -> Ledger:
-        return Ledger(self._engine)
-
     @cached_property
     def watches(self) -> Watches:
         """The watch over new champions: `watching`, `latest`, `before_night`, `keep`."""
@@ -342,16 +243,6 @@ class Registry:
             self._dockets,
             WatchStore(self._engine),
             kept=lambda model: self._history.remember(model, WATCH),
-        )
-
-    @cached_property
-    def _dockets(self) -> DocketStore:
-        return DocketStore(self._engine)
-
-    @cached_property
-    def _history(self) -> History:
-        return History(
-            self._engine, self._seam, self._ledger, self._dockets, self.config.ledger_url
         )
 
     @cached_property

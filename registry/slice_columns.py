@@ -10,7 +10,7 @@ bins, and stays cut there, so that the same slice is judged every night (`parts`
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,11 +18,11 @@ import numpy as np
 from registry.errors import GateError
 from registry.methods.codes import numbered
 from registry.methods.predictions import AnyArray, Codes, Floats, nearest
+from registry.slice_plan import OTHERS, SliceColumn, SlicePlan
 
 # A column with more values than this is not a slice column but a number or an identifier.
 MAX_SLICES = 200
 MAX_BINS = 20
-OTHERS = "other values"
 MISSING = "missing"
 
 _BINS = re.compile(r"(?P<column>.+)/(?P<bins>\d+)")
@@ -35,57 +35,6 @@ class Factor:
     column: str
     bins: int = 0
     """0: each value."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceColumn:
-    """One entry of the config's `slices`, cut."""
-
-    spec: str
-    """As the config names it."""
-    cuts: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Column to where its numbers are cut, ascending; a bin includes its lower end. Empty: no night
-    has had enough of them yet."""
-    aged: bool = False
-    """They were cut under an earlier champion, and are anew by the first rows that are enough."""
-    own: dict[str, int] = field(default_factory=dict)
-    """Value that is judged alone, to nights in a row with too few rows of it."""
-    gone: dict[str, int] = field(default_factory=dict)
-    """The same of a value that is not any more: there were too many such nights."""
-    others: int | None = None
-    """The same of the other values together; none: they are too few to be judged."""
-
-    @property
-    def names(self) -> list[str]:
-        """The slices that are judged."""
-        every = sorted(self.own) if self.others is None else [*sorted(self.own), OTHERS]
-        return [f"{self.spec}={value}" for value in every]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlicePlan:
-    """The slices of a gate, cut."""
-
-    columns: tuple[SliceColumn, ...] = ()
-    least: int = 1
-    """Rows of one night that make a slice, by its last night."""
-    clusters: int = 0
-    """Clusters of one night that it needs as well; 0: rows are independent."""
-
-    @property
-    def specs(self) -> tuple[str, ...]:
-        """What the config asked for."""
-        return tuple(column.spec for column in self.columns)
-
-    @property
-    def names(self) -> list[str]:
-        """The slices that are judged."""
-        return [name for column in self.columns for name in column.names]
-
-    def anew(self) -> "SlicePlan":
-        """For a new champion: the same slices are judged, until numbers can be cut anew."""
-        columns = (replace(one, gone={}, aged=bool(one.cuts)) for one in self.columns)
-        return replace(self, columns=tuple(columns))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,7 +21,8 @@ from registry.methods.metrics import Metric
 from registry.methods.power import fewest_units
 from registry.methods.predictions import AnyArray
 from registry.one_night import no_worse
-from registry.slice_columns import Part, SlicePlan, parts, planned
+from registry.slice_columns import Part, parts, planned
+from registry.slice_plan import SlicePlan
 from registry.verdict import Rule, RuleResult
 
 # What the mixture of bets costs, in units of log evidence (measured: 0.5 to 1.5).

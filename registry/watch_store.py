@@ -15,9 +15,16 @@ from sqlalchemy.exc import IntegrityError
 
 from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
 from registry.database import reading, writing
-from registry.ledger import LedgerBreak, metadata
+from registry.ledger import Action, Ledger, LedgerBreak, metadata
 from registry.nights.docket_store import NightTaken
-from registry.watch import Watch, Watched, watch_from_json, watch_json, watched_from_json
+from registry.watch import (
+    Subject,
+    Watch,
+    Watched,
+    watch_from_json,
+    watch_json,
+    watched_from_json,
+)
 
 watch_table = Table(
     "watch_entry",
@@ -154,3 +161,38 @@ def _entry(row: Row[Any]) -> WatchEntry:
             "at": datetime.fromisoformat(values["at"]),
         }
     )
+
+
+class SeenWatches:
+    """How the watch over a model's new champion stands."""
+
+    def __init__(self, ledger: Ledger, store: WatchStore) -> None:
+        self._ledger = ledger
+        self._store = store
+
+    def subject(self, model: str) -> Subject | None:
+        """The champion, if a promotion by the gate put it in place of another one."""
+        head = self._ledger.head(model)
+        if head is None or head.action is not Action.PROMOTE or head.previous_version is None:
+            return None
+        return Subject(
+            model=model, epoch=head.epoch, version=head.version, previous=head.previous_version
+        )
+
+    def latest(self, model: str) -> Watched | None:
+        """How the watch over the present champion stands; none: there is none, or no night yet."""
+        subject = self.subject(model)
+        return None if subject is None else self._of(subject)
+
+    def of_run(self, model: str, run_id: str) -> Watched | None:
+        """What this run found before, if it did."""
+        entry = self._store.of_run(model, run_id)
+        return None if entry is None else entry.watched
+
+    def verify(self, model: str) -> LedgerBreak | None:
+        """The first night that was altered or removed; None: they fit together."""
+        return self._store.verify(model)
+
+    def _of(self, subject: Subject) -> Watched | None:
+        entry = self._store.head(subject.model, subject.epoch)
+        return None if entry is None else entry.watched

@@ -5,10 +5,9 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
+import ray_jobs
 from flows.adapters.ray_executor import job_id
 from flows.core.records import Attempt
-from ray_jobs import ArtifactStore
-from ray_jobs.markers import JobMarkers
 
 
 class AttemptLog:
@@ -23,7 +22,7 @@ class AttemptLog:
         self._path = logs / attempt.run_id / f"{attempt.key}.{attempt.number}.log"
         self._job = None
         if attempt.executor == "ray":
-            self._job = JobMarkers(ArtifactStore(artifacts), job_id(attempt.id))
+            self._job = ray_jobs.JobMarkers(ray_jobs.ArtifactStore(artifacts), job_id(attempt.id))
         self._offset = 0
         self._job_offset = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")

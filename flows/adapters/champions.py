@@ -60,8 +60,8 @@ def changed_outside(settings: Settings, now: datetime) -> tuple[Alert, ...]:
     path = sqlite_path(config.ledger_url)
     if path is not None and not path.exists():
         return ()  # nothing was ever promoted
-    with registry.connect(config) as connected:
-        seen = [connected.champion_seen(model) for model in connected.ledger_models()]
+    with registry.Reader(config) as reader:
+        seen = [reader.champion_seen(model) for model in reader.ledger_models()]
     return tuple(
         champion_changed(s.model, s.epoch, s.version, _named(s.outsider), now)
         for s in seen

@@ -13,9 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flows.core.claiming import Capacity, Resources
-from ray_jobs import ClusterLoad
+
+if TYPE_CHECKING:
+    from ray_jobs import ClusterLoad
 
 _log = logging.getLogger(__name__)
 

@@ -357,7 +357,7 @@ def _artifacts(settings: Settings) -> str:
 
 def _models(settings: Settings) -> str:
     """Ledger and MLflow answer. Raises RegistryError."""
-    with registry.connect(revealed(settings.registry)) as connected:
+    with registry.Reader(revealed(settings.registry)) as connected:
         models = connected.ledger_models()
         path = settings.registry.tracking_uri.removeprefix("sqlite:///")
         if path != settings.registry.tracking_uri and not Path(path).exists():

@@ -94,3 +94,10 @@ def connected_registry(ratchet: Ratchet) -> Iterator[registry.Registry]:
     """The registry of this installation."""
     with registry.connect(revealed(ratchet.settings.registry)) as connected:
         yield connected
+
+
+@contextmanager
+def read_registry(ratchet: Ratchet) -> Iterator[registry.Reader]:
+    """The same for who only reads: at once, without MLflow's import."""
+    with registry.Reader(revealed(ratchet.settings.registry)) as reader:
+        yield reader

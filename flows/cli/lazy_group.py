@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ class LazyGroup(TyperGroup):
             return None
         if cmd_name not in self.commands:
             self.commands[cmd_name] = _load(entry)
+        gc.enable()
         return self.commands[cmd_name]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -73,12 +75,15 @@ class LazyGroup(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
         """Run, and exit with the code that the command returned."""
         extra["standalone_mode"] = False
+        gc.disable()  # until the command is imported: what is imported stays, and is no garbage
         try:
             code = super().main(args, *more, **extra)
         except (typer.Abort, KeyboardInterrupt):
             code = 130
         except Exception as error:  # global options that make no sense
             code = report(error, debug=False)
+        finally:
+            gc.enable()
         sys.exit(code if isinstance(code, int) else 0)
 
 

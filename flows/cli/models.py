@@ -5,30 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from flows import housekeeping
-from flows.cli.installation import connected_registry, opened
+from flows.bootstrap import Ratchet
+from flows.cli.installation import connected_registry, opened, read_registry
 from flows.cli.wording import console, cut, print_json, table
 from flows.core.errors import NotFound, Refused
 from flows.documents import champion_json, entry_json, rejection_json, request_json
 from flows.housekeeping import approve as approved
 from flows.wording import ago, ahead, whoami
-from registry import (
-    Action,
-    Answer,
-    AnswerKind,
-    ApprovalRequest,
-    ChampionStatus,
-    LedgerBroken,
-    LedgerEntry,
-    Registry,
-    Watched,
-)
+from registry import Action, Answer, AnswerKind, LedgerBroken, LedgerEntry
 from registry.card.words import moment
+
+if TYPE_CHECKING:
+    from registry import ApprovalRequest, ChampionStatus, Reader, Watched
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -60,23 +54,19 @@ def champion(
         raise Refused("--adopt and --restore need a model", hint="ratchet champion MODEL --adopt")
     if adopt and restore:
         raise Refused("--adopt and --restore contradict each other", hint="choose one of them")
-    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+    with opened(context) as ratchet, read_registry(ratchet) as registry:
+        now = ratchet.clock.now()
         if model is None:
-            champions = [registry.champion_seen(name) for name in registry.ledger_models()]
+            statuses = [registry.champion_seen(name) for name in registry.ledger_models()]
             if as_json:
                 watches = registry.watches
-                print_json([champion_json(one, watches.latest(one.model)) for one in champions])
+                print_json([champion_json(one, watches.latest(one.model)) for one in statuses])
             else:
-                _say_champions(champions, ratchet.clock.now())
+                _say_champions(statuses, now)
             return
         refuse_unknown(registry, model)
-        now, actor = ratchet.clock.now(), by or whoami()
-        if adopt:
-            why = reason or "accepted on the command line"
-            housekeeping.adopt(ratchet, registry, model, actor=actor, reason=why)
-        if restore:
-            why = reason or "restored on the command line"
-            housekeeping.restore(ratchet, registry, model, actor=actor, reason=why)
+        if adopt or restore:
+            _resolve(ratchet, model, adopt=adopt, actor=by or whoami(), reason=reason)
         status = registry.champion_seen(model)
         if as_json:
             print_json(champion_json(status, registry.watches.latest(model)))
@@ -84,6 +74,15 @@ def champion(
             _say_champion(status, _lost(registry, model), now)
             _say_watch(registry.watches.latest(model))
             say_waiting(registry, model, now)
+
+
+def _resolve(ratchet: Ratchet, model: str, *, adopt: bool, actor: str, reason: str) -> None:
+    """Accept or undo what somebody else did."""
+    with connected_registry(ratchet) as registry:
+        resolve = housekeeping.adopt if adopt else housekeeping.restore
+        done = "accepted" if adopt else "restored"
+        why = reason or f"{done} on the command line"
+        resolve(ratchet, registry, model, actor=actor, reason=why)
 
 
 def ledger(
@@ -95,7 +94,7 @@ def ledger(
     as_json: Json = False,
 ) -> int:
     """Show every change of a model's champion, and every rejection: who, when, and why."""
-    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+    with opened(context) as ratchet, read_registry(ratchet) as registry:
         refuse_unknown(registry, model)
         entries = registry.entries(model)
         if as_json:
@@ -135,7 +134,7 @@ def rollback(
         say.print(Text(f"next: ratchet ledger {model}", "dim"))
 
 
-def refuse_unknown(registry: Registry, model: str) -> None:
+def refuse_unknown(registry: Reader, model: str) -> None:
     """A model without a history is unknown unless it is registered."""
     if registry.knows(model):
         return
@@ -147,7 +146,7 @@ def refuse_unknown(registry: Registry, model: str) -> None:
     )
 
 
-def _verified(registry: Registry, model: str, entries: int) -> int:
+def _verified(registry: Reader, model: str, entries: int) -> int:
     broken = registry.verify(model)
     say = console(stderr=True)
     if broken is None:
@@ -160,7 +159,7 @@ def _verified(registry: Registry, model: str, entries: int) -> int:
     return 1
 
 
-def _lost(registry: Registry, model: str) -> LedgerBroken | None:
+def _lost(registry: Reader, model: str) -> LedgerBroken | None:
     """What is missing at the end of the model's history."""
     try:
         registry.check(model)
@@ -255,7 +254,7 @@ def _say_history(history: Sequence[LedgerEntry | Answer], now: datetime) -> None
     say.print(lines)
 
 
-def say_waiting(registry: Registry, model: str, now: datetime) -> None:
+def say_waiting(registry: Reader, model: str, now: datetime) -> None:
     """A line for each version of a model that waits, and what to type."""
     say = console()
     for request in registry.waiting(model, now=now):

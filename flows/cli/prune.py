@@ -13,7 +13,7 @@ from flows.cli.installation import opened
 from flows.cli.wording import console, cut, marked, print_json, span, table
 from flows.core.errors import Refused
 from flows.documents import iso
-from flows.housekeeping import Plan, carry_out, plan
+from flows.housekeeping.prune import Plan, carry_out, plan
 from flows.wording import ago
 
 SHOWN = 20

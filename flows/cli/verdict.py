@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+import registry
 from flows.bootstrap import Ratchet
-from flows.cli.installation import connected_registry, opened
+from flows.cli.installation import connected_registry, opened, read_registry
 from flows.cli.models import refuse_unknown, say_waiting
 from flows.cli.wording import console, print_json, table
 from flows.core.errors import NotFound, Pruned, Refused
@@ -19,12 +20,15 @@ from flows.core.records import Run, RunStatus
 from flows.core.store import RunDetail
 from flows.documents import card_json, challenger_json, dataset_json, evidence_json, verdict_of
 from flows.wording import ago
-from registry import Card, Decision, ModelEvidence, NightEntry, Registry, Verdict, card_html
+from registry import Decision, Verdict
 from registry.card.budget_meter import budget_words
 from registry.card.comparisons_table import case_words, needed_words
 from registry.card.rules_table import figures_of, result_words, rule_name
 from registry.card.words import evidence as evidence_words
 from registry.card.words import moment, when
+
+if TYPE_CHECKING:
+    from registry import Card, ModelEvidence, NightEntry, Reader
 
 SEARCHED = 200
 """So many of the newest runs are looked at for one that has a verdict."""
@@ -51,11 +55,11 @@ def verdict(
     """Show what the gate decided in a run: the sentence, every rule, the evidence, the data."""
     if html is not None and not html.absolute().parent.is_dir():
         raise Refused(f"there is no folder {html.absolute().parent}", hint="make it, or name one")
-    with opened(context) as ratchet, connected_registry(ratchet) as registry:
-        run, detail, decided = _decided_in(ratchet, registry, reference)
+    with opened(context) as ratchet, read_registry(ratchet) as reader:
+        run, detail, decided = _decided_in(ratchet, reader, reference)
         if html is not None:
-            html.write_text(_page(registry, decided), encoding="utf-8")
-        card = registry.card(decided, mlflow=False)
+            html.write_text(_page(ratchet, decided), encoding="utf-8")
+        card = reader.card_of(decided)
         if as_json:
             print_json(card_json(run.id, card, detail))
             return
@@ -65,7 +69,7 @@ def verdict(
 
 
 def _decided_in(
-    ratchet: Ratchet, registry: Registry, reference: str
+    ratchet: Ratchet, reader: Reader, reference: str
 ) -> tuple[Run, RunDetail | None, Verdict]:
     """The run, what is left of it, and its verdict. Raises NotFound, Refused."""
     if reference == "last":
@@ -78,7 +82,7 @@ def _decided_in(
     decided = None if detail is None else verdict_of(detail)
     if decided is None:
         # A run of which only its row is left, or whose gate is no task of the flow.
-        nights = registry.nights_of(run.id)
+        nights = reader.nights_of(run.id)
         decided = nights[-1].verdict if nights else None
     if decided is not None:
         return run, detail, decided
@@ -104,10 +108,11 @@ def _newest(ratchet: Ratchet) -> tuple[Run, RunDetail | None, Verdict]:
     raise NotFound("no run has a verdict yet", hint="ratchet run retrain")
 
 
-def _page(registry: Registry, decided: Verdict) -> str:
+def _page(ratchet: Ratchet, verdict: Verdict) -> str:
     """The card as it was written on its night; a new one where there is none."""
-    kept = registry.kept_card(decided)
-    return card_html(registry.card(decided)) if kept is None else kept
+    with connected_registry(ratchet) as connected:
+        kept = connected.kept_card(verdict)
+        return registry.card_html(connected.card(verdict)) if kept is None else kept
 
 
 # ---------------------------------------------------------------------- in the terminal
@@ -220,10 +225,10 @@ def evidence(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the challengers that are not proven yet, and what is left of the error budget."""
-    with opened(context) as ratchet, connected_registry(ratchet) as registry:
-        refuse_unknown(registry, model)
+    with opened(context) as ratchet, read_registry(ratchet) as reader:
+        refuse_unknown(reader, model)
         now = ratchet.clock.now()
-        compared = registry.evidence(model, now=now)
+        compared = reader.evidence(model, now=now)
         if as_json:
             print_json(evidence_json(compared))
         elif compared.night is None:
@@ -231,7 +236,7 @@ def evidence(
             console().print(Text("next: ratchet run retrain", "dim"))
         else:
             _say_evidence(compared, compared.night, now)
-            say_waiting(registry, model, now)
+            say_waiting(reader, model, now)
             console().print(Text(f"next: ratchet ledger {model} --verify", "dim"))
 
 

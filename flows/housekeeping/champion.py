@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from flows.bootstrap import Ratchet
 from flows.core.records import Asset
-from registry import AnswerKind, LedgerEntry, PromotionRefused, Registry
+from registry import AnswerKind, PromotionRefused
+
+if TYPE_CHECKING:
+    from registry import LedgerEntry, Registry
 
 
 def approve(

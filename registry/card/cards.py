@@ -2,8 +2,9 @@
 
 from registry.card.calibration import Reliability, calibration_from_json, calibration_json
 from registry.card.card import Card
-from registry.card.gather import calibration_of, gathered
+from registry.card.gather import gathered
 from registry.card.page import card_html
+from registry.card.reliability import calibration_of
 from registry.ledger import Ledger
 from registry.methods.comparison import Comparison
 from registry.models import Models
@@ -29,24 +30,22 @@ class Cards:
         self._dockets = dockets
         self._ledger = ledger
 
-    def of(
-        self, verdict: Verdict, comparison: Comparison | None = None, *, mlflow: bool = True
-    ) -> Card:
-        """The verdict and everything that it rests on; `mlflow` false: what the ledger knows.
+    def of(self, verdict: Verdict, comparison: Comparison | None = None) -> Card:
+        """The verdict and everything that it rests on.
 
         `comparison`: the verdict's; none: its calibration as it was kept.
         """
         calibration: tuple[Reliability, ...] = ()
         if comparison is not None:
             calibration = calibration_of(verdict, comparison)
-        elif mlflow and verdict.mlflow_run_id:
+        elif verdict.mlflow_run_id:
             kept = self._tracking.text(verdict.mlflow_run_id, CALIBRATION_FILE)
             calibration = () if kept is None else calibration_from_json(kept)
         return gathered(
             verdict,
             dockets=self._dockets,
             entries=self._ledger.entries(verdict.model),
-            models=self._models if mlflow else None,
+            models=self._models,
             calibration=calibration,
         )
 

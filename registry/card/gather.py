@@ -3,19 +3,22 @@
 What the registry does not know (a version that was deleted, a model of before) is left out.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from registry.card.calibration import Reliability, reliability
+from registry.card.calibration import Reliability
 from registry.card.card import Card, Judging, Reign, Trained
-from registry.errors import GateError, UnknownModel
+from registry.errors import UnknownModel
 from registry.ledger import LedgerEntry
-from registry.methods.comparison import Comparison, scored_pair
-from registry.methods.metrics import find_metric
-from registry.models import Models
 from registry.nights.docket_store import DocketStore, NightEntry
 from registry.verdict import Verdict
+
+if TYPE_CHECKING:
+    from registry.models import Models
 
 
 def night_of(verdict: Verdict, dockets: DocketStore) -> NightEntry | None:
@@ -56,19 +59,6 @@ def gathered(
         judging=_judging(verdict, tonight),
         calibration=calibration,
     )
-
-
-def calibration_of(verdict: Verdict, comparison: Comparison) -> tuple[Reliability, ...]:
-    """Of champion (or baseline) and challenger, where they give probabilities."""
-    if verdict.challenger_score is None or comparison.challenger.ndim == 1:
-        return ()
-    with suppress(GateError):
-        pair = scored_pair(comparison, find_metric(verdict.metric))
-        other = "baseline" if verdict.champion is None else f"champion v{verdict.champion}"
-        found = [] if pair.champion is None else [reliability(other, pair.champion)]
-        found.append(reliability(f"challenger v{verdict.challenger}", pair.challenger))
-        return tuple(each for each in found if each is not None)
-    return ()
 
 
 class _Versions:

@@ -15,13 +15,17 @@ Earlier comparisons have shown already how much blocks differ: their residual su
 borrowed, which adds degrees of freedom (the blocks must be other ones, of equal variance).
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+    Floats = npt.NDArray[np.float64]
 
 # Standardised effects (mean of a block over its standard deviation) that the evidence looks for.
 EFFECTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -57,6 +61,8 @@ class BlockEvidence:
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value against "the mean gain of a block is at most 0"."""
+        import numpy as np
+
         counts = np.asarray([self.blocks], dtype=np.float64)
         totals, squares = np.asarray([self.total]), np.asarray([self.squares])
         borrowed = np.asarray([self.spread.squares]), np.asarray([self.spread.freedom])
@@ -92,6 +98,8 @@ def log_value_of_sums(
     effects: tuple[float, ...] = EFFECTS,
 ) -> Floats:
     """Log e-values from sums over blocks; all arrays of one shape. 0 while nothing is known."""
+    import numpy as np
+
     residuals = squares - totals**2 / np.maximum(blocks, 1.0)
     residuals = np.where(residuals > ROUNDING * squares, residuals, 0.0) + borrowed
     nu = np.maximum(blocks - 1.0, 0.0) + freedom
@@ -114,6 +122,8 @@ def log_t_ratio(t: Floats, freedom: Floats, noncentrality: Floats) -> Floats:
     y ~ chi with freedom + 1 degrees of freedom (Johnson, Kotz & Balakrishnan, Continuous
     Univariate Distributions 2 (1995), chapter 31), integrated numerically around its mode.
     """
+    import numpy as np
+
     # scipy takes a third of a second to import, which only this has to wait for.
     from scipy.special import gammaln
 

@@ -25,13 +25,17 @@ there is hardly any hope left: its capital exceeds 1/beta for a challenger that 
 with a probability of at most beta.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+    Floats = npt.NDArray[np.float64]
 
 # A stake stays below the whole capital, so that no single row can ruin the gambler.
 MAX_STAKE = 0.95
@@ -71,12 +75,14 @@ class Evidence:
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value: the whole capital, `agreed` where units are bet on."""
+        import numpy as np
+
         capital = log_mixture(self.bets, np.asarray(self.log_wealth))
         if self.squares > 0:
             capital = agreed(capital, self.total, self.squares, self.nights)
         return float(capital)
 
-    def reversed(self, log_wealth: tuple[float, ...]) -> "Evidence":
+    def reversed(self, log_wealth: tuple[float, ...]) -> Evidence:
         """The same bets on the same rows the other way round; `log_wealth`: what they made."""
         return replace(self, log_wealth=log_wealth, total=-self.total)
 
@@ -97,6 +103,8 @@ def bets_around(
     & Ramdas, 2024); the capital is spread around it as a normal density of log(fraction)
     with standard deviation `spread`.
     """
+    import numpy as np
+
     steps = np.linspace(-2.0, 2.0, count)
     best = min(effect / disagreement, MAX_STAKE)
     fractions = np.minimum(best * np.exp(spread * steps), MAX_STAKE)
@@ -108,6 +116,8 @@ def bets_around(
 
 def bets_anywhere(*, count: int = 13) -> Bets:
     """Bets for models of which nobody knows yet how much they differ: evenly spread in the log."""
+    import numpy as np
+
     fractions = np.geomspace(0.01, MAX_STAKE, count)
     return Bets(fractions=tuple(fractions.tolist()), weights=(1.0 / count,) * count)
 
@@ -137,6 +147,8 @@ def after_units(
     each other; their sizes tell nothing about the gains, or `agreed` limits what it costs.
     ValueError as `after_rows`.
     """
+    import numpy as np
+
     _check(gains)
     _, codes, sizes = np.unique(units, return_inverse=True, return_counts=True)
     sums = np.bincount(codes, weights=gains - null)
@@ -161,6 +173,7 @@ def agreed(
     The least of both is as exact as the bets, and approximately right where sizes of units tell
     something about their gains.
     """
+    import numpy as np
     from scipy.special import log_ndtr
 
     looks = np.maximum(nights, 1.0)
@@ -177,6 +190,8 @@ def log_value_of_counts(
     `wins`: rows that only the challenger gets right, `losses`: only the champion, `ties`: the
     others, which count where the null is not 0. Equal to `after_rows` over all those rows.
     """
+    import numpy as np
+
     growth = _growth(bets, np.array([1.0, -1.0, 0.0]) - null, null)
     counts = (np.asarray(each, dtype=np.float64)[..., None] for each in (wins, losses, ties))
     wealth = sum(count * growth[:, i] for i, count in enumerate(counts))
@@ -185,6 +200,8 @@ def log_value_of_counts(
 
 def log_mixture(bets: Bets, log_wealth: Floats) -> Floats:
     """Log of the capital; the last axis of `log_wealth` runs over the fractions."""
+    import numpy as np
+
     parts = log_wealth + np.log(np.asarray(bets.weights))
     top = parts.max(axis=-1, keepdims=True)
     total: Floats = np.log(np.exp(parts - top).sum(axis=-1)) + top[..., 0]
@@ -192,12 +209,16 @@ def log_mixture(bets: Bets, log_wealth: Floats) -> Floats:
 
 
 def _check(gains: Floats) -> None:
+    import numpy as np
+
     if len(gains) and not float(np.abs(gains).max()) <= 1.0:  # so that NaN is refused, too
         raise ValueError("A gain lies outside [-1, 1].")
 
 
 def _growth_of_rows(bets: Bets, values: Floats, null: float) -> Floats:
     """The sum over rows of log(1 + fraction * value), (fractions,)."""
+    import numpy as np
+
     if len(np.unique(values[:SOME])) <= FEW:
         distinct, counts = np.unique(values, return_counts=True)
         few: Floats = _growth(bets, distinct, null) @ counts.astype(np.float64)
@@ -213,17 +234,23 @@ def _growth_of_rows(bets: Bets, values: Floats, null: float) -> Floats:
 
 def _growth(bets: Bets, values: Floats, null: float) -> Floats:
     """log(1 + fraction * value), (fractions, values)."""
+    import numpy as np
+
     growth: Floats = np.log1p(_stakes(bets, null)[:, None] * values[None, :])
     return growth
 
 
 def _stakes(bets: Bets, null: float) -> Floats:
     """The fractions, with room for the worst row."""
+    import numpy as np
+
     room = MAX_STAKE / (1.0 + max(null, 0.0))
     return np.minimum(np.asarray(bets.fractions, dtype=np.float64), room)
 
 
 def _grown(evidence: Evidence, growth: Floats, rows: int) -> Evidence:
+    import numpy as np
+
     return replace(
         evidence,
         log_wealth=tuple((np.asarray(evidence.log_wealth) + growth).tolist()),

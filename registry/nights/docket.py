@@ -15,7 +15,7 @@ from registry.methods.blocks import BlockEvidence, Spread
 from registry.methods.evidence import Evidence
 from registry.nights.no_harm import NoHarm
 from registry.nights.wear import Look
-from registry.slice_columns import SlicePlan
+from registry.slice_plan import SlicePlan
 from registry.verdict import canonical_json
 
 

@@ -33,7 +33,8 @@ from registry.nights.no_harm import (
 )
 from registry.nights.pairs import Pairs
 from registry.one_night import interval_of, p_value
-from registry.slice_columns import Part, SlicePlan, parts, planned
+from registry.slice_columns import Part, parts, planned
+from registry.slice_plan import SlicePlan
 from registry.slices import (
     clusters_for_evidence,
     clusters_of,

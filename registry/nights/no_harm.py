@@ -14,13 +14,13 @@ a probability of at most slice_alpha (Ville, 1939). The same the other way round
 than allowed", says when there is no more hope.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from registry.methods.blocks import BlockEvidence, after_block
-from registry.methods.bootstrap import Interval
 from registry.methods.evidence import (
     Bets,
     Evidence,
@@ -30,7 +30,10 @@ from registry.methods.evidence import (
     bets_around,
     opened,
 )
-from registry.methods.predictions import Codes, Floats
+
+if TYPE_CHECKING:
+    from registry.methods.bootstrap import Interval
+    from registry.methods.predictions import Codes, Floats
 
 # Bets behind one slice; fewer than behind an improvement: less evidence is asked for.
 STAKES = 5
@@ -163,6 +166,8 @@ def begun_with_blocks(name: str, *, allowed: float, blocks: BlockEvidence) -> No
 
 def after_gains(kept: NoHarm, gains: Floats, units: Codes | None) -> NoHarm:
     """After a night's rows; `gains`: (rows,) in units of the bound, each in [-1, 1]."""
+    import numpy as np
+
     assert kept.evidence is not None
     null, squares = -kept.allowed / kept.bound, float((gains**2).sum())
     other = kept.evidence.reversed(kept.doubt)
@@ -187,6 +192,7 @@ def after_gains(kept: NoHarm, gains: Floats, units: Codes | None) -> NoHarm:
 
 def after_p(kept: NoHarm, p: float, tonight: Interval, rows: int) -> NoHarm:
     """After a night whose one-sided p-value against "worse by more than allowed" is `p`."""
+    import numpy as np
     from scipy.special import ndtri
 
     assert kept.evidence is not None

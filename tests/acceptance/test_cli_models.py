@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -316,3 +318,41 @@ def test_champion_says_how_far_its_watch_is(ratchet: Ratchet, home: Path) -> Non
     assert (told["night"], told["nights"], told["reason"]) == (1, 7, found.reason)
     assert shown(ratchet("champion", "--json"))[0]["watch"] == told
     assert ratchet("ledger", "digits", "--verify").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "runs",
+        "show last",
+        "champion",
+        "champion digits",
+        "ledger digits --verify",
+        "verdict",
+        "evidence digits",
+    ],
+)
+def test_a_command_that_only_reads_imports_nothing_that_it_does_not_need(
+    home: Path, command: str
+) -> None:
+    def modules() -> set[str]:
+        script = f"""
+import atexit, sys
+from flows.cli import main
+names = ["mlflow", "hydra", "omegaconf", "alembic", "numpy", "pyarrow", "scipy", "pandas", "ray"]
+names += ["fastapi", "IPython", "flows.retrain"]
+atexit.register(lambda: sys.stderr.write(" ".join(n for n in names if n in sys.modules)))
+sys.argv = ["ratchet", "--project", {str(PROJECT)!r}, *{command.split()!r}]
+main()
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "RATCHET_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return set(done.stderr.splitlines()[-1].split()) if done.stderr else set()
+
+    modules()  # makes the state store's tables, and keeps the merged config
+    assert modules() & {"mlflow", "hydra", "alembic", "numpy", "pyarrow", "flows.retrain"} == set()

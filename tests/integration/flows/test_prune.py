@@ -16,7 +16,7 @@ import registry
 from flows.bootstrap import Ratchet, open_project
 from flows.core.errors import RatchetError
 from flows.core.records import Run
-from flows.housekeeping import Plan, carry_out, plan
+from flows.housekeeping.prune import Plan, carry_out, plan
 from flows.settings import revealed
 from ray_jobs.leftovers import Leftover
 from registry.verdict import Decision

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Engine
 
-from registry.database import VERSION_TABLE, open_database
+from registry.database import HEAD, VERSION_TABLE, open_database
 from registry.ledger import Ledger, metadata
 
 
@@ -35,6 +35,10 @@ def newest() -> str | None:
     config = Config()
     config.set_main_option("script_location", "registry:migrations")
     return ScriptDirectory.from_config(config).get_current_head()
+
+
+def test_the_newest_migration_is_known_without_alembic() -> None:
+    assert newest() == HEAD
 
 
 def test_migrating_from_nothing_gives_exactly_the_tables_of_the_code(engine: Engine) -> None:

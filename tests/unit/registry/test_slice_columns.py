@@ -7,7 +7,6 @@ from registry.errors import GateError
 from registry.slice_columns import (
     MAX_SLICES,
     Factor,
-    SlicePlan,
     check_columns,
     check_slices,
     columns_of,
@@ -16,6 +15,7 @@ from registry.slice_columns import (
     parts,
     planned,
 )
+from registry.slice_plan import SlicePlan
 
 REGION = np.array(["north"] * 60 + ["south"] * 30 + ["east"] * 6 + ["west"] * 4, dtype=object)
 DEVICE = np.array(["ios", "web"] * 50, dtype=object)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from registry.card.calibration import reliability
 from registry.card.card import Card, Judging, Reign, Trained
+from registry.card.reliability import reliability
 from registry.error_budget import Year
 from registry.methods.predictions import classification
 from registry.nights.docket_store import PastNight

@@ -8,8 +8,8 @@ import pytest
 from registry.card.calibration import (
     calibration_from_json,
     calibration_json,
-    reliability,
 )
+from registry.card.reliability import reliability
 from registry.methods.metrics import find_metric, score_of
 from registry.methods.predictions import Scored, classification
 

@@ -1,0 +1,154 @@
+"""The registry as people read it: what was decided, and why; nothing here changes anything.
+
+It opens the ledger, and asks MLflow without importing it where that can be had.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from functools import cached_property
+from typing import Self
+
+from sqlalchemy.engine import Engine
+
+from registry.answers import Answer, AnswerKind, AnswerStore
+from registry.approvals import ApprovalRequest, Requests
+from registry.card.card import Card
+from registry.card.gather import gathered
+from registry.card.model_evidence import ModelEvidence
+from registry.champion import ChampionStatus, status_seen
+from registry.config import RegistryConfig
+from registry.database import open_database
+from registry.history import History
+from registry.ledger import Ledger, LedgerBreak, LedgerEntry
+from registry.locks import sqlite_path
+from registry.mlflow_seam import MlflowSeam
+from registry.nights.docket_store import DocketStore, NightEntry
+from registry.verdict import Verdict
+from registry.watch_store import SeenWatches, WatchStore
+
+
+class Reader:
+    """Which model is live, why, and everything that led there."""
+
+    def __init__(self, config: RegistryConfig) -> None:
+        self.config = config
+        self._seam = MlflowSeam(config)
+        self._opening = threading.RLock()
+
+    def champion_seen(self, model: str) -> ChampionStatus:
+        """The same for people to read: MLflow is asked without its client where that can be."""
+        return status_seen(model, self._ledger, self._seam.look)
+
+    def knows(self, model: str) -> bool:
+        """Whether the model has a history or is registered."""
+        if model in self.ledger_models():
+            return True
+        path = sqlite_path(self.config.tracking_uri)
+        return (path is None or path.exists()) and self._seam.look(model) is not None
+
+    def nights_of(self, run_id: str) -> tuple[NightEntry, ...]:
+        """What the gate decided in a run; empty when it was not asked."""
+        return self._dockets.of_run_id(run_id)
+
+    def waiting(self, model: str | None = None, *, now: datetime) -> tuple[ApprovalRequest, ...]:
+        """The verdicts that wait for approval, of one model or of all."""
+        return self._requests.waiting(model, now=now)
+
+    def answers(self, model: str) -> tuple[Answer, ...]:
+        """What people answered to verdicts about a model, oldest first."""
+        return self._requests.answers(model)
+
+    def rejected(self, model: str) -> frozenset[str]:
+        """The versions that a person rejected: they are never proposed again."""
+        said = self._requests.answers(model)
+        return frozenset(one.version for one in said if one.answer is AnswerKind.REJECT)
+
+    def entries(self, model: str) -> tuple[LedgerEntry, ...]:
+        """The model's history, oldest first."""
+        return self._ledger.entries(model)
+
+    def ledger_models(self) -> tuple[str, ...]:
+        """The names of all models that have a history."""
+        return self._ledger.models()
+
+    def verify(self, model: str) -> LedgerBreak | None:
+        """The first entry that was altered or removed; None: the history fits together."""
+        return (
+            self._ledger.verify(model)
+            or self._dockets.verify(model)
+            or self._requests.verify(model)
+            or self.watches.verify(model)
+            or self._history.lost(model, self._seam.look)
+            or self._history.unproven(model)
+        )
+
+    def check(self, model: str) -> None:
+        """Raise LedgerBroken when the history lacks what MLflow remembers of its ends."""
+        self._history.check(model, self._seam.look)
+
+    def evidence(self, model: str, *, now: datetime) -> ModelEvidence:
+        """Which challengers are compared, how far they are, and what waits; shows itself."""
+        night = self._dockets.head(model)
+        return ModelEvidence(
+            model=model,
+            night=night,
+            history=()
+            if night is None
+            else self._dockets.past_nights(model, night.epoch, until=night.night),
+            waiting=self.waiting(model, now=now),
+            watched=self.watches.latest(model),
+        )
+
+    def docket(self, model: str) -> NightEntry | None:
+        """The latest night of the gate: open comparisons and the error budget; None before it."""
+        return self._dockets.head(model)
+
+    def card_of(self, verdict: Verdict) -> Card:
+        """The verdict and what the ledger knows of what it rests on."""
+        entries = self._ledger.entries(verdict.model)
+        return gathered(verdict, dockets=self._dockets, entries=entries, models=None)
+
+    def close(self) -> None:
+        """Let go of the ledger's database."""
+        with self._opening:
+            if "_engine" in vars(self):
+                self._engine.dispose()
+                for name in tuple(vars(self)):
+                    if isinstance(getattr(type(self), name, None), cached_property):
+                        del vars(self)[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def _engine(self) -> Engine:
+        with self._opening:
+            return open_database(self.config.ledger_url)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._engine)
+
+    @cached_property
+    def _dockets(self) -> DocketStore:
+        return DocketStore(self._engine)
+
+    @cached_property
+    def _history(self) -> History:
+        return History(
+            self._engine, self._seam, self._ledger, self._dockets, self.config.ledger_url
+        )
+
+    @cached_property
+    def _requests(self) -> Requests:
+        return Requests(self._ledger, self._dockets, AnswerStore(self._engine))
+
+    @cached_property
+    def watches(self) -> SeenWatches:
+        """The watch over new champions: `latest`."""
+        return SeenWatches(self._ledger, WatchStore(self._engine))
