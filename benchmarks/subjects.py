@@ -12,6 +12,7 @@ from benchmarks.report import Figure
 
 NAMES = (
     "start",
+    "commands",
     "listing",
     "core",
     "two_workers",

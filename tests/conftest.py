@@ -28,6 +28,25 @@ TOGETHER = {
 }
 """Files and folders whose tests stay in one process, in their order; others do so file by file."""
 
+LONGEST = (
+    "ray",
+    "demo",
+    "tests/soak/test_kills.py",
+    "tests/soak/test_race.py",
+    "tests/simulation/test_simulation.py",
+    "tests/acceptance/test_up.py",
+    "tests/acceptance/test_own_project.py",
+    "tests/acceptance/test_watch_flow.py",
+    "tests/acceptance/test_electricity_example.py",
+    "tests/acceptance/test_cli_processes.py",
+    "tests/crash/test_crash_matrix.py",
+    "tests/crash/test_sigkill.py",
+    "tests/crash/test_promotion_under_fire.py",
+    "tests/crash/test_approval_under_fire.py",
+    "tests/integration/flows/test_notebooks.py",
+)
+"""What takes longest begins first: begun last, it would run alone while the other cores wait."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -38,6 +57,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
             return next((name for start, name in TOGETHER.items() if file.startswith(start)), file)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            longest = next((scope for scope in LONGEST if scope in self.workqueue), None)
+            if longest is not None:
+                self.workqueue.move_to_end(longest, last=False)
+            super()._assign_work_unit(node)
 
     return Together(config, log)
 
