@@ -121,7 +121,7 @@ def test_a_card_of_an_earlier_night_knows_nothing_of_later_ones(
     registry: Registry, judged: Verdict
 ) -> None:
     (night,) = registry.nights_of("run-2")
-    card = registry.card(night.verdict, mlflow=False)
+    card = registry.card_of(night.verdict)
     assert (card.night, [past.night for past in card.history]) == (1, [1])
     assert card.champion is not None
     assert (card.champion.version, card.champion.epoch) == ("1", 1)
