@@ -27,10 +27,11 @@ from feature_store import FeatureView
 from flows.adapters.alerts import tell
 from flows.bootstrap import Ratchet, open_project
 from flows.core.errors import Refused, StoreError
+from flows.core.masking import mask
 from flows.core.records import Run, RunStatus
 from flows.core.store import Store
 from flows.retrain import retrain
-from flows.settings import Settings, mask, revealed
+from flows.settings import Settings, revealed
 from registry import LedgerEntry
 
 MODEL = "digits"

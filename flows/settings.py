@@ -24,6 +24,7 @@ from feature_store import FeatureStoreConfig
 from flows.core import values
 from flows.core.alert import AlertKind, Severity, Throttle
 from flows.core.errors import ConfigError
+from flows.core.masking import REFERENCE
 from flows.core.pool import Pool, Rate, check_pool_name
 from flows.core.schedule import Late, Missed, Overlap
 from ray_jobs import BUILT_IN_MODULES, RayConfig
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
-
-_REFERENCE = re.compile(r"(?<![A-Za-z0-9_])secret:([A-Z_][A-Z0-9_]*)")
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/?#@]*)@")
-_SECRET_PARAMETER = re.compile(
-    r"([?&;](?:[\w-]*(?:pass|passwd|password|pwd|secret|token)|(?:[\w-]*(?:api|access|secret)[_-]?)?key"
-    r"|signature|sig)=)[^&;\s]+",
-    re.IGNORECASE,
-)
 
 
 class ExecutorName(StrEnum):
@@ -231,7 +224,7 @@ def reveal(value: str, environ: Mapping[str, str] | None = None) -> str:
         found = _read_secret(match[1], environ)
         return quote(found, safe="") if inside_url else found
 
-    return _REFERENCE.sub(secret, value)
+    return REFERENCE.sub(secret, value)
 
 
 def revealed(config: T) -> T:
@@ -271,31 +264,3 @@ def _read_secret(name: str, environ: Mapping[str, str]) -> str:
             f"The secret {name} cannot be read from {path}: {reason}.",
             hint=f"set {name}_FILE to a readable file, or {name} itself",
         ) from None
-
-
-def refers_to_secret(text: str) -> bool:
-    """Whether ``reveal`` would put a secret into ``text``."""
-    return _REFERENCE.search(text) is not None
-
-
-def mask(text: str) -> str:
-    """``text`` with the credentials inside its URLs as ``***``, fit for a log or a page.
-
-    Masks passwords (``user:***@host``) and query parameters named like a secret (``?token=***``).
-    A reference ``secret:NAME`` is no secret and stays. What a service hides in a path, as in
-    ``https://hooks.slack.com/services/T/B/X``, is not recognised: refer to it as a secret.
-    """
-    text = _USERINFO.sub(_mask_userinfo, text)
-    return _SECRET_PARAMETER.sub(lambda m: m[0] if _REFERENCE.search(m[0]) else f"{m[1]}***", text)
-
-
-def _mask_userinfo(match: re.Match[str]) -> str:
-    user, colon, password = match["user"].partition(":")
-    if _REFERENCE.search(match["user"]):
-        return match[0]
-    return f"{match['scheme']}{user}:***@" if colon and password else match[0]
-
-
-def plain_password(text: str) -> bool:
-    """Whether ``text`` is a URL that carries a password in plain text."""
-    return "://" in text and mask(text) != text

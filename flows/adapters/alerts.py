@@ -30,7 +30,8 @@ from flows.core.alert import (
 )
 from flows.core.courier import Courier
 from flows.core.errors import ConfigError, StoreError
-from flows.settings import AlertsConfig, mask, reveal
+from flows.core.masking import mask
+from flows.settings import AlertsConfig, reveal
 
 FILE = "alerts.jsonl"
 LARGEST = 10 << 20

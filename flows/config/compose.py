@@ -23,8 +23,9 @@ from flows.config.kept import Kept, Merged
 from flows.config.paths import DATABASES, PATHS, anchored
 from flows.config.sources import ENTRY, ConfigPath, config_path
 from flows.core.errors import ConfigError
+from flows.core.masking import mask, refers_to_secret
 from flows.core.validity import PLACEHOLDER
-from flows.settings import Settings, mask, refers_to_secret
+from flows.settings import Settings
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -34,7 +35,6 @@ T = TypeVar("T")
 
 _HYDRA = threading.RLock()
 _SECRET_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
-_INNERMOST = re.compile(r"\$\{([^{}]*)\}")  # an interpolation that holds no other
 _SECRET_IN_ENV = re.compile(
     r"\$\{\s*oc\.env\s*:\s*['\"]?(\w*(?:PASSWORD|PASSWD|SECRET|TOKEN|KEY)\w*)", re.IGNORECASE
 )
@@ -284,7 +284,7 @@ class _Composition:
         """Refuse what nobody may write, whatever it would stand for. Raises ConfigError."""
         typed.check_keys(self.root, raw, self.origin)
         self._refuse_secrets_from_env(raw)
-        self._refuse_made_up_code(raw)
+        typed.check_made_up(self.root, raw, self.origin)
 
     def origin(self, path: schema.KeyPath) -> str | None:
         """The override, or else the file and line, that gave the key at `path` its value."""
@@ -313,36 +313,6 @@ class _Composition:
                     f"({self.origin(path)}).",
                     hint=f"write ${{secret:{found[1].upper()}}} instead of ${{oc.env:...}}",
                 )
-
-    def _refuse_made_up_code(self, raw: Any) -> None:
-        """What becomes code is made of nothing that an override from outside may set."""
-        for path, text in schema.texts(raw):
-            inside = _INNERMOST.findall(text)
-            if not inside or not self._becomes_code(path):
-                continue
-            if "${" in _INNERMOST.sub("", text) or not all(self._trusted(i, path) for i in inside):
-                raise ConfigError(
-                    f"{schema.dotted(path)} names code, and may not be made of other keys "
-                    f"({self.origin(path)}).",
-                    hint="write it out, or have that key's dataclass mark it as naming code: "
-                    'field(metadata={"names": "code"})',
-                )
-
-    def _becomes_code(self, path: schema.KeyPath) -> bool:
-        below = schema.at(self.root, path)
-        return schema.names_code(self.root, path) or schema.holds_code(below)
-
-    def _trusted(self, interpolation: str, path: schema.KeyPath) -> bool:
-        """Whether only the installation's own files and environment say what it stands for."""
-        if ":" in interpolation:
-            return interpolation.partition(":")[0].strip() in ("oc.env", "secret")
-        name = interpolation.lstrip(".")
-        levels = len(interpolation) - len(name)
-        source = (*(path[:-levels] if levels else ()), *schema.parse(name))
-        if schema.names_code(self.root, source) or source[0] in schema.group_of(Settings).fields:
-            return True
-        kind = schema.at(self.root, source)
-        return kind is not None and kind is not Any and kind == schema.at(self.root, path)
 
     def _resolved(self, config: DictConfig) -> dict[str, Any]:
         from omegaconf import OmegaConf

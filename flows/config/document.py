@@ -14,7 +14,8 @@ import yaml
 
 from flows.config import schema, typed
 from flows.core.errors import ConfigError
-from flows.settings import Settings, plain_password
+from flows.core.masking import plain_password
+from flows.settings import Settings
 from ray_jobs import BUILT_IN_MODULES
 
 T = TypeVar("T")

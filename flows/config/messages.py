@@ -12,7 +12,7 @@ from flows.config import schema
 from flows.config.document import yaml_problem
 from flows.config.sources import ConfigPath
 from flows.core.errors import ConfigError
-from flows.settings import mask
+from flows.core.masking import mask
 
 
 def unreadable_override(text: str, error: Exception) -> ConfigError:

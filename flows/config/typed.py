@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from enum import Enum
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flows.config import schema
 from flows.config.duration import format_duration, parse_duration
 from flows.core.errors import ConfigError
-from flows.settings import mask
+from flows.core.masking import mask
+from flows.settings import Settings
 from ray_jobs import UnknownName, require_allowed
 
 if TYPE_CHECKING:
@@ -217,6 +219,44 @@ def check_allowed(
                 f"{_place(origin(path))}.",
                 hint=error.hint,
             ) from None
+
+
+def check_made_up(root: schema.Group, raw: Any, origin: Origin) -> None:
+    """Refuse code that is made of what an override from outside may set: `${name}`.
+
+    `raw` is a config with its interpolations as they are written.
+    """
+    for path, text in schema.texts(raw):
+        inside = _INNERMOST.findall(text)
+        if not inside or not _becomes_code(root, path):
+            continue
+        if "${" in _INNERMOST.sub("", text) or not all(_fixed(root, i, path) for i in inside):
+            raise ConfigError(
+                f"{schema.dotted(path)} names code, and may not be made of other keys"
+                f"{_place(origin(path))}.",
+                hint="write it out, or have that key's dataclass mark it as naming code: "
+                'field(metadata={"names": "code"})',
+            )
+
+
+_INNERMOST = re.compile(r"\$\{([^{}]*)\}")  # an interpolation that holds no other
+
+
+def _becomes_code(root: schema.Group, path: schema.KeyPath) -> bool:
+    return schema.names_code(root, path) or schema.holds_code(schema.at(root, path))
+
+
+def _fixed(root: schema.Group, interpolation: str, path: schema.KeyPath) -> bool:
+    """Whether the installation's own files and environment alone say what it stands for."""
+    if ":" in interpolation:
+        return interpolation.partition(":")[0].strip() in ("oc.env", "secret")
+    name = interpolation.lstrip(".")
+    levels = len(interpolation) - len(name)
+    source = (*(path[:-levels] if levels else ()), *schema.parse(name))
+    if schema.names_code(root, source) or source[0] in schema.group_of(Settings).fields:
+        return True
+    kind = schema.at(root, source)
+    return kind is not None and kind is not Any and kind == schema.at(root, path)
 
 
 def plain(value: Any, annotation: Any = Any) -> Any:

@@ -30,7 +30,7 @@ from flows.core.schedule import (
     still_open,
 )
 from flows.core.store import NewRun, Store
-from flows.core.values import storable
+from flows.core.values import message
 
 Prepare = Callable[[Schedule, str, datetime], NewRun]
 """Composes the run of a schedule's fire, from its key and its time. Raises RatchetError."""
@@ -227,7 +227,7 @@ def passes(error: BaseException | None) -> bool:
 def sentence(error: Exception) -> str:
     """An error in one storable line: Ratchet's own as they are, others with their type."""
     line = str(error).strip().partition("\n")[0]
-    return storable(line if isinstance(error, RatchetError) else f"{type(error).__name__}: {line}")
+    return message(line if isinstance(error, RatchetError) else f"{type(error).__name__}: {line}")
 
 
 def _fire(

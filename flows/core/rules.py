@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from flows.core.graph import Graph, RunIf
 from flows.core.lifecycle import RunEvent
 from flows.core.records import ErrorInfo, TaskRun, TaskStatus
-from flows.core.values import storable
+from flows.core.values import message
 
 
 def why_not(rule: RunIf, before: Sequence[TaskRun]) -> str | None:
@@ -68,7 +68,7 @@ def _skipped_itself(task: TaskRun) -> bool:
 
 def undecidable(key: str, error: Exception) -> ErrorInfo:
     """Why a task fails whose data does not say whether it is to run, and over what."""
-    why = f"there is no {error}" if isinstance(error, LookupError) else storable(error)
+    why = f"there is no {error}" if isinstance(error, LookupError) else message(error)
     return ErrorInfo(
         type="Undecidable",
         message=f"whether {key} is to run, and over what, cannot be read: {why}",

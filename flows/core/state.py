@@ -224,7 +224,7 @@ class RunState:
     ) -> None:
         task = self.tasks[key]
         if fields.get("reason"):
-            fields["reason"] = values.storable(fields["reason"])
+            fields["reason"] = values.message(fields["reason"])
         changed = replace(task, status=task_after(task.status, event), **fields)
         self.tasks[key] = changed
         new = key in self._changes.new_tasks

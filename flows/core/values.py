@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from flows.core.errors import NotStorable
+from flows.core.masking import mask
 
 Json = Any
 _PLAIN = (str, int, bool, type(None))
@@ -29,6 +30,9 @@ MAX_BYTES = 1_000_000
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_URL = 1000
+"""Characters looked at beyond what is kept: a password is masked whole, also where it is cut."""
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -54,6 +58,12 @@ def storable(text: object, longest: int = 10_000) -> str:
     kept = text if isinstance(text, str) else _text_of(text)
     kept = _UNSTORABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), kept[:longest])
     return kept[:longest]
+
+
+def message(text: object, longest: int = 10_000) -> str:
+    """The same of what somebody says, without the credentials in its URLs."""
+    said = text if isinstance(text, str) else _text_of(text)
+    return storable(mask(said[: longest + _URL]), longest)
 
 
 def fitted(name: str, longest: int) -> str:

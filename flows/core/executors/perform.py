@@ -17,8 +17,9 @@ from flows.core import values
 from flows.core.context import TaskContext, entered
 from flows.core.errors import GiveUp, Halt, NotFound, Signal, Skip
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
+from flows.core.masking import mask
 from flows.core.records import ErrorInfo
-from flows.core.values import storable
+from flows.core.values import message, storable
 
 _WORK_FIELDS = tuple(name for name in Work.__dataclass_fields__ if name != "call")
 
@@ -115,7 +116,7 @@ def describe(error: BaseException) -> ErrorInfo:
     """
     return ErrorInfo(
         type=storable(type(error).__name__, LONGEST_NAME),
-        message=_reason(error) if isinstance(error, GiveUp) else storable(error),
+        message=_reason(error) if isinstance(error, GiveUp) else message(error),
         kinds=tuple(
             storable(f"{c.__module__}.{c.__qualname__}", LONGEST_NAME)
             for c in type(error).__mro__
@@ -129,7 +130,7 @@ def describe(error: BaseException) -> ErrorInfo:
 
 def _trace(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(error))[-LONGEST_TRACE:]
+        return mask("".join(traceback.format_exception(error)))[-LONGEST_TRACE:]
     except Exception as failure:  # of a library's own traceback or source
         return f"the traceback cannot be read: {type(failure).__name__}"
 
@@ -144,12 +145,12 @@ def _attribute(error: BaseException, name: str) -> Any:
 
 def _reason(signal: Signal) -> str:
     reason = _attribute(signal, "reason")  # none where a subclass does not call our __init__
-    return storable(signal if reason is None else reason)
+    return message(signal if reason is None else reason)
 
 
 def _hint(error: BaseException) -> str | None:
     hint = _attribute(error, "hint")
-    return storable(hint) if isinstance(hint, str) else None
+    return message(hint) if isinstance(hint, str) else None
 
 
 def resolve(path: str) -> Callable[..., Any]:

@@ -406,3 +406,15 @@ def test_a_store_that_is_away_is_said_and_can_be_tried_again(
     answer = api.call("POST", START)
     assert answer == (503, {"error": "the database is away", "hint": "start it"})
     assert api.headers["retry-after"] == "1"
+
+
+def test_what_callers_show_is_written_nowhere(api: Api) -> None:
+    _, started = api.call("POST", START, Idempotency_Key="k")
+    hook(api, FIRE, b'{"key": "delivery"}')
+    hook(api, FIRE, signed={"secret": "guessed"})
+    api.call("POST", START, token=TOKEN + "x")
+    api.call("POST", f"/api/runs/{started['run']}/cancel")
+    files = [file for file in api.ratchet.home.rglob("*") if file.is_file()]
+    assert files
+    for file in files:
+        assert not any(each.encode() in file.read_bytes() for each in (TOKEN, SECRET, "guessed"))

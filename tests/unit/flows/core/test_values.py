@@ -116,3 +116,12 @@ def test_an_integer_is_a_float_where_a_float_is_asked_for():
 def test_a_numpy_number_is_stored_as_a_number():
     numpy = pytest.importorskip("numpy")
     assert values.dumps(numpy.float64(0.5)) == "0.5"
+
+
+def test_what_is_said_holds_no_password_of_a_url_also_where_it_is_cut() -> None:
+    url = "postgresql://me:hunter2@db/x"
+    assert values.message(f"cannot reach {url}") == "cannot reach postgresql://me:***@db/x"
+    assert values.message(ConnectionError(url)) == "postgresql://me:***@db/x"
+    for longest in range(1, 40):
+        assert "hunt" not in values.message(f"at {url}", longest)
+    assert values.message("x" * 200_000, 5) == "xxxxx"
