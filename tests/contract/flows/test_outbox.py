@@ -26,6 +26,7 @@ from flows.core.records import ErrorInfo, Notice, Outcome, OutcomeKind
 from flows.core.store import NewRun, Store, outbox, schema
 from flows.core.store.database import Database
 from flows.core.values import storable
+from tests.contract.flows.plans import analyze, insert, plan, reads_all_of
 
 NOW = datetime(2026, 7, 4, 3, tzinfo=UTC)
 LEASE = timedelta(minutes=3)
@@ -325,6 +326,30 @@ def test_whatever_an_alert_says_is_stored_and_taken(store: Store) -> None:
         moved = replace(failed(delivery, None), problem=storable("it says \x00 \udce9"))
         store.outbox.settle([(delivery, moved)], NOW)
     assert {record.status for record in store.outbox.list()} == {AlertStatus.DEAD}
+
+
+def test_a_look_costs_by_what_is_due_and_not_by_what_was_ever_told(store: Store) -> None:
+    columns = "key, kind, severity, flow, subject, at, alert, status, tries, next_at, deliveries"
+    row = "'old' || i, 'failed', 'critical', 'f', 'r' || i, AT, '{}', 'delivered', 0, AT, '[]'"
+    insert(store, 20_000, f"outbox ({columns}) SELECT {row}")
+    row = "'old' || i, 'hook', 'delivered', 0, AT"
+    insert(store, 20_000, f"delivery (alert, channel, state, tries, at) SELECT {row}")
+    analyze(store)
+    post(store, 1)
+    looks = (
+        store.outbox.due,
+        lambda: store.outbox.due_channels(NOW),
+        lambda: store.outbox.due_channels(NOW, subject="run-1"),
+        lambda: address(store),
+        lambda: store.outbox.delivered_since("hook", NOW - timedelta(hours=1)),
+        lambda: take(store),
+        lambda: take(store, subject="run-1"),
+        lambda: store.outbox.list(keys=[alert(1).key], limit=1),
+    )
+    for look in looks:
+        described = plan(store, look)
+        assert not reads_all_of("delivery", described), described
+        assert not reads_all_of("outbox", described), described
 
 
 # ---------------------------------------------------------------- beside the release before
