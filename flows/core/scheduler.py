@@ -156,12 +156,12 @@ class Scheduler:
         """
         topics = self._schedules.topics()
         self._follow(frozenset(t.removeprefix(VIEW) for t in topics if t.startswith(VIEW)))
-        if any(topic.startswith(ASSET) for topic in topics):
+        if assets := any(topic.startswith(ASSET) for topic in topics):
             self._tell_of_assets(now)
         views = self._take_views(now)
         recorded: list[Fire] = []
         try:
-            for stored in self._to_look_at([VIEW + view for view in views], now):
+            for stored in self._to_look_at([VIEW + view for view in views], now, assets=assets):
                 fires = self._carry_out(stored, now)
                 recorded += fires
                 if self._tell is not None and any(fire.run_id is not None for fire in fires):
@@ -176,14 +176,18 @@ class Scheduler:
 
     # ------------------------------------------------------------------ what to look at
 
-    def _to_look_at(self, topics: Sequence[str], now: datetime) -> Iterator[StoredSchedule]:
+    def _to_look_at(
+        self, topics: Sequence[str], now: datetime, *, assets: bool
+    ) -> Iterator[StoredSchedule]:
         """The schedules that have something to decide, each once.
 
         Where another scheduler is at the same ones, the order changes, and what it has moved
         meanwhile is left to it: so that they share the work instead of doing it twice.
         """
         schedules, seen = self._schedules, set[str]()
-        due_now = [*schedules.due(now), *schedules.to_decide(now)]
+        due_now = [*schedules.due(now)]
+        if assets:
+            due_now += schedules.to_decide(now)
         if topics:
             due_now += schedules.on(topics)
         while fresh := {s.schedule.name: s for s in due_now if s.schedule.name not in seen}:

@@ -157,7 +157,10 @@ def test_a_backfill_without_a_schedule_takes_a_distance(ratchet):
     [
         (("--from", "yesterday", "--to", "2026-03-08"), "--from 'yesterday' is no time"),
         (("--from", "2026-03-01", "--to", "2026-02-31"), "--to '2026-02-31' is no time"),
-        (("--from", "2026-03-01", "--to", "2026-03-02", "--every", "daily"), "is no duration"),
+        (
+            ("--from", "2026-03-01", "--to", "2026-03-02", "--every", "daily"),
+            "is no length of time",
+        ),
     ],
 )
 def test_a_backfill_of_no_time_is_one_line(ratchet, arguments, problem):
