@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from flows.core import due
+from flows.core.claiming import Capabilities
 from flows.core.clock import ManualClock
 from flows.core.graph import Const, Node, validated
 from flows.core.records import Asset, Outcome, OutcomeKind
@@ -55,10 +56,10 @@ def made_by_a_task(store: Store, *assets: Asset, now: datetime = NOW) -> None:
     """A run whose only task says that it made some assets."""
     new = run_of()
     store.runs.create(new, now)
-    work = {"worker": "w", "slots": {"inline": 1}, "default_executor": "inline", "now": now}
-    store.runs.step([], runs=[new.id], **work)
+    can = Capabilities(worker="w", slots={"inline": 1}, default_executor="inline", now=now)
+    store.runs.step([], can, runs=[new.id])
     done = Outcome(attempt_id=f"{new.id}.a.1", kind=OutcomeKind.SUCCEEDED, value="1", assets=assets)
-    store.runs.step([done], runs=[], **work)
+    store.runs.step([done], can, runs=[])
 
 
 def test_the_fires_of_those_who_wait_are_in_the_commit_of_the_asset(store: Store) -> None:
