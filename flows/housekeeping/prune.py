@@ -85,7 +85,7 @@ def plan(
     until = now - history
     nothing = Plan(
         runs=(), datasets=(), live=(), busy=(), made=now, until=until,
-        history=store.retention.count(until, now),
+        history=store.retention.count(until),
     )  # fmt: skip
     old = store.prune.candidates(now - older_than, keep=keep)
     if not old:

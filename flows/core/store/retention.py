@@ -13,9 +13,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Delete,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 
 from flows.core.alert import AlertStatus
 from flows.core.records import AttemptStatus, Event
@@ -43,7 +53,7 @@ class RetentionStore:
         with self._database.read() as connection:
             return _kept_since(connection)
 
-    def count(self, before: datetime, now: datetime) -> dict[str, int]:
+    def count(self, before: datetime) -> dict[str, int]:
         """How many rows would go, by table; nothing on a store that is not upgraded yet."""
         with self._database.read() as connection:
             if not has_table(connection, _retention.name):
@@ -51,7 +61,8 @@ class RetentionStore:
             counts = {"event": _count_events(connection, before)}
             for table, what in ((_fire, _OLD_FIRE), (_outbox, _OLD_ALERT), (_lease, _OLD_LEASE)):
                 query = select(func.count()).select_from(table).where(what)
-                counts[table.name] = connection.execute(query, _times(before, now)).scalar() or 0
+                times = self._times(connection, before)
+                counts[table.name] = connection.execute(query, times).scalar() or 0
         return {name: count for name, count in counts.items() if count}
 
     def remove(self, before: datetime, now: datetime) -> dict[str, int]:
@@ -65,7 +76,7 @@ class RetentionStore:
             keys = table.primary_key.columns
             some = select(*keys).where(what).limit(AT_ONCE)
             statement = delete(table).where(tuple_(*keys).in_(some))
-            while count := self._execute(statement, _times(before, now)):
+            while count := self._remove(statement, before):
                 gone[table.name] += count
         self._remove_deliveries()
         return {name: count for name, count in gone.items() if count}
@@ -93,7 +104,9 @@ class RetentionStore:
         while low < high:
             through = min(low + AT_ONCE, high)
             numbers = {"low": low, "through": through, "kept": kept, "before": before}
-            yield self._execute(_REMOVE_EVENTS, numbers)
+            with self._database.write() as connection:
+                count = connection.execute(_REMOVE_EVENTS, numbers).rowcount
+            yield count
             low = through
 
     def _remove_deliveries(self) -> None:
@@ -102,9 +115,13 @@ class RetentionStore:
             if has_table(connection, schema.delivery.name):
                 connection.execute(_REMOVE_DELIVERIES)
 
-    def _execute(self, statement: Any, values: dict[str, Any]) -> int:
+    def _remove(self, statement: Delete, before: datetime) -> int:
         with self._database.write() as connection:
-            return int(connection.execute(statement, values).rowcount)
+            return connection.execute(statement, self._times(connection, before)).rowcount
+
+    def _times(self, connection: Connection, before: datetime) -> dict[str, datetime]:
+        """Leases are compared with the store's time."""
+        return {"before": before, "expired": self._database.now(connection) - DEAD}
 
 
 def _kept_since(connection: Connection) -> datetime | None:
@@ -124,10 +141,6 @@ def _count_events(connection: Connection, before: datetime) -> int:
     numbers = {"low": 0, "through": _end(connection, before), "kept": kept, "before": before}
     query = select(func.count()).select_from(_event).where(_OLD_EVENT)
     return connection.execute(query, numbers).scalar() or 0
-
-
-def _times(before: datetime, now: datetime) -> dict[str, datetime]:
-    return {"before": before, "expired": now - DEAD}
 
 
 _BEFORE = bindparam("before", type_=_event.c.at.type)

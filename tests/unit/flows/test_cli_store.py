@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from flows.cli import store as commands
 from flows.cli.always_on import Asked, heeding
 from flows.cli.app import app
-from flows.core.clock import SystemClock
 from flows.core.errors import Outdated
 from flows.core.store import Store, migrate
 
@@ -63,7 +62,7 @@ def work(ratchet: Any, asked: Asked) -> None:
 
 def test_a_plan_says_what_would_be_done_and_whether_older_workers_may_go_on(store, ratchet):
     as_released(store)
-    store.leases.acquire("worker:w1", "w1", timedelta(minutes=1), SystemClock().now())
+    store.leases.acquire("worker:w1", "w1", timedelta(minutes=1))
     said = ratchet("store", "upgrade", "--plan")
     assert said.exit_code == 0
     assert "the store is schema 0002; this Ratchet knows 0003" in said.stdout
@@ -89,7 +88,7 @@ def test_a_step_that_older_workers_cannot_live_with_is_announced_and_waits_for_t
     step = migrate.Migration(number="0003", summary="It takes a column away.", needs="0003")
     monkeypatch.setattr(migrate, "migrations", lambda since: (step,))
     monkeypatch.setattr(commands, "LOOK", 0.01)
-    lease = store.leases.acquire("worker:w1", "w1", timedelta(minutes=1), SystemClock().now())
+    lease = store.leases.acquire("worker:w1", "w1", timedelta(minutes=1))
     refused = ratchet("store", "upgrade", "--wait", "0s")
     assert refused.exit_code != 0
     assert "workers are alive still: w1" in refused.stderr
