@@ -83,8 +83,8 @@ Index(  # one order for each lane and, without a lane, for each flow: see `waiti
     run.c.priority.desc(),
     run.c.claimable_at,
     run.c.id,
-    sqlite_where=text("claimable_at IS NOT NULL AND status = 'queued'"),
-    postgresql_where=text("claimable_at IS NOT NULL AND status = 'queued'"),
+    sqlite_where=text("claimable IS NOT NULL AND status <> 'running'"),
+    postgresql_where=text("claimable IS NOT NULL AND status <> 'running'"),
 )
 
 definition = Table(

@@ -125,6 +125,8 @@ def queues(
     - it has started, or may: its lane is free and its flow runs less often than it may.
     """
     heads, started_runs, queued, pools = _queries(serves, frozenset(full))
+    if connection.dialect.name == "postgresql":
+        connection.execute(_IN_ORDER)
     asked = {**pools, "now": now}
     first = connection.execute(started_runs, {**asked, "limit": LOOKED_AT, "offset": 0}).all()
     yield Queue(connection, started_runs, {**asked, "queue": "going on"}, first)
@@ -274,7 +276,8 @@ class _Candidates:
                 self.times.append(self._now + FURTHER)
                 return
             if not queue.unseen and len(self.chosen) < self._most:
-                add(queue, queue.page(LOOKED_AT))
+                all_chosen = len(self.chosen) == looked_at
+                add(queue, queue.page(self._most if all_chosen else LOOKED_AT))
         self._memory.skip = {}
 
     def _is_worth_it(self, run: Waiting) -> bool:
@@ -318,17 +321,29 @@ _LIVE_OF_FLOWS = (
     .group_by(_run.c.flow)
 )
 
-_QUEUED = "claimable_at IS NOT NULL AND status = 'queued'"  # as the index `run_queued` has it
+_IN_ORDER = text(
+    "SELECT set_config(name, 'off', true) FROM unnest("
+    "ARRAY['enable_bitmapscan', 'enable_sort', 'enable_hashjoin', 'enable_mergejoin', 'jit']"
+    ") AS name"
+)
+"""Has this transaction read the first rows of an order, whatever the server thinks there is: its
+statistics know nothing of the few rows in a partial index, and it would sort all of them."""
+
+_QUEUED = "claimable IS NOT NULL AND status <> 'running'"  # as the index `run_queued` has it
 _QUEUE = "coalesce('lane ' || lane, 'flow ' || flow)"  # its first column
 _ORDER = "priority DESC, claimable_at, id"  # its others
 _COLUMNS = "id, seq, flow, priority, claimable_at"
-_MAY_BE = "claimable_at <= :now AND held_by IS NULL AND {pools}"
+_MAY_BE = "held_by IS NULL AND {pools}"
+_DUE = "coalesce(claimable_at <= :now, false)"  # so that no planner thinks of `run_claimable`
 
 _HEADS = f"""
 WITH RECURSIVE queues (queue) AS (
-    SELECT min({_QUEUE}) FROM run WHERE {_QUEUED}
+    SELECT (SELECT {_QUEUE} FROM run WHERE {_QUEUED} ORDER BY {_QUEUE} LIMIT 1)
     UNION ALL
-    SELECT (SELECT min({_QUEUE}) FROM run WHERE {_QUEUED} AND {_QUEUE} > queues.queue)
+    SELECT (
+        SELECT {_QUEUE} FROM run WHERE {_QUEUED} AND {_QUEUE} > queues.queue
+        ORDER BY {_QUEUE} LIMIT 1
+    )
     FROM queues WHERE queues.queue IS NOT NULL
 ),
 often (flow, runs) AS (
@@ -338,7 +353,7 @@ SELECT r.id, r.seq, r.flow, r.priority, r.claimable_at, r.lane,
     r.max_runs, queues.queue
 FROM queues
 JOIN run AS r ON r.id = (
-    SELECT id FROM run WHERE {_QUEUED} AND {_QUEUE} = queues.queue AND {_MAY_BE}
+    SELECT id FROM run WHERE {_QUEUED} AND {_QUEUE} = queues.queue AND {_DUE} AND {_MAY_BE}
     ORDER BY {_ORDER} LIMIT 1
 )
 LEFT JOIN often ON often.flow = r.flow
@@ -350,12 +365,12 @@ AND (r.max_runs IS NULL OR r.max_runs > coalesce(often.runs, 0))
 """
 _OF_QUEUE = f"""
 SELECT {_COLUMNS}, lane, max_runs FROM run
-WHERE {_QUEUED} AND {_QUEUE} = :queue AND {_MAY_BE}
+WHERE {_QUEUED} AND {_QUEUE} = :queue AND {_DUE} AND {_MAY_BE}
 ORDER BY {_ORDER} LIMIT :limit OFFSET :offset
 """
 _GOING_ON = f"""
 WITH going_on AS MATERIALIZED (
-    SELECT {_COLUMNS} FROM run WHERE status = 'running' AND {_MAY_BE}
+    SELECT {_COLUMNS} FROM run WHERE status = 'running' AND claimable_at <= :now AND {_MAY_BE}
 )
 SELECT {_COLUMNS}, NULL AS lane, NULL AS max_runs,
     row_number() OVER (PARTITION BY flow ORDER BY {_ORDER}) AS turn

@@ -623,15 +623,16 @@ def served(store, flows, *, executors, until, **options):
 
 
 def test_inline_work_of_one_run_holds_up_no_other_on_a_worker_that_serves(store):
-    quick_one_ended, threads = threading.Event(), set()
+    long_one_begun, quick_one_ended = threading.Event(), threading.Event()
 
     @task
     def long() -> int:
-        threads.add(threading.current_thread().name)
+        long_one_begun.set()
         return 1 if quick_one_ended.wait(20) else 0
 
     @task(executor="threads")
     def quick() -> int:
+        long_one_begun.wait(20)
         quick_one_ended.set()
         return 1
 

@@ -28,7 +28,7 @@ def upgrade() -> None:
             "claimable_at",
             "id",
         ],
-        "claimable_at IS NOT NULL AND status = 'queued'",
+        "claimable IS NOT NULL AND status <> 'running'",
     )
     _partial_index("fire_of_run", "fire", ["schedule", "decided_at"], "run_id IS NOT NULL")
     op.create_index("run_newest_of_status", "run", ["status", "created_at", "id"])
