@@ -6,6 +6,7 @@ this table and nothing else.
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,4 +115,7 @@ def _version() -> str:
 
 def main() -> None:
     """Run the command line on `sys.argv` and exit with its code."""
-    app(prog_name="ratchet")
+    try:
+        app(prog_name="ratchet")
+    finally:
+        gc.freeze()  # or the interpreter looks for garbage among all modules before it ends
