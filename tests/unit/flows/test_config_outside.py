@@ -116,6 +116,7 @@ def test_values_and_choices_may_be_given(override: str) -> None:
         ("allowed_modules=[os]", "is a setting of the installation"),
         ("flows=[os]", "is a setting of the installation"),
         ("trainer@allowed_modules=xgboost", "is a setting of the installation"),
+        ("trainer@=xgboost", "is a setting of the installation"),
         ("name=a,b", "names several values"),
     ],
 )
