@@ -27,6 +27,8 @@ class Composer:
     project: Path
     _kept: OrderedDict[Any, tuple[Any, Composed[Any]]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    """Held while composing: of many who ask for the same at once, one composes."""
 
     def stamp(self) -> object:
         """Another one when a config file has changed."""
@@ -46,18 +48,29 @@ class Composer:
         """
         key = (config, config_type, tuple(overrides), tuple(flow_only))
         begun, stamp = time.time_ns(), config_path(self.project).stamp()
+        if (known := self._newest(key, stamp)) is not None:
+            return known
+        with self._turn:
+            if (known := self._newest(key, stamp)) is not None:
+                return known
+            check_own(flow_only)
+            composed: Composed[Any] = compose(
+                config, config_type, (*overrides, *flow_only), self.project
+            )
+            if settled(stamp, begun):
+                self._keep(key, stamp, composed)
+        return composed
+
+    def _newest(self, key: Any, stamp: object) -> Composed[Any] | None:
         with self._lock:
             before, composed = self._kept.get(key, (None, None))
-            if composed is not None and before == stamp:
-                self._kept.move_to_end(key)
-                return composed
-        check_own(flow_only)
-        given = (*overrides, *flow_only)
-        composed = compose(config, config_type, given, self.project)
+            if before != stamp:
+                return None
+            self._kept.move_to_end(key)
+            return composed
+
+    def _keep(self, key: Any, stamp: object, composed: Composed[Any]) -> None:
         with self._lock:
-            if not settled(stamp, begun):
-                return composed
             self._kept[key] = (stamp, composed)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return composed
