@@ -20,7 +20,7 @@ from flows.core.store.database import Database
 from tests.migration.flows.test_versions_together import HERE, PROJECT, Release, released_at
 from tests.migration.flows.versions.couriers import CHANNELS
 
-ALERTS, KILLS, LONGEST = 12, 4, 60.0
+ALERTS, KILLS, LONGEST = 12, 2, 60.0
 
 
 class Couriers(Release):
