@@ -37,7 +37,7 @@ AGAIN = Retry(
     attempts=32, delay=10, backoff=Backoff.EXPONENTIAL, cap=timedelta(hours=1), jitter=0.2
 )
 """When a channel is tried again: about a day, all in all."""
-PATIENCE = 30.0
+ANSWER_TIME = 30.0
 """Seconds after which a channel that has not answered counts as failed."""
 LEASE = timedelta(minutes=3)
 """How long a courier has a delivery to itself: longer than it sends without looking again."""
@@ -116,7 +116,7 @@ class Courier:
                 self._say(error)
             self._clock.wait(self._awake, LOOK_ROUND)
         for sending in [*self._sending.values()]:
-            sending.ended.wait(PATIENCE)
+            sending.ended.wait(ANSWER_TIME)
 
     def tick(self, now: datetime, *, subject: str | None = None) -> tuple[AlertRecord, ...]:
         """One pass over what is due (about one run, schedule or model); returns how it stands.
@@ -125,8 +125,8 @@ class Courier:
         """
         keys, started = self._start(now, subject, awaited=True)
         for sending in started:
-            if not sending.ended.wait(PATIENCE):
-                self._record(sending.taken, _failed(f"no answer within {PATIENCE:g} s"))
+            if not sending.ended.wait(ANSWER_TIME):
+                self._record(sending.taken, _failed(f"no answer within {ANSWER_TIME:g} s"))
             if sending.error is not None:
                 raise sending.error
             keys |= sending.alerts
@@ -165,7 +165,7 @@ class Courier:
                     daemon=True,  # what never answers must not hold up the end of the process
                 ).start()
                 started.append(sending)
-            elif now - busy.since > timedelta(seconds=PATIENCE):
+            elif now - busy.since > timedelta(seconds=ANSWER_TIME):
                 waiting = [d for _, d in outbox.take(channel, now, limit=BATCH, lease=LEASE)]
                 self._record(waiting, _failed("it still has not answered"))
                 keys |= {delivery.alert for delivery in waiting}

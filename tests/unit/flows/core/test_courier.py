@@ -273,7 +273,7 @@ def test_two_couriers_at_once_tell_each_channel_once(tmp_path: Path) -> None:
 def test_a_channel_that_never_answers_holds_up_no_other(
     store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "ANSWER_TIME", 0.05)
     ever = threading.Event()
     channels = Channels("mail", "hung")
     channels.answers["hung"] = lambda _: (ever.wait(), TAKEN)[1]
