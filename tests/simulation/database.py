@@ -15,6 +15,7 @@ from sqlalchemy import Connection, create_engine, event, text
 from flows.core.errors import StoreBusy, StoreError
 from flows.core.store import Store, schema
 from flows.core.store.database import Database
+from tests.simulation.poison import refuse
 from tests.simulation.world import DEEPEST, Crash
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Disk:
         url = url or f"sqlite:///{self._folder}/store.db"
         Store.open(url).close()
         self.database = Database(url)
+        refuse(self.database)
+        self.database.close()
         if self._folder is not None:
             shutil.move(self._folder / "store.db", self._folder / "empty.db")
         event.listen(self.database.engine, "connect", _do_not_wait_for_the_disk)

@@ -72,10 +72,14 @@ def loop() -> None:
     when(~good).then(halt(model))
 
 
+@task(retry=PATIENT, run_if="all_done")
+def summary(last: Stamp | None) -> Stamp: ...  # type: ignore[empty-body]
+
+
 @flow
 def chain() -> None:
-    """Short, and often."""
-    report(report(poll()))
+    """Short, and often; something is said of it however it ends, and anew once it is retried."""
+    summary(report(report(poll())))
 
 
 @flow(priority=5)
@@ -84,17 +88,7 @@ def alone() -> None:
     train([])
 
 
-@task(retry=PATIENT, run_if="all_done")
-def summary(last: Stamp | None) -> Stamp: ...  # type: ignore[empty-body]
-
-
-@flow
-def joined() -> None:
-    """Something is said of it however it ends: once it is retried, anew."""
-    summary(report(poll()))
-
-
-FLOWS: dict[str, Flow] = {which.name: which for which in (loop, chain, alone, joined)}
+FLOWS: dict[str, Flow] = {which.name: which for which in (loop, chain, alone)}
 
 FAILURES = ("OSError", "TimedOut")
 """Types of the errors of which the runs of these flows fail."""

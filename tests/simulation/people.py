@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from flows.core.alert import champion_changed
 from flows.core.errors import KeyReused, RatchetError, StoreError
+from flows.core.flow import Flow
 from flows.core.records import Asset, RunStatus
 from flows.core.schedule import Schedule
 from flows.core.schedule_service import ScheduleService
@@ -72,7 +73,7 @@ class Person(Process):
         if not self.world.faulty:
             return None
         poison = self.world.poison * ("poison",)
-        verbs = ("start", "start", "cancel", "retry", *poison, *sorted(self._verbs()))
+        verbs = ("start", "start", "cancel", "retry", "retry", *poison, *sorted(self._verbs()))
         return self.world.chance.choice(verbs), f"{self.world.chance.randrange(6)}"
 
     def _verbs(self) -> dict[str, Callable[[str], object]]:
@@ -124,7 +125,7 @@ class Person(Process):
     def _poison(self, key: str) -> None:
         flow = self.world.chance.choice([*POISONED.values()])
         self._runs.start(
-            flow,
+            cast(Flow, flow),
             config={NUL: ENDLESS},
             config_yaml="",
             config_digest="d",

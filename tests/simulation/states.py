@@ -28,7 +28,7 @@ from flows.core.store.runs import RunStore
 from flows.core.store.schedules import ScheduleStore
 from tests.simulation.executions import Execution
 from tests.simulation.findings import Record
-from tests.simulation.poison import POISONED
+from tests.simulation.poison import POISONED, NewerFlow
 from tests.simulation.slots import RUN_ENDS
 from tests.simulation.world import World
 
@@ -90,6 +90,8 @@ STATES: Mapping[str, int] = {
     "poisoned run failed": 100,
     "poisoned run did well": 100,
     "notice of a poisoned run": 1000,
+    "run of a newer version left alone, and later done": 300,
+    "row refused by the database": 300,
     "connection refused to a full pool": 100,
 }
 """Rare states, and among how many seeds each is reached at least once."""
@@ -258,6 +260,10 @@ def _of_run(detail: RunDetail, chain: list[Event]) -> Iterator[str]:
         yield "mapped over nothing"
     if detail.run.flow in POISONED and detail.run.status is RunStatus.FAILED:
         yield "poisoned run failed"
+    if detail.run.flow == NewerFlow.name and detail.run.status.ended:
+        yield "run of a newer version left alone, and later done"
+    if detail.run.status is RunStatus.FAILED and "the row is refused" in (detail.run.reason or ""):
+        yield "row refused by the database"
     if detail.run.flow in POISONED and detail.run.status is RunStatus.SUCCEEDED:
         yield "poisoned run did well"
     failed = {task.key for task in detail.tasks if task.status is TaskStatus.FAILED}

@@ -22,6 +22,7 @@ from tests.simulation.fires import check_fires
 from tests.simulation.patches import of_this_world
 from tests.simulation.people import Person
 from tests.simulation.planner import Data, Planner, declare, plan
+from tests.simulation.poison import upgrade
 from tests.simulation.process import Faults, Process
 from tests.simulation.slots import check_slots
 from tests.simulation.states import count_states, watched
@@ -117,6 +118,7 @@ class Story:
         world.pass_time(TROUBLE)
         world.faulty = False
         world.note("world", "nothing goes wrong any more")
+        upgrade(self.disk.database)
         witness = Store(self.disk.database)
         world.pass_time(30.0)  # what is frozen thaws, what is dead comes back
         for schedule in self.schedules:  # no more fires by time, so that all may end
