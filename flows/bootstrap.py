@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -339,7 +340,7 @@ def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
     `clock` is the time of its store; None: as `Store.open` has it.
     """
     _refuse_shadows(Path(settings.project))
-    store = Store.open(reveal(settings.store.url), clock)
+    store = Store.open(reveal(settings.store.url), clock, knows=_is_here)
     if settings.project not in sys.path:
         sys.path.insert(0, settings.project)
     return Ratchet(
@@ -382,6 +383,12 @@ def _import(module: str, flows: Flows) -> list[Broken]:
         )
         return [Broken(module=module, error=problem)]
     return []
+
+
+def _is_here(source: str) -> bool:
+    """Whether the package of a flow can be found here; it is not imported for that."""
+    package = source.partition(":")[0].partition(".")[0]
+    return not package or package in sys.modules or find_spec(package) is not None
 
 
 def _load(path: str) -> Flow:

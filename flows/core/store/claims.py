@@ -216,7 +216,8 @@ class Stepping:
 
         def load() -> None:
             progress = self._runs.load_at(self._connection, run.run_id, seq)
-            if progress.run.held_by is None and progress.ready:
+            free = progress.run.held_by is None and progress.ready
+            if free and not self._memory.is_elsewhere(progress.run, self._can.now):
                 self._moved[run.run_id] = progress
 
         self._apart(run.run_id, load)

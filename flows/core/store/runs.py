@@ -62,10 +62,11 @@ T = TypeVar("T")
 class RunStore:
     """Every way in which a run may change."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, knows: Callable[[str], bool] | None = None) -> None:
+        """`knows` says whether a flow, by its dotted path, may be found here; None: any may."""
         self._database = database
         self._cache = RunCache()
-        self._memory = Memory()
+        self._memory = Memory(knows)
         self._lock = threading.RLock()  # the engine and the service may share this store
 
     def create(self, new: NewRun, now: datetime) -> Run:

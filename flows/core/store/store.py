@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flows.core.clock import Clock, CorrectedClock
 from flows.core.store.assets import AssetStore
 from flows.core.store.bell import Bell, Wake, hear
@@ -22,9 +24,9 @@ from flows.core.store.schedules import ScheduleStore
 class Store:
     """One database, seen by aggregate."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, knows: Callable[[str], bool] | None = None) -> None:
         self.database = database
-        self.runs = RunStore(database)
+        self.runs = RunStore(database, knows)
         self.leases = LeaseStore(database)
         self.outbox = Outbox(database)
         self.pools = PoolStore(database)
@@ -37,14 +39,18 @@ class Store:
         self.assets = AssetStore(database)
 
     @classmethod
-    def open(cls, url: str, clock: Clock | None = None) -> Store:
+    def open(
+        cls, url: str, clock: Clock | None = None, knows: Callable[[str], bool] | None = None
+    ) -> Store:
         """Open the store at `url`, making its tables if it is new. Raises StoreError.
 
         `clock` is its time; None: that of its server, or, where it has none, of this machine.
+        `knows` says of a flow's dotted path whether it may be found here: runs of others are left
+        to workers that have them.
         """
         database = Database(url, clock)
         prepare(database)
-        store = cls(database)
+        store = cls(database, knows)
         store.ask_time()
         return store
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -29,8 +29,8 @@ from flows.core.claiming import (
     Turns,
     Waiting,
 )
-from flows.core.errors import Refused
-from flows.core.records import Attempt, AttemptStatus, RunStatus
+from flows.core.errors import NotFound, Refused
+from flows.core.records import Attempt, AttemptStatus, Run, RunStatus
 from flows.core.store import schema
 from flows.core.store.database import UtcTime
 from flows.core.store.pools import usage
@@ -158,7 +158,9 @@ class Look:
 class Memory:
     """What one worker has learnt about runs that wait: which are blocked, and which are broken."""
 
-    def __init__(self) -> None:
+    def __init__(self, knows: Callable[[str], bool] | None = None) -> None:
+        """`knows` says whether a flow's dotted path may be found here; None: any may."""
+        self._knows = knows or (lambda _: True)
         self.skip: dict[str, int] = {}  # by queue: rows of its rest that were blocked last time
         self._blocked: OrderedDict[str, Blocked] = OrderedDict()
         self._left_alone: dict[str, tuple[datetime, BaseException]] = {}  # until when, and why
@@ -186,6 +188,19 @@ class Memory:
                 values.storable(error),
                 extra={"action": "run.left_alone", "run": run_id},
             )
+
+    def is_elsewhere(self, run: Run, now: datetime) -> bool:
+        """Whether a run's flow is another project's, whose workers share the store; said once."""
+        if self._knows(run.source):
+            return False
+        package = run.source.partition(":")[0].partition(".")[0]
+        if len(self._left_alone) >= REMEMBERED:
+            self._left_alone.clear()
+        self._left_alone[run.id] = now + LEFT_ALONE, NotFound(f"there is no {package} here")
+        if package not in self._said:
+            self._said.add(package)
+            _log.warning("runs of %s are left to workers that have it", package)
+        return True
 
     def is_left_alone(self, run_id: str, now: datetime) -> bool:
         """Whether a run is not to be touched for now."""
