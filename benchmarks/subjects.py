@@ -14,6 +14,7 @@ NAMES = (
     "start",
     "commands",
     "listing",
+    "history",
     "core",
     "two_workers",
     "schedules",
