@@ -1,4 +1,4 @@
-"""Drives runs from a terminal: the engine in a thread, the progress and Ctrl-C in front of it.
+"""Drives runs from a terminal: a host in the background, the progress and Ctrl-C in front of it.
 
 Ctrl-C once cancels the run that is being driven and waits until nothing of it is alive.
 Twice leaves it as it is, to be taken up again by `ratchet retry`.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -18,8 +17,8 @@ from typing import Protocol
 from flows.adapters.alerts import tell
 from flows.bootstrap import Ratchet
 from flows.cli.failures import say
-from flows.core.engine import Engine
 from flows.core.errors import Refused
+from flows.core.host import Host
 from flows.core.records import Run, RunStatus
 
 INTERRUPTED = 130
@@ -51,13 +50,11 @@ class View(Protocol):
 
 
 class Driver:
-    """One worker of this process, and the keyboard's power over it."""
+    """A host of this process, and the keyboard's power over it."""
 
-    def __init__(self, ratchet: Ratchet, engine: Engine) -> None:
+    def __init__(self, ratchet: Ratchet, host: Host) -> None:
         self._ratchet = ratchet
-        self._engine = engine
-        self._stop = threading.Event()
-        self._wake = threading.Event()
+        self._host = host
         self._interrupts = 0
 
     def drive(self, run: Run, view: View) -> Run:
@@ -65,31 +62,20 @@ class Driver:
 
         Raises whatever stopped the engine. Leaves the process with 130 after a second Ctrl-C.
         """
-        failures: list[BaseException] = []
-        worker = threading.Thread(
-            target=self._work, args=(run.id, failures), name="ratchet-engine", daemon=True
-        )
         self._interrupts = 0
         with view, self._interruptible():
-            worker.start()
-            try:
-                self._watch(worker, run, view)
-            finally:  # also when the view fails: the engine is closed by this thread
-                self._stop.set()
-                self._engine.wake()
-                worker.join()
-        self._stop.clear()
-        if failures:
-            raise failures[0]
+            self._host.drive(run.id)
+            self._watch(run, view)
+        if (error := self._host.error_of(run.id)) is not None:
+            raise error
         ended = self._ratchet.service.find(run.id)
         self._alert(ended)
         return ended
 
-    def _watch(self, worker: threading.Thread, run: Run, view: View) -> None:
-        handled = 0
-        while worker.is_alive():
-            self._wake.wait(REDRAW)
-            self._wake.clear()
+    def _watch(self, run: Run, view: View) -> None:
+        handled = changes = 0
+        while self._host.drives(run.id):
+            changes = self._host.wait_for_change(changes, REDRAW)
             if self._interrupts > handled:
                 handled += 1
                 self._interrupted(handled, run, view)
@@ -98,26 +84,17 @@ class Driver:
     @property
     def worker(self) -> str:
         """The name under which it drives; runs that it makes are its own."""
-        return self._engine.worker
+        return self._host.worker
 
     @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C was pressed during the last run."""
         return self._interrupts > 0
 
-    def _work(self, run_id: str, failures: list[BaseException]) -> None:
-        try:
-            self._engine.run_until_ended([run_id], self._stop)
-        except Exception as error:
-            failures.append(error)
-        finally:
-            self._wake.set()
-
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         def count(_signal: int, _frame: FrameType | None) -> None:
             self._interrupts += 1
-            self._wake.set()
 
         before = signal.signal(signal.SIGINT, count)
         try:
@@ -130,7 +107,7 @@ class Driver:
             view.note("cancelling, until everything is gone; Ctrl-C again leaves the run as it is")
             with suppress(Refused):  # it has ended meanwhile
                 self._ratchet.service.cancel(run.id, by="Ctrl-C")
-            self._engine.wake()
+            self._host.wake()
             return
         view.__exit__(None, None, None)
         say("left as it is; whatever still runs here ends now")
@@ -138,11 +115,7 @@ class Driver:
         self._leave()
 
     def _leave(self) -> None:
-        self._stop.set()
-        self._engine.wake()
-        closing = threading.Thread(target=self._engine.close, daemon=True)
-        closing.start()
-        closing.join(LEAVING)
+        self._host.close(LEAVING)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(INTERRUPTED)  # threads that run a task cannot be ended in any other way
@@ -156,5 +129,8 @@ class Driver:
 @contextmanager
 def driver(ratchet: Ratchet, executor: str | None = None) -> Iterator[Driver]:
     """A worker of this process, for as long as the block runs."""
-    with ratchet.engine(executor=executor) as engine:
-        yield Driver(ratchet, engine)
+    host = Host(lambda identity: ratchet.engine(executor=executor, identity=identity))
+    try:
+        yield Driver(ratchet, host)
+    finally:
+        host.close()
