@@ -166,7 +166,7 @@ class Engine:
         self._looked -= BELL_ROUND  # what the dead have left is taken over at once
         self._let_inline_work_run_beside()
         self.executors[self.default_executor].warm()  # beside the first look at what there is
-        with self.store.database.first(), closing(self.store.bell(self._ring)):
+        with self.store.database.first(), closing(self.store.bell(self._ring, self.serves)):
             failures = 0
             while not stop.is_set():
                 failures = 0 if self._survived() else failures + 1

@@ -16,7 +16,6 @@ from flows.core.schedule import ASSET, FireOutcome, ScheduleStatus
 from flows.core.state import ASSET_UPDATED
 from flows.core.store import events, schema
 from flows.core.store.batch import execute, insertion
-from flows.core.store.bell import ring
 from flows.core.store.database import Database, iso
 
 _event, _schedule = schema.event, schema.schedule
@@ -55,7 +54,6 @@ class AssetStore:
             events.append(connection, [Event(at=now, kind=ASSET_UPDATED, data=data)])
             number = connection.execute(_SAME, same).scalar_one()
             insert_fires(connection, [Updated(number, now, asset.name)])
-            ring(connection)
         return True
 
     def newest(self, count: int = 100) -> frozenset[Updated]:

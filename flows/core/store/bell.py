@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 
+from flows.core import values
 from flows.core.store.database import Database
 
 QUICK, SLOW = 0.01, 0.04
 """Seconds between two looks at a SQLite file: after something has happened, and when nothing
 has for `CALM` looks. (A look costs what waking a thread costs: 25 a second are 0.3 % of a core.)"""
 CALM = 10
-CHANNEL = "ratchet"
-"""The name under which PostgreSQL tells of commits."""
+CHANNEL, ANY_POOL = "ratchet", "ratchet_pool"
+"""The channels on which PostgreSQL tells everybody of a commit, and who serves all pools; each
+pool has one of its own after the second. Releases before ring the first only."""
+LONGEST_CHANNEL = 63
 LISTENING = 0.25
 """Seconds after which a listener looks whether it is to end."""
 RECONNECT = 1.0
@@ -51,17 +54,29 @@ class Bell:
         self._thread.join()
 
 
-def hear(database: Database, wake: Wake) -> Bell:
-    """Call `wake` soon after another connection has committed."""
+def hear(database: Database, wake: Wake, serves: Collection[str] | None = None) -> Bell:
+    """Call `wake` soon after another connection has committed what a worker may have to do.
+
+    `serves`: the pools that it serves; None: all. A file tells of every commit.
+    """
     if database.url.get_backend_name() == "sqlite":
         return Bell(partial(_watch_file, str(database.url.database)), wake)
-    return Bell(partial(_listen_to_server, database.url), wake)
+    channels = (CHANNEL, *([ANY_POOL] if serves is None else map(_of_pool, sorted(serves))))
+    return Bell(partial(_listen_to_server, database.url, channels), wake)
 
 
-def ring(connection: Connection) -> None:
-    """Have the bells of the other processes ring once the open transaction is committed."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+def ring(connection: Connection, pools: Collection[str], *, everybody: bool = False) -> None:
+    """Wake the workers of these pools, or everybody, once the open transaction is committed."""
+    channels = [CHANNEL] if everybody else [ANY_POOL, *map(_of_pool, sorted(pools))]
+    if connection.dialect.name == "postgresql" and (pools or everybody):
+        connection.execute(_NOTIFY, {"channels": channels})
+
+
+def _of_pool(name: str) -> str:
+    return values.fitted(f"{ANY_POOL}:{name}", LONGEST_CHANNEL)
+
+
+_NOTIFY = text("SELECT pg_notify(channel, '') FROM unnest(CAST(:channels AS text[])) AS channel")
 
 
 def _watch_file(path: str, wake: Wake, stop: threading.Event) -> None:
@@ -84,10 +99,11 @@ def _counter(ask: Callable[[str], sqlite3.Cursor]) -> object:
     return None
 
 
-def _listen_to_server(url: URL, wake: Wake, stop: threading.Event) -> None:
+def _listen_to_server(url: URL, channels: Iterable[str], wake: Wake, stop: threading.Event) -> None:
     """Listen to a PostgreSQL server, and go on after it was restarted."""
     # The driver of PostgreSQL is loaded only where the store is one.
     import psycopg
+    from psycopg import sql
 
     arguments = url.translate_connect_args(username="user", database="dbname")
     options = {"connect_timeout": 5, **url.query}
@@ -96,7 +112,8 @@ def _listen_to_server(url: URL, wake: Wake, stop: threading.Event) -> None:
             suppress(psycopg.Error),
             psycopg.connect(autocommit=True, **{**arguments, **options}) as connection,
         ):
-            connection.execute(f"LISTEN {CHANNEL}")
+            for channel in channels:
+                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             wake()  # for what was missed meanwhile
             while not stop.is_set():
                 if list(connection.notifies(timeout=LISTENING, stop_after=1)):

@@ -31,7 +31,6 @@ from flows.core.alert import (
 from flows.core.records import Event
 from flows.core.store import events, rows, schema
 from flows.core.store.batch import Row, change, execute, insertion
-from flows.core.store.bell import ring
 from flows.core.store.database import Database, has_table
 
 _outbox, _delivery = schema.outbox, schema.delivery
@@ -61,8 +60,6 @@ class Outbox:
         with self._database.write() as connection:
             new = insert(connection, alerts)
             events.append(connection, [_event("alert.raised", alert, now) for alert in new])
-            if new:
-                ring(connection)
         return new
 
     def address(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, select, union
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, select, union
 
 from flows.core.records import AttemptStatus
 from flows.core.store import schema
@@ -47,10 +47,12 @@ def _held() -> ColumnElement[bool]:
     )
 
 
+_BEFORE = bindparam("before", type_=_run.c.created_at.type)
 _ALIVE = _attempt.c.status == AttemptStatus.RUNNING.value
 _WORKERS = union(
     select(_attempt.c.worker).where(_ALIVE),
-    select(_run.c.held_by).where(_held(), _run.c.created_at <= bindparam("before")),
+    # Not a plain comparison: SQLite would look through all runs by when they were made.
+    select(_run.c.held_by).where(_held(), func.coalesce(_run.c.created_at <= _BEFORE, False)),
 )
 _WORKERS_OF = union(
     select(_attempt.c.worker).where(_ALIVE, _attempt.c.run_id == bindparam("run")),

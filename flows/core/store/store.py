@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from flows.core.clock import Clock, CorrectedClock
 from flows.core.store.assets import AssetStore
@@ -71,9 +71,9 @@ class Store:
         if version is not None:
             version.check()
 
-    def bell(self, wake: Wake) -> Bell:
+    def bell(self, wake: Wake, serves: Collection[str] | None = None) -> Bell:
         """Call `wake`, from a thread of its own, soon after another connection has committed."""
-        return hear(self.database, wake)
+        return hear(self.database, wake, serves)
 
     def close(self) -> None:
         """Give back every connection."""

@@ -7,13 +7,13 @@ from collections.abc import Collection
 from sqlalchemy import Connection, and_, bindparam, select
 
 from flows.core import values
-from flows.core.alert import NOTICED, TOLD_OF, alert_of_run
+from flows.core.alert import TOLD_OF, alert_of_run
 from flows.core.errors import NotFound, Pruned
 from flows.core.graph import Graph
-from flows.core.lifecycle import TaskEvent
+from flows.core.lifecycle import RunEvent, TaskEvent
 from flows.core.progress import Progress
 from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, TaskStatus
-from flows.core.state import ASSET_UPDATED, Changes
+from flows.core.state import Changes
 from flows.core.store import assets, events, outbox, rows, schema
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.bell import ring
@@ -54,8 +54,7 @@ def write(connection: Connection, *moved: Progress) -> list[Event]:
     assets.insert_fires(connection, assets.updated(connection, appended))
     for progress, changes in zip(moved, all_changes, strict=True):
         _post_alerts(connection, progress, changes.events)
-    if any(_concerns_others(changes) for changes in all_changes):
-        ring(connection)
+    _wake_others(connection, list(zip(moved, all_changes, strict=True)))
     return appended
 
 
@@ -89,16 +88,37 @@ def _in_order(by_run: list[list[Event]]) -> list[Event]:
     return before + after
 
 
-def _concerns_others(changes: Changes) -> bool:
-    """Whether somebody may wait for this: something to claim or to stop, a free slot, an end."""
+def _wake_others(connection: Connection, moved: list[tuple[Progress, Changes]]) -> None:
+    """Wake the workers that may wait for what has changed, and no others."""
+    stops = any(c.run and c.run.status is RunStatus.CANCELLING for _, c in moved)
+    if stops:
+        ring(connection, (), everybody=True)
+    ring(connection, set().union(*(_awaited(progress, changes) for progress, changes in moved)))
+
+
+def _awaited(progress: Progress, changes: Changes) -> set[str]:
+    """The pools in which something has become claimable, or may be started now."""
     run = changes.run
-    return run is not None and (
-        (run.claimable_at is not None and run.held_by is None)
-        or run.status is RunStatus.CANCELLING
-        or run.status.ended
-        or any(attempt.pool is not None for attempt in changes.attempts.values())
-        or any(event.kind in (ASSET_UPDATED, NOTICED) for event in changes.events)
-    )
+    if run is None:
+        return set()
+    pools = {a.pool for a in changes.attempts.values() if a.pool is not None}
+    if run.held_by is None and any(event.kind in _MAKES_CLAIMABLE for event in changes.events):
+        pools |= set((run.claimable or "").split())
+    if run.status.ended and (run.lane is not None or run.max_runs is not None):
+        pools |= progress.graph.pools  # the next of its lane or flow may start
+    return pools
+
+
+_MAKES_CLAIMABLE = frozenset(
+    {
+        TaskEvent.READY,
+        TaskEvent.EXPANDED,
+        TaskEvent.RETRY,
+        TaskEvent.LOST,
+        RunEvent.REOPENED,
+        RunEvent.HANDED_OVER,
+    }
+)
 
 
 def _post_alerts(connection: Connection, progress: Progress, events: list[Event]) -> None:

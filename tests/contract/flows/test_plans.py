@@ -9,7 +9,7 @@ from sqlalchemy import event, insert, text
 
 from flows.core.claiming import Capabilities
 from flows.core.pool import Pool, Rate
-from flows.core.store import pools, schema, waiting
+from flows.core.store import owners, pools, schema, waiting
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POOLS = (
@@ -100,6 +100,9 @@ LOOKS = {
     "what is due next": lambda c: waiting.next_due(c, NOW),
     "what has started": waiting.started,
     "what is alive of each flow": waiting.live_of_flows,
+    "who has anything": lambda c: owners.workers(c, NOW),
+    "what dead workers have": lambda c: owners.runs_of(c, ["w1", "w9"]),
+    "what a worker has": lambda c: owners.attempts_of(c, "w1"),
     "what pools hold": lambda c: pools.usage(c, POOLS, NOW),
 }
 

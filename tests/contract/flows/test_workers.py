@@ -909,3 +909,29 @@ def test_why_a_run_waits_can_be_asked(store, clock):
         assert why("second") == "run first is at it, and of night one runs at a time"
         assert why("third") == "1 of 1 runs of plain are at it: first"
         assert why("first") is None
+
+
+def test_only_the_workers_of_a_pool_are_woken_for_what_waits_in_it(store, store_url, clock):
+    if store.database.url.get_backend_name() == "sqlite":
+        pytest.skip("a file tells of every commit")
+    woken = {"gpu": threading.Event(), "default": threading.Event(), "all": threading.Event()}
+    serves = {"gpu": {"gpu"}, "default": {"default"}, "all": None}
+    bells = [store.bell(woken[name].set, serves[name]) for name in woken]
+    try:
+        for name in woken:  # each says once that it listens
+            assert woken[name].wait(10)
+        for event in woken.values():
+            event.clear()
+        make(store, clock, gpu, "g0")
+        assert woken["gpu"].wait(10)
+        assert woken["all"].wait(10)
+        assert not woken["default"].is_set()
+        with engine(store, clock, Held(), pools=GPU) as mine:
+            mine.tick(clock.now())
+            for event in woken.values():
+                event.clear()
+            store.runs.cancel("g0", "enough", clock.now())
+            assert all(event.wait(10) for event in woken.values())
+    finally:
+        for bell in bells:
+            bell.close()
