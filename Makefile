@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# One process more than there are cores: many tests wait for Ray, for a server, for a kill.
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 
 .PHONY: demo test check soak bench bench-gate fmt lock torch compiled clean
 
@@ -9,7 +11,7 @@ demo: compiled          ## the main job: five nights of a training loop, on real
 	$(BIN)/ratchet demo
 
 test: compiled          ## every test that needs nothing but this machine
-	$(BIN)/pytest -m "not alone" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "not alone" --numprocesses $(TESTERS) --dist loadfile
 	$(BIN)/pytest -m alone
 
 check: $(READY)         ## style, types, import contracts, and the project's own flows

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from benchmarks import postgres
+from registry import RegistryConfig
+from registry.mlflow_seam import MlflowSeam
 
 # How long an example takes says what else the machine does, not what is right.
 settings.register_profile("untimed", deadline=None)
@@ -73,6 +77,24 @@ def no_terminal() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("COLUMNS", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables and nothing in them, to be copied: it takes seconds.
+
+    Made once for all processes of this run.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "empty-mlflow.db"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            uri = f"sqlite:///{path}.new"
+            _ = MlflowSeam(RegistryConfig(tracking_uri=uri, ledger_url=uri)).client
+            Path(f"{path}.new").rename(path)
+    return path
 
 
 @pytest.fixture(scope="session")

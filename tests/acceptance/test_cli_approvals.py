@@ -62,11 +62,11 @@ def judge(registry: Registry, night: int, made: Verdict, asked_at: datetime) -> 
 
 
 @pytest.fixture(scope="module")
-def two_wait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_wait(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Path:
     """A home in which version 1 is champion, 2 has expired, and 3 and 4 wait."""
     home = tmp_path_factory.mktemp("home")
+    shutil.copy(empty_mlflow, home / "mlflow.db")
     with connect(config(home)) as registry:
-        assert registry.models.versions("digits") == ()  # makes MLflow's tables
         client(home).create_registered_model("digits")
         for _ in range(4):
             client(home).create_model_version("digits", "file:///nowhere")

@@ -1,5 +1,6 @@
 """The flow's promotion when the champion changes after the comparison: halted, and said so."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,8 @@ DATASET = Dataset(
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, empty_mlflow: Path) -> Settings:
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
     return Settings(
         project=str(tmp_path),
         home=str(tmp_path),

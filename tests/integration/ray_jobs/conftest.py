@@ -121,11 +121,12 @@ class Workshop:
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+def workshop(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iterator[Workshop]:
     """A workshop beside a small local Ray, which ends with the module."""
     import ray
 
     home = tmp_path_factory.mktemp("workshop")
+    shutil.copy(empty_mlflow, home / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -11,22 +11,12 @@ import pyarrow as pa
 import pytest
 
 from registry import FittedModel, Flavor, Registry, RegistryConfig, Verdict, connect
-from registry.mlflow_seam import MlflowSeam
 from registry.verdict import Decision
 
 ROWS = 300
 X = np.random.default_rng(0).normal(size=(ROWS, 3))
 Y = (X[:, 0] + X[:, 1] > 0).astype(int)
 TABLE = pa.table({"id": np.arange(ROWS), "a": X[:, 0], "b": X[:, 1], "c": X[:, 2]})
-
-
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its tables and nothing in them: creating it takes seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    uri = f"sqlite:///{path}"
-    assert MlflowSeam(RegistryConfig(tracking_uri=uri, ledger_url=uri)).client is not None
-    return path
 
 
 @pytest.fixture
