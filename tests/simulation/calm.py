@@ -16,17 +16,30 @@ SOON = timedelta(seconds=20)
 """Longer than a worker may take to hear of something, and an executor to end its work."""
 
 
-def check_calm(found: Findings, record: Record, pools: Mapping[str, Pool], deaths: int) -> None:
-    """Where nothing has gone wrong, nobody died or was taken for dead, and all was in time."""
+def check_calm(
+    found: Findings,
+    record: Record,
+    pools: Mapping[str, Pool],
+    deaths: int,
+    *,
+    clocks_agree: bool,
+) -> None:
+    """Where nothing has gone wrong, nobody died or was taken for dead, and all was in time.
+
+    A clock that is wrong costs nobody anything either, but for what its own worker does before it
+    has asked the store.
+    """
     found.check(not deaths, f"{deaths} processes died, and nobody had killed them")
     for detail in record.details:
         for attempt in detail.attempts:
             found.check(attempt.status is not AttemptStatus.LOST, f"{attempt.id} was lost")
-        check_timeouts(found, detail)
-        check_cancels(found, record, detail)
+        if clocks_agree:
+            check_timeouts(found, detail)
+            check_cancels(found, record, detail)
     adopted = [event.id for event in record.events if event.kind == TaskEvent.ADOPTED]
     found.check(not adopted, f"events {adopted} say that living workers were recovered")
-    check_rates(found, record, pools)
+    if clocks_agree:
+        check_rates(found, record, pools)
 
 
 def check_timeouts(found: Findings, detail: RunDetail) -> None:

@@ -27,7 +27,9 @@ from flows.core import (
 )
 from flows.core.alert import AlertStatus, Delivery, DeliveryState
 from flows.core.claiming import Budget, Starts
+from flows.core.clock import CorrectedClock
 from flows.core.engine import Engine
+from flows.core.errors import StoreError
 from flows.core.firing import Firing
 from flows.core.identity import Identity
 from flows.core.lease_keeper import LeaseKeeper
@@ -36,7 +38,9 @@ from flows.core.progress import Progress
 from flows.core.records import AttemptStatus, OutcomeKind
 from flows.core.running import Running
 from flows.core.service import Service
-from flows.core.store import assets, fires, outbox, writes
+from flows.core.store import assets, fires, outbox, runs, writes
+from flows.core.store.claims import Stepping
+from flows.core.store.database import Database
 from flows.core.store.leases import LeaseStore
 from flows.core.store.outbox import Outbox
 from flows.core.store.requests import RequestStore
@@ -341,6 +345,35 @@ def held_alerts_are_forgotten() -> AbstractContextManager[Any]:
     )
 
 
+def workers_trust_their_clocks() -> AbstractContextManager[Any]:
+    """Leases are stamped and compared with the clocks of workers."""
+    return _both(
+        patch.object(Database, "now", lambda self, connection: self._process.clock.now()),
+        patch.object(CorrectedClock, "correct", lambda self, now: None),
+    )
+
+
+def runs_are_decided_together() -> AbstractContextManager[Any]:
+    """What goes wrong in the decisions about one run goes wrong for all."""
+
+    def apart(self: Stepping, run_id: str, decide: Callable[[], None]) -> bool:
+        decide()
+        return True
+
+    return patch.object(Stepping, "_apart", apart)
+
+
+def a_refused_row_is_an_outage() -> AbstractContextManager[Any]:
+    """The database refuses what one run holds, and everybody waits for it."""
+    return patch.object(runs, "_is_outage", lambda error: isinstance(error, StoreError))
+
+
+def claims_of_one_step_are_not_counted() -> AbstractContextManager[Any]:
+    """What a step has claimed already takes nothing from its pool."""
+    real = Budget.take
+    return patch.object(Budget, "take", lambda self, need: real(self, replace(need, pool="other")))
+
+
 MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     run_guard_off,
     schedule_guard_off,
@@ -378,6 +411,10 @@ MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     containers_are_one_machine,
     one_channel_stands_for_all,
     held_alerts_are_forgotten,
+    workers_trust_their_clocks,
+    runs_are_decided_together,
+    a_refused_row_is_an_outage,
+    claims_of_one_step_are_not_counted,
 )
 
 

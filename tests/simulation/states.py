@@ -46,6 +46,7 @@ STATES: Mapping[str, int] = {
     "run moved while it was decided on": 100,
     "run of four workers": 1000,
     "every worker dead at once": 300,
+    "clock of a worker set while it ran": 100,
     # the cluster
     "job adopted": 300,
     "job adopted twice": 1000,
@@ -91,7 +92,7 @@ STATES: Mapping[str, int] = {
     "poisoned run did well": 100,
     "notice of a poisoned run": 1000,
     "run of a newer version left alone, and later done": 300,
-    "row refused by the database": 300,
+    "row refused by the database": 1000,
     "connection refused to a full pool": 100,
 }
 """Rare states, and among how many seeds each is reached at least once."""
@@ -262,7 +263,7 @@ def _of_run(detail: RunDetail, chain: list[Event]) -> Iterator[str]:
         yield "poisoned run failed"
     if detail.run.flow == NewerFlow.name and detail.run.status.ended:
         yield "run of a newer version left alone, and later done"
-    if detail.run.status is RunStatus.FAILED and "the row is refused" in (detail.run.reason or ""):
+    if detail.run.status is RunStatus.FAILED and "Unrecordable" in (detail.run.reason or ""):
         yield "row refused by the database"
     if detail.run.flow in POISONED and detail.run.status is RunStatus.SUCCEEDED:
         yield "poisoned run did well"

@@ -72,6 +72,7 @@ class Story:
         self._script = script
         # Calm nights, and terrible ones.
         self._scale = 0.0 if script else chance.choice((0.0, 0.3, 1.0, 3.0))
+        self._clocks_agree = True
         self.world.calm = not self._scale and not script
         self.schedules = plan(self.world)
         work = {"cluster": self.cluster, "record": self.record, "pools": POOLS}
@@ -97,9 +98,24 @@ class Story:
         name = f"{kind.__name__.lower()}-{number}"
         return kind(name, self.world, self.disk, faults, ahead, **more)
 
+    def _set_a_clock(self) -> None:
+        """In some worlds a worker's clock is wrong, or is set, once or twice; else all agree."""
+        chance, worker = self.world.chance, self.processes[0]
+        for _ in range(chance.choice((0, 0, 1, 2)) if not self._script else 0):
+            self._clocks_agree = False
+            skew = timedelta(seconds=chance.choice((12.0, -12.0, 300.0, -300.0)))
+
+            def set_clock(skew: timedelta = skew) -> None:
+                self.world.note(worker.name, f"has its clock set to {skew} ahead")
+                self.world.reach("clock of a worker set while it ran", worker.alive)
+                worker.clock.skew = skew
+
+            self.world.at(chance.choice((0.0, chance.uniform(5, TROUBLE))), set_clock)
+
     def play(self) -> None:
         """The night, and the quiet after it."""
         world, chance = self.world, self.world.chance
+        self._set_a_clock()
         declare(Store(self.disk.database), self.schedules, world.now)
         for process in self.processes:
             process.start(chance.uniform(0, 2))
@@ -155,8 +171,8 @@ class Story:
         check_fires(found, record, self.schedules, self.data)
         check_alerts(found, record, self.channels)
         deaths = sum(process.deaths for process in self.processes)
-        if not self._scale and not self.world.watcher:
-            check_calm(found, record, POOLS, deaths - len(self._script))
+        if self.world.calm:
+            check_calm(found, record, POOLS, deaths, clocks_agree=self._clocks_agree)
         count_states(found.states, record, executions, self.schedules, self.channels.received)
         found.counts["deaths"] = deaths
         return found
