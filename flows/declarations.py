@@ -53,50 +53,48 @@ class Declared:
 
 def declared(settings: Settings, flows: Flows) -> Declared:
     """All schedules of an installation. Whether each can be carried out, `check` looks at."""
-    found: dict[str, Schedule] = {}
+    by_name: dict[str, Schedule] = {}
     problems: dict[str, RatchetError] = {}
     for name, config in settings.schedules.items():
         try:
-            found[name] = to_schedule(name, config)
+            by_name[name] = to_schedule(name, config)
         except ConfigError as error:
             problems[name] = error
     for flow in flows.names():
         for schedule in flows.get(flow).schedules:
-            other = found.setdefault(schedule.name, schedule)
+            other = by_name.setdefault(schedule.name, schedule)
             if other is not schedule:
                 problems[schedule.name] = ConfigError(
                     f"two schedules are called {schedule.name}: "
                     f"of {other.origin} and of {schedule.origin}",
                     hint="give one of them another name",
                 )
-    good = [found[name] for name in sorted(found.keys() - problems.keys())]
+    good = [by_name[name] for name in sorted(by_name.keys() - problems.keys())]
     return Declared(schedules=tuple(good), problems=problems)
 
 
 def to_schedule(name: str, config: ScheduleConfig) -> Schedule:
     """What a config says, as a schedule. Raises ConfigError, one line that names the schedule."""
-    given = {
-        f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None
-    }
-    kinds = [key for key in _TRIGGERS if key in given and given[key] is not False]
+    keys = {f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None}
+    kinds = [key for key in _TRIGGERS if key in keys and keys[key] is not False]
     if len(kinds) != 1:
-        said = " and ".join(kinds) or "none"
+        named = " and ".join(kinds) or "none"
         raise ConfigError(
-            f"schedule {name}: it takes one trigger, and has {said}",
+            f"schedule {name}: it takes one trigger, and has {named}",
             hint=f"give one of {', '.join(_TRIGGERS)}",
         )
     kind = kinds[0]
     own = {f.name for f in fields(_TRIGGERS[kind])}
-    foreign = given.keys() - own - _OF_SCHEDULES - _TRIGGERS.keys()
+    foreign = keys.keys() - own - _OF_SCHEDULES - _TRIGGERS.keys()
     if foreign:
         raise ConfigError(
             f"schedule {name}: {min(foreign)} is no key of a schedule with {kind}",
             hint=f"with {kind} go {', '.join(sorted(own - {kind, 'view'})) or 'no other keys'}",
         )
-    values: dict[str, Any] = {key: value for key, value in given.items() if key in own}
+    values: dict[str, Any] = {key: value for key, value in keys.items() if key in own}
     if kind == "new_data":
-        values["view"] = given["new_data"]
-    policies = {key: value for key, value in given.items() if key in _OF_SCHEDULES}
+        values["view"] = keys["new_data"]
+    policies = {key: value for key, value in keys.items() if key in _OF_SCHEDULES}
     return Schedule(name=name, trigger=_TRIGGERS[kind](**values), **policies)
 
 
@@ -107,10 +105,10 @@ def check(schedule: Schedule, flows: Flows, compose: Compose, now: datetime) -> 
     """
     if schedule.flow not in flows.names():
         close = difflib.get_close_matches(schedule.flow, flows.names(), n=1)
-        known = f"known: {', '.join(sorted(flows.names())) or 'none'}"
+        names = f"known: {', '.join(sorted(flows.names())) or 'none'}"
         raise NotFound(
             f"schedule {schedule.name}: there is no flow {schedule.flow!r}",
-            hint=f"did you mean {close[0]}?" if close else known,
+            hint=f"did you mean {close[0]}?" if close else names,
         )
     try:
         compose(flows.get(schedule.flow), due.filled(schedule, now))
@@ -121,8 +119,8 @@ def check(schedule: Schedule, flows: Flows, compose: Compose, now: datetime) -> 
 def in_words(trigger: Trigger) -> str:
     """When a trigger fires, on one line: `at 03:00 every day, Europe/Berlin`."""
     if isinstance(trigger, Cron):
-        said = explained(trigger)
-        return f"{said[0].lower()}{said[1:]}{_zone(trigger.zone)}"
+        words = explained(trigger)
+        return f"{words[0].lower()}{words[1:]}{_zone(trigger.zone)}"
     if isinstance(trigger, Interval):
         return f"every {format_duration(trigger.every)}"
     if isinstance(trigger, NewData):

@@ -92,8 +92,8 @@ class ViewSource:
         lateness: timedelta,
     ) -> dict[int, int]:
         """Rows by version, without those that were older than `lateness` when they came."""
-        known = self._on_time.get((view, lateness), {})
-        counted = {v.version: known[v.version] for v in versions if v.version in known}
+        before = self._on_time.get((view, lateness), {})
+        counted = {v.version: before[v.version] for v in versions if v.version in before}
         unknown = {v.version: v.at for v in versions if v.rows and v.version not in counted}
         if unknown:
             snapshot = store.snapshot(view, version=max(unknown), since=since)
@@ -172,8 +172,8 @@ class ViewWatch:
         if not is_local(root):
             return {}
         log_of = _LOGS[self._config.format]
-        found = {Path(root, view, log_of): view for view in self._views}
-        return {folder: view for folder, view in found.items() if folder.is_dir()}
+        logs = {Path(root, view, log_of): view for view in self._views}
+        return {folder: view for folder, view in logs.items() if folder.is_dir()}
 
     def _watch(self, folders: dict[Path, str]) -> None:
         """Watch until there are other folders to watch, or the end."""
@@ -190,10 +190,10 @@ class ViewWatch:
             raise_interrupt=False,
             recursive=False,
         )
-        for found in changes:
-            for view in {folders[Path(path).parent] for _, path in found}:
+        for changed in changes:
+            for view in {folders[Path(path).parent] for _, path in changed}:
                 self._changed(view)
-            if not found:
+            if not changed:
                 self._look()
             if self._folders().keys() != folders.keys():
                 return

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class Look:
     """What one look at a run with a deadline found."""
 
-    told: Alert | None  # what people have to be told
+    alert: Alert | None  # what people have to be told
     next_at: datetime | None  # when to look again; None: there is nothing more to see
 
 
@@ -49,17 +49,17 @@ def look(watched: WatchedRun, history: Sequence[timedelta], now: datetime) -> Lo
     """What is to be told of a run now, and when to look again."""
     run, at = watched.run, watched.at
     if run.ended_at is not None and run.ended_at <= at:
-        return Look(told=None, next_at=None)
+        return Look(alert=None, next_at=None)
     if run.ended_at is not None or now >= at:
-        return Look(told=deadline_missed(run, at, _missed(run, at), now=now), next_at=None)
+        return Look(alert=deadline_missed(run, at, _missed(run, at), now=now), next_at=None)
     risky = risky_from(history, at - run.created_at)
     if watched.warned or risky is None:
-        return Look(told=None, next_at=at)
+        return Look(alert=None, next_at=at)
     if now - run.created_at >= risky:
         reason = f"it is {run.status} since {_minutes(now - run.created_at)}, and most of the "
         reason += f"flow's runs that took so long took longer than {_minutes(at - run.created_at)}"
-        return Look(told=deadline_at_risk(run, at, reason, now=now), next_at=at)
-    return Look(told=None, next_at=min(at, run.created_at + risky))
+        return Look(alert=deadline_at_risk(run, at, reason, now=now), next_at=at)
+    return Look(alert=None, next_at=min(at, run.created_at + risky))
 
 
 class DeadlineWatch:
@@ -90,9 +90,9 @@ class DeadlineWatch:
         history = self._store.deadlines.durations(watched.run.flow)
         seen = look(watched, history, now)
         recorded = self._store.deadlines.looked(
-            watched, next_at=seen.next_at, told=seen.told, now=now
+            watched, next_at=seen.next_at, alert=seen.alert, now=now
         )
-        return seen.told if recorded else None
+        return seen.alert if recorded else None
 
 
 def _missed(run: Run, at: datetime) -> str:

@@ -71,11 +71,11 @@ def newest(
 
     Costs by `count`, not by how many times there are.
     """
-    found = list(islice(occurrences(trigger, since, until), count + 1))
-    if len(found) <= count:
-        return found, None
+    oldest = list(islice(occurrences(trigger, since, until), count + 1))
+    if len(oldest) <= count:
+        return oldest, None
     start = max(since, _before(trigger, until, 2 * count))
-    return list(occurrences(trigger, start, until))[-count:], found[0]
+    return list(occurrences(trigger, start, until))[-count:], oldest[0]
 
 
 def expression_of(trigger: Cron | Deadline) -> str:
@@ -94,10 +94,10 @@ def zone_of(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # not there, not a name, a folder of zones
-        known = available_timezones()
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        zones = available_timezones()
+        near = difflib.get_close_matches(name, zones, n=1, cutoff=0.5)
         # "Berlin" for Europe/Berlin
-        near = near or sorted(zone for zone in known if zone.endswith(f"/{name}"))[:1]
+        near = near or sorted(zone for zone in zones if zone.endswith(f"/{name}"))[:1]
         hint = f"did you mean {near[0]}?" if near else "use an IANA name, such as Europe/Berlin"
         raise ConfigError(f"there is no time zone {name!r}", hint=hint) from None
 
@@ -124,9 +124,9 @@ def check_cron(trigger: Cron | Deadline) -> None:
 def _time_of_day(text: str) -> tuple[int, int]:
     hour, colon, minute = text.partition(":")
     if colon and hour.isdigit() and minute.isdigit() and len(minute) == 2:
-        found = int(hour), int(minute)
-        if found[0] < 24 and found[1] < 60:
-            return found
+        time = int(hour), int(minute)
+        if time < (24, 0) and time[1] < 60:
+            return time
     raise ConfigError(f"by {text!r} is no time of day", hint="write it as hours:minutes, '06:00'")
 
 

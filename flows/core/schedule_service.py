@@ -26,6 +26,7 @@ from flows.core.schedule import (
 )
 from flows.core.service import new_run_id
 from flows.core.store import Store
+from flows.core.values import storable
 
 LONGEST_KEY = 90
 """Characters of an idempotency key; a run's key is the schedule's name and it."""
@@ -208,8 +209,8 @@ class ScheduleService:
 
     def pause(self, name: str, *, by: str, reason: str | None = None) -> StoredSchedule:
         """Keep it from firing by itself. Raises NotFound, Refused."""
-        said = f"paused by {by}" + (f": {reason}" if reason else "")
-        return self._store.schedules.pause(name, said, self._clock.now())
+        why = f"paused by {by}" + (f": {reason}" if reason else "")
+        return self._store.schedules.pause(name, storable(why), self._clock.now())
 
     def resume(self, name: str, *, by: str) -> StoredSchedule:
         """Let a paused or disabled schedule fire again; what it missed, its policy decides.
@@ -276,11 +277,11 @@ class ScheduleService:
                 hint="fill a shorter time, or give a longer --every",
             )
         keys = [at.isoformat() for at in times]
-        known = self._store.schedules.fires_of(chosen.name, keys)
+        recorded = self._store.schedules.fires_of(chosen.name, keys)
         filled: list[Filled] = []
         left = len(times) if limit is None else limit
         for at, key in zip(times, keys, strict=True):
-            run_id = known[key].run_id if key in known else None
+            run_id = recorded[key].run_id if key in recorded else None
             starts = run_id is None and left > 0
             if starts:
                 left -= 1
@@ -300,25 +301,27 @@ class ScheduleService:
             self.validate(made)
             return made, trigger
         if name is not None:
-            found = [self._store.schedules.get(name)]
+            candidates = [self._store.schedules.get(name)]
         else:
-            found = [
+            candidates = [
                 stored
                 for stored in self._store.schedules.list()
                 if stored.schedule.flow == flow
                 and isinstance(stored.schedule.trigger, Cron | Interval | Deadline)
             ]
-        if len(found) != 1:
-            names = ", ".join(stored.schedule.name for stored in found)
+        if len(candidates) != 1:
+            names = ", ".join(stored.schedule.name for stored in candidates)
             raise Refused(
                 f"flow {flow} has several schedules by time: {names}"
-                if found
+                if candidates
                 else f"flow {flow} has no schedule by time",
-                hint="say which: --schedule NAME" if found else "give a distance: --every 1d",
+                hint="say which: --schedule NAME" if candidates else "give a distance: --every 1d",
             )
-        if found[0].schedule.flow != flow:
-            raise Refused(f"schedule {name} is one of flow {found[0].schedule.flow}, not of {flow}")
-        return found[0].schedule, due.trigger_of(found[0])
+        if candidates[0].schedule.flow != flow:
+            raise Refused(
+                f"schedule {name} is one of flow {candidates[0].schedule.flow}, not of {flow}"
+            )
+        return candidates[0].schedule, due.trigger_of(candidates[0])
 
 
 def _owners(stored: StoredSchedule) -> str:

@@ -59,7 +59,7 @@ class DeadlineStore:
         watched: WatchedRun,
         *,
         next_at: datetime | None,
-        told: Alert | None = None,
+        alert: Alert | None = None,
         now: datetime,
     ) -> bool:
         """Record a look, and tell what it found: an event `run.<kind of alert>` and the alert.
@@ -69,21 +69,21 @@ class DeadlineStore:
         row = {
             "run_id": watched.run.id,
             "next_at": next_at,
-            "warned": int(watched.warned or told is not None),
+            "warned": int(watched.warned or alert is not None),
             "base": watched.next_at,
         }
         with self._database.write() as connection:
             if execute(connection, _LOOKED, [row]) != 1:
                 return False
-            new = outbox.insert(connection, [told] if told is not None else [])
-            events.append(connection, [_event(watched, alert, now) for alert in new])
+            new = outbox.insert(connection, [alert] if alert is not None else [])
+            events.append(connection, [_event(watched, each, now) for each in new])
         return True
 
     def durations(self, flow: str, count: int = 50) -> Sequence[timedelta]:
         """How long the flow's newest runs took that worked, from creation to end."""
         with self._database.read() as connection:
-            found = connection.execute(_DURATIONS, {"flow": flow, "count": count}).all()
-        return [row.ended_at - row.created_at for row in found]
+            ended = connection.execute(_DURATIONS, {"flow": flow, "count": count}).all()
+        return [row.ended_at - row.created_at for row in ended]
 
 
 def _watched(row: RowMapping) -> WatchedRun | None:

@@ -41,12 +41,12 @@ def record(
     - What failed, or was skipped or missed, has no run: it may still be started.
     - A run that was made under the same key in another way is taken as the fire's own.
     """
-    known = writes.by_key(connection, new.flow, new.key) if new is not None else None
+    run = writes.by_key(connection, new.flow, new.key) if new is not None else None
     if new is not None:
-        fire = replace(fire, run_id=known.id if known is not None else new.id)
+        fire = replace(fire, run_id=run.id if run is not None else new.id)
     if not _claim(connection, fire):
         return None
-    if new is not None and known is None:
+    if new is not None and run is None:
         insert_new(connection, new, now)
         if (deadline := new.trigger.get("deadline")) is not None:
             deadlines.insert(connection, new.id, datetime.fromisoformat(deadline), now)

@@ -338,8 +338,8 @@ def test_of_two_that_look_at_a_deadline_one_tells(store):
     (watched,) = store.deadlines.due(NOW)
     assert (watched.run.id, watched.at, watched.warned) == ("r1", deadline, False)
     told = deadline_at_risk(watched.run, deadline, "it is slow", now=SOON)
-    assert store.deadlines.looked(watched, next_at=deadline, told=told, now=SOON)
-    assert not store.deadlines.looked(watched, next_at=deadline, told=told, now=SOON)
+    assert store.deadlines.looked(watched, next_at=deadline, alert=told, now=SOON)
+    assert not store.deadlines.looked(watched, next_at=deadline, alert=told, now=SOON)
     assert store.deadlines.next_at() == deadline
     assert [record.alert.kind.value for record in store.outbox.list()] == ["deadline_at_risk"]
     events = [e for e in store.reads.events() if e.kind.startswith("deadline.")]
