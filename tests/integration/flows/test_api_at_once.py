@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows.bootstrap import Ratchet, open_project
+from flows.console import limits
 from flows.console.app import make_app
 from flows.console.server import ApiServer, Health
 from flows.up.ports import listening
@@ -100,3 +102,15 @@ def test_forty_at_once_are_all_served(ratchet: Ratchet, server: ApiServer) -> No
     with ThreadPoolExecutor(40) as callers:
         answers = Counter(callers.map(lambda _: call(server), range(40)))
     assert answers == {(202, None): 40}
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /api/sch", b"GET /health HTTP/1.1\r\nHost: x\r\n"])
+def test_who_never_finishes_a_request_is_hung_up_on(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    assert call(server, "GET", "/health") == (200, None)
+    monkeypatch.setattr(limits, "PATIENCE", 0.2)
+    host, port = server.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1000) == b""

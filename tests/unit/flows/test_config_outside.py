@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from flows.config import check_outside, compose
+from flows.core.due import fill
 from flows.core.errors import ConfigError
 from flows.retrain import RetrainConfig
 from ray_jobs import TrainerConfig
@@ -166,3 +171,53 @@ def test_code_may_be_made_of_code_and_of_the_environment(tmp_path: Path, text: s
     assert composed.flow is not None
     assert composed.flow.trainer.estimator == "sklearn.svm.SVC"
     assert composed.code["trainer", "estimator"] == "sklearn.svm.SVC"
+
+
+NAMED = "sklearn.svm:NuSVC"  # which an insider may name
+KEYS = st.sampled_from(
+    ["trainer", "trainer.estimator", "trainer.params.x", "other/estimator", "free",
+     "free.a._target_", "stages.0", "stages.0.loader", "by_name.a", "either.loader", "name",
+     "trainer@name", "trainer@", "_target_"]
+)  # fmt: skip
+LEAVES = st.sampled_from(
+    [NAMED, f"'{NAMED}'", f"str({NAMED})", "${oc.env:PLANTED}", r"$\{oc.env:PLANTED\}",
+     "'{at:%d}'", "${name}", "3"]
+)  # fmt: skip
+INNER = st.sampled_from(
+    ["estimator", "loader", "_target_", "x", "params", "a", r"es\timator", "kind", "rows"]
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2).map(lambda values: f"[{','.join(values)}]"),
+        st.lists(st.tuples(INNER, inner), max_size=2).map(
+            lambda pairs: "{" + ",".join(f"{key}: {value}" for key, value in pairs) + "}"
+        ),
+    ),
+    max_leaves=4,
+)
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+CONF = """
+stages: [{rows: 1, loader: sklearn.svm.SVC}]
+by_name: {a: {loader: sklearn.svm.SVC}}
+trainer: {estimator: sklearn.svm.SVC}
+other: {estimator: '${trainer.estimator}'}
+"""
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(["", "+", "++"]), KEYS, VALUES), min_size=1, max_size=3))
+@example([("", "trainer.estimator", NAMED)])
+@example([("", "trainer", f"{{kind: sklearn, estimator: {NAMED}}}")])
+@example([("", "name", r"$\{oc.env:PLANTED\}")])
+def test_whatever_passes_from_outside_names_no_code_and_reads_nothing(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str, str]]
+) -> None:
+    overrides = [f"{sign}{key}={value}" for sign, key, value in parts]
+    project = conf(tmp_path_factory.mktemp("p"), CONF)
+    with pytest.MonkeyPatch.context() as patch, suppress(ConfigError):
+        patch.setenv("PLANTED", "what-only-the-environment-knows")
+        check_outside(overrides, Team)
+        composed = compose("team", Team, fill(overrides, AT), project)
+        assert NAMED not in composed.code.values()
+        assert "what-only-the-environment-knows" not in composed.yaml
