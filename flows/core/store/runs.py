@@ -67,7 +67,7 @@ class RunStore:
         self._database = database
         self._cache = RunCache()
         self._memory = Memory(knows)
-        self._lock = threading.RLock()  # the engine and the service may share this store
+        self._lock = threading.RLock()  # over what is kept in memory, and the step that uses it
 
     def create(self, new: NewRun, now: datetime) -> Run:
         """Record a run, its tasks, and which of them may start.
@@ -273,7 +273,7 @@ class RunStore:
         run_id = run_of(attempt_id)
 
         def claim() -> Claim | None:
-            with self._lock, self._database.read() as connection:
+            with self._database.read() as connection:
                 progress = writes.read(connection, run_id)
             attempt = progress.live(attempt_id)
             if attempt is None or attempt.worker != worker:
@@ -323,8 +323,7 @@ class RunStore:
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Read these runs again when they are needed."""
-        with self._lock:
-            self._cache.forget(run_ids)
+        self._cache.forget(run_ids)
 
     def due(self, run_id: str) -> datetime | None:
         """When the run's next retry may be claimed; None when none waits."""
@@ -345,13 +344,17 @@ class RunStore:
         return next(progress.claimable(now), None) is not None
 
     def _move(self, run_id: str, change: Callable[[Progress], object]) -> Run:
-        def decide(connection: Connection) -> Run:
-            progress = self._cache.load(connection, run_id)
-            change(progress)
-            writes.write(connection, progress)
+        """Change one run as another process would: nobody waits for an engine's long commit."""
+        while True:
+            try:
+                with self._database.write() as connection:
+                    progress = writes.read(connection, run_id)
+                    change(progress)
+                    writes.write(connection, progress)
+            except writes.Moved:
+                continue
+            self.forget((run_id,))
             return progress.run
-
-        return self._transact(decide)
 
     def _transact(self, decide: Callable[[Connection], T]) -> T:
         """Run `decide` in one transaction; again, on fresh state, when a run has moved."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
 
 from flows.core.errors import StoreBusy, StoreError
-from flows.core.store import Store
+from flows.core.graph import Node, validated
+from flows.core.store import NewRun, Store
 from flows.core.store.database import SHARED, Database
 
 MANY = 4 * SHARED
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -130,3 +133,16 @@ class Readers:
         self._leave.set()
         for thread in self._threads:
             thread.join()
+
+
+def test_who_cancels_a_run_does_not_wait_for_what_an_engine_of_this_process_is_at(store):
+    graph = validated((Node(key="a", function="m:a", inputs={}),))
+    new = NewRun(id="r1", flow="f", key="k", source="m:f", graph=graph, config={}, config_yaml="",
+                 config_digest="d", trigger={})  # fmt: skip
+    store.runs.create(new, NOW)
+    caller = threading.Thread(target=store.runs.cancel, args=("r1", "by the test", NOW))
+    with store.runs._lock:  # as in the middle of a step
+        caller.start()
+        caller.join(60)
+        assert not caller.is_alive()
+    assert store.reads.get("r1").status.ended
