@@ -228,7 +228,7 @@ class Courier:
             subject=sending.subject,
         )
         sending.taken = [delivery for _, delivery in due]
-        sending.alerts |= {alert.key for alert, _ in due}
+        sending.alerts |= {delivery.alert for _, delivery in due}
         return due
 
     def _send(self, channel: str, alerts: Sequence[Alert]) -> Answer:

@@ -85,7 +85,8 @@ class Outbox:
             keys = sorted(row["key"] for row in alerts)
             for row in alerts:
                 _write_deliveries(connection, row, channels(rows.alert_from(row)), now)
-            _conclude(connection, _records(connection, keys), now)
+            records = _records(connection, keys)
+            _conclude(connection, records, records, now)
         return keys
 
     def due(self) -> datetime | None:
@@ -143,7 +144,9 @@ class Outbox:
         with self._database.write() as connection:
             before = _records(connection, sorted({taken.alert for taken, _ in moves}))
             _settle(connection, moves)
-            _conclude(connection, before, now)
+            moved = {(taken.alert, taken.channel, taken.next_at): is_now for taken, is_now in moves}
+            after = {key: _with(record, moved) for key, record in before.items()}
+            _conclude(connection, before, after, now)
 
     def delivered_since(self, channel: str, since: datetime) -> int:
         """How many alerts a channel took one by one, from `since` on."""
@@ -184,7 +187,8 @@ class Outbox:
         if keys is not None:
             query = query.where(_outbox.c.key.in_([*keys]))
         with self._database.read() as connection:
-            return tuple(_records_of(connection, query).values())
+            keys_of = query.with_only_columns(_outbox.c.key)
+            return tuple(_records_of(connection, query, keys_of).values())
 
 
 # ---------------------------------------------------------------- inside a transaction
@@ -242,36 +246,55 @@ def _settle(connection: Connection, moves: Sequence[Move]) -> None:
     )
 
 
-def _conclude(connection: Connection, before: Mapping[str, AlertRecord], now: datetime) -> None:
+def _with(
+    record: AlertRecord, moved: Mapping[tuple[str, str, datetime | None], Delivery]
+) -> AlertRecord:
+    """An alert after some of its deliveries have moved: those that were still this courier's."""
+    return replace(
+        record,
+        deliveries=tuple(moved.get((d.alert, d.channel, d.next_at), d) for d in record.deliveries),
+    )
+
+
+def _conclude(
+    connection: Connection,
+    before: Mapping[str, AlertRecord],
+    after: Mapping[str, AlertRecord],
+    now: datetime,
+) -> None:
     """Let the alerts' own rows say what their deliveries have come to."""
-    for key, after in _records(connection, [*before]).items():
-        reached = [d.at for d in after.deliveries if d.at is not None and d.state.told]
-        after = replace(
-            after,
-            status=status_of(after.deliveries),
-            delivered_at=after.delivered_at or min(reached, default=None),
+    for key, moved in after.items():
+        reached = [d.at for d in moved.deliveries if d.at is not None and d.state.told]
+        record = replace(
+            moved,
+            status=status_of(moved.deliveries),
+            delivered_at=moved.delivered_at or min(reached, default=None),
         )
-        row: dict[str, Any] = {"key": key, "status": after.status.value, "tries": after.tries}
-        row["delivered_at"] = after.delivered_at
+        row: dict[str, Any] = {"key": key, "status": record.status.value, "tries": record.tries}
+        row["delivered_at"] = record.delivered_at
         execute(connection, _CONCLUDE, [row])
-        events.append(connection, _events(before[key], after, now))
+        events.append(connection, _events(before[key], record, now))
 
 
 def _records(connection: Connection, keys: Sequence[str]) -> dict[str, AlertRecord]:
-    """The alerts of these keys, locked in their order."""
+    """The alerts of these keys and their deliveries, locked in their order."""
     query = select(_outbox).where(_outbox.c.key.in_(keys)).order_by(_outbox.c.key)
-    connection.execute(query.with_for_update())
-    return _records_of(connection, query)
+    return _records_of(connection, query, keys, lock=True)
 
 
-def _records_of(connection: Connection, query: Select[Any]) -> dict[str, AlertRecord]:
+def _records_of(
+    connection: Connection,
+    query: Select[Any],
+    keys: Sequence[str] | Select[Any],
+    *,
+    lock: bool = False,
+) -> dict[str, AlertRecord]:
     """The alerts that `query` selects, in its order, by key."""
-    alerts = connection.execute(query).mappings().all()
+    alerts = connection.execute(query.with_for_update() if lock else query).mappings().all()
     deliveries: dict[str, list[Delivery]] = {row["key"]: [] for row in alerts}
     if has_table(connection, _delivery.name):
-        keys = query.with_only_columns(_outbox.c.key)
-        mine = select(_delivery).where(_delivery.c.alert.in_(keys))
-        for row in connection.execute(mine.order_by(_delivery.c.channel)).mappings():
+        mine = select(_delivery).where(_delivery.c.alert.in_(keys)).order_by(_delivery.c.channel)
+        for row in connection.execute(mine.with_for_update() if lock else mine).mappings():
             deliveries[row["alert"]].append(rows.delivery_from(row))
     return {
         row["key"]: AlertRecord(
