@@ -15,6 +15,7 @@ NAMES = (
     "commands",
     "listing",
     "history",
+    "waiting",
     "core",
     "two_workers",
     "schedules",

@@ -687,6 +687,37 @@ def test_what_a_dead_process_of_this_machine_had_is_claimed_again_at_once(store,
     assert taken.ids == ["p0.light.2"]
 
 
+def test_what_died_with_its_workers_beside_others_runs_alone_before_it_fails(store, clock):
+    """One of the two kills each worker that it runs on; the other only happens to be there."""
+    make(store, clock, plain, "innocent")
+    make(store, clock, other, "poison")
+    died = [
+        Identity(host="here", machine=this_machine(), pid=2**22 + n, started=1, nonce=f"{n:06x}")
+        for n in range(1, 6)
+    ]
+    together, alone = [], []
+    for identity in died:
+        held = Held()
+        gone = engine(store, clock, held, identity=identity)
+        gone.open()
+        for _ in range(3):  # it takes over, then claims
+            gone.tick(clock.advance(RESTING))
+        (together if len(held.ids) == 2 else alone).append(held.ids)
+        if [i.partition(".")[0] for i in held.ids] == ["innocent"]:
+            held.end(held.ids[0])
+            gone.tick(clock.now())
+            gone.tick(clock.now())  # the other, alone
+        vanish(gone)
+    with engine(store, clock, Held()) as mine:
+        for _ in range(3):
+            mine.tick(clock.advance(RESTING))
+    assert len(together) == 3
+    assert all(len(ids) <= 2 for ids in alone)
+    assert store.reads.find("innocent").status is RunStatus.SUCCEEDED
+    assert store.reads.find("poison").status is RunStatus.FAILED
+    assert len(store.reads.detail("poison").attempts) == 4
+
+
 def test_work_on_an_executor_that_outlives_its_worker_is_adopted_not_repeated(store, clock):
     lost, taken = Held(survives=True), Held(survives=True)
     died = gone_from_here()
