@@ -34,7 +34,7 @@ def read(connection: Connection, run_id: str) -> Progress:
     definition = connection.execute(_DEFINITION, {"id": run_id}).first()
     if definition is None:
         raise Pruned(run_id)
-    tasks = connection.execute(_TASKS, {"run": run_id}).mappings()
+    tasks = connection.execute(_TASKS, {"run": run_id}).mappings().all()
     return Progress(
         rows.run_from(row),
         values.loads(definition.graph, Graph),
@@ -169,7 +169,7 @@ def by_key(connection: Connection, flow: str, key: str) -> Run | None:
 
 def live_attempts(connection: Connection, run_id: str) -> tuple[Attempt, ...]:
     """The attempts of a run that nobody has seen end."""
-    found = connection.execute(_LIVE_ATTEMPTS, {"run": run_id}).mappings()
+    found = connection.execute(_LIVE_ATTEMPTS, {"run": run_id}).mappings().all()
     return tuple(rows.attempt_from(row) for row in found)
 
 

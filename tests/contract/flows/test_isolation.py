@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from sqlalchemy import text
@@ -10,13 +11,13 @@ from sqlalchemy import text
 from flows.core.clock import ManualClock
 from flows.core.context import noticed, produced, spent
 from flows.core.engine import Engine
-from flows.core.errors import GiveUp, Halt, Refused, Skip
+from flows.core.errors import GiveUp, Halt, NotStorable, Refused, Skip
 from flows.core.executors.inline import InlineExecutor
 from flows.core.flow import flow, task, when
 from flows.core.progress import Progress
 from flows.core.records import RunStatus
 from flows.core.service import Service
-from flows.core.store import rows
+from flows.core.store import rows, writes
 
 NOT_UTF8, NUL = "caf\udce9.csv", "a\x00b"
 
@@ -311,6 +312,25 @@ def test_a_run_that_a_newer_version_made_is_left_alone_and_said_once(store, cloc
     assert caplog.text.count("is left alone") == 1
     with pytest.raises(Refused, match=f"run {made.id} cannot be carried on here"):
         alone(store, clock, made.id)
+
+
+def test_a_run_that_cannot_be_read_leaves_no_query_open(store, clock):
+    made = serve(store, clock, [missing_flag], ticks=0)["missing_flag"]
+    newer = "UPDATE definition SET graph = 'newer' WHERE run_id = :id"
+
+    def mark():
+        with store.database.write() as connection:
+            connection.execute(text(newer), {"id": made.id})
+
+    mark()
+    with store.database.first():  # as an engine that serves
+        with pytest.raises(NotStorable) as kept, store.database.read() as connection:
+            writes.read(connection, made.id)
+        assert kept.tb.tb_frame is not None  # somebody may keep the error, and so the frames
+        elsewhere = threading.Thread(target=mark)
+        elsewhere.start()
+        elsewhere.join()
+        mark()  # SQLite refuses this at once while a query of before is open
 
 
 def alone(store, clock, run_id):
