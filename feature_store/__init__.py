@@ -7,8 +7,6 @@ neither, and would wait for them longer than for all the rest.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from feature_store.checks.config import ChecksConfig, ExtraColumns, Range, Scope
-from feature_store.checks.report import CheckReport, CheckResult
 from feature_store.config import FeatureStoreConfig
 from feature_store.errors import (
     AppendConflict,
@@ -28,12 +26,14 @@ from feature_store.errors import (
     ViewExists,
 )
 from feature_store.snapshot import Part, Snapshot, Version
-from feature_store.views import FeatureView
 
 if TYPE_CHECKING:
+    from feature_store.checks.config import ChecksConfig, ExtraColumns, Range, Scope
+    from feature_store.checks.report import CheckReport, CheckResult
     from feature_store.checks.run import run_checks
     from feature_store.joins import point_in_time_join
     from feature_store.store import FeatureStore, connect
+    from feature_store.views import FeatureView
     from feature_store.watermarks import Watermark, Watermarks
 
 __all__ = [
@@ -72,6 +72,13 @@ __all__ = [
 ]
 
 _LATE = {
+    "ChecksConfig": "feature_store.checks.config",
+    "ExtraColumns": "feature_store.checks.config",
+    "Range": "feature_store.checks.config",
+    "Scope": "feature_store.checks.config",
+    "CheckReport": "feature_store.checks.report",
+    "CheckResult": "feature_store.checks.report",
+    "FeatureView": "feature_store.views",
     "run_checks": "feature_store.checks.run",
     "point_in_time_join": "feature_store.joins",
     "FeatureStore": "feature_store.store",

@@ -17,19 +17,9 @@ from ray_jobs.errors import (
     RayJobError,
     RayUnreachable,
 )
-from ray_jobs.features import Engine, FeaturesConfig, HoldoutConfig, JoinConfig
 from ray_jobs.private_folder import session_folder
-from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.resources import ClusterResources, NodeResources, ensure_feasible
 from ray_jobs.spec import JobError, JobSpec, JobState, JobStatus, LogChunk
-from ray_jobs.trainers.config import (
-    Interval,
-    SearchConfig,
-    SearchKind,
-    Task,
-    TrainerConfig,
-    TrainerKind,
-)
 from ray_jobs.training_errors import (
     FeatureError,
     TrainingFailed,
@@ -46,7 +36,17 @@ if TYPE_CHECKING:
     from ray_jobs.embedded import EmbeddedRay
     from ray_jobs.evaluation import evaluate
     from ray_jobs.extraction import extract
+    from ray_jobs.features import Engine, FeaturesConfig, HoldoutConfig, JoinConfig
     from ray_jobs.markers import JobMarkers
+    from ray_jobs.references import Challenger, Dataset, RunInfo
+    from ray_jobs.trainers.config import (
+        Interval,
+        SearchConfig,
+        SearchKind,
+        Task,
+        TrainerConfig,
+        TrainerKind,
+    )
     from ray_jobs.training import train
     from ray_jobs.watching import watch
 
@@ -103,6 +103,19 @@ __all__ = [
 ]
 
 _LATE = {
+    "Engine": "ray_jobs.features",
+    "FeaturesConfig": "ray_jobs.features",
+    "HoldoutConfig": "ray_jobs.features",
+    "JoinConfig": "ray_jobs.features",
+    "Challenger": "ray_jobs.references",
+    "Dataset": "ray_jobs.references",
+    "RunInfo": "ray_jobs.references",
+    "Interval": "ray_jobs.trainers.config",
+    "SearchConfig": "ray_jobs.trainers.config",
+    "SearchKind": "ray_jobs.trainers.config",
+    "Task": "ray_jobs.trainers.config",
+    "TrainerConfig": "ray_jobs.trainers.config",
+    "TrainerKind": "ray_jobs.trainers.config",
     "ArtifactStore": "ray_jobs.artifacts",
     "ClusterRay": "ray_jobs.cluster",
     "connect": "ray_jobs.connection",

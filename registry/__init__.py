@@ -27,7 +27,6 @@ from registry.errors import (
     UnknownModel,
     UnsupportedModel,
 )
-from registry.fitted import FittedModel, Flavor
 from registry.verdict import CaseNote, CaseState, Decision, Rule, RuleResult, Verdict, verdict_json
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from registry.card.model_evidence import ModelEvidence
     from registry.card.page import card_html
     from registry.champion import ChampionStatus
+    from registry.fitted import FittedModel, Flavor
     from registry.gate import decide
     from registry.gate_config import Baseline, GateConfig, GateMode, OnHarm
     from registry.ledger import Action, LedgerBreak, LedgerEntry
@@ -114,6 +114,8 @@ __all__ = [
 ]
 
 _LATE = {
+    "FittedModel": "registry.fitted",
+    "Flavor": "registry.fitted",
     "Answer": "registry.answers",
     "AnswerKind": "registry.answers",
     "ApprovalRequest": "registry.approvals",

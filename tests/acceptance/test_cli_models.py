@@ -340,7 +340,7 @@ def test_a_command_that_only_reads_imports_nothing_that_it_does_not_need(
 import atexit, sys
 from flows.cli import main
 names = ["mlflow", "hydra", "omegaconf", "alembic", "numpy", "pyarrow", "scipy", "pandas", "ray"]
-names += ["fastapi", "IPython", "flows.retrain", "sqlalchemy.dialects.postgresql"]
+names += ["fastapi", "IPython", "nightly", "sqlalchemy.dialects.postgresql"]
 atexit.register(lambda: print("imported", *(n for n in names if n in sys.modules)))
 sys.argv = ["ratchet", "--project", {str(PROJECT)!r}, *{command.split()!r}]
 main()
