@@ -30,10 +30,11 @@ def this_process() -> ProcessIdentity:
 
 
 def proved_alive(process: ProcessIdentity) -> bool | None:
-    """Whether the process lives; None when it cannot be known from here (another machine)."""
+    """Whether the process lives; None when it cannot be known from here."""
     if process.machine is None or process.machine != _machine():
         return None
-    return _start_ticks(process.pid) == process.started
+    started = _start_ticks(process.pid)
+    return None if started is None and _is_hidden(process.pid) else started == process.started
 
 
 def kill_own_processes() -> None:
@@ -45,10 +46,25 @@ def kill_own_processes() -> None:
 
 def _machine() -> str | None:
     try:
+        if Path("/proc/self").readlink().name != str(os.getpid()):
+            return None  # this /proc shows the processes of another namespace
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return None
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process is there that /proc does not show, as it is another user's (hidepid)."""
+    if Path(f"/proc/{pid}").exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _start_ticks(pid: int) -> int | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ray_jobs import ArtifactError, ArtifactStore, JobError, JobNotKnown, JobSpec, JobState
+from ray_jobs import ArtifactError, ArtifactStore, JobError, JobNotKnown, JobSpec, JobState, process
 from ray_jobs.markers import Done, Heartbeat, JobMarkers, StopReason, StopRequest
 from ray_jobs.process import ProcessIdentity, proved_alive, this_process
 
@@ -117,6 +119,21 @@ def test_this_process_is_alive_and_a_later_one_with_its_pid_is_not_it() -> None:
     assert proved_alive(me) is True
     later = ProcessIdentity(host=me.host, machine=me.machine, pid=me.pid, started=1)
     assert proved_alive(later) is False
+
+
+def test_nothing_is_proved_about_a_process_that_proc_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    me, shown = this_process(), Path.exists
+    monkeypatch.setattr(process, "_start_ticks", lambda pid: None)
+    monkeypatch.setattr(Path, "exists", lambda self: "/proc/" not in str(self) and shown(self))
+    assert proved_alive(me) is None
+    assert proved_alive(replace(me, pid=2**22 + 1)) is False
+
+
+def test_where_proc_shows_another_namespace_nothing_is_proved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # /proc/self says something else
+    assert this_process().machine is None
 
 
 def test_nothing_is_proved_about_a_process_elsewhere() -> None:
