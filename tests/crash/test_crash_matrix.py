@@ -11,8 +11,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from inspect import isfunction
+from itertools import count
 
 import pytest
 
@@ -35,10 +37,11 @@ READERS = ("ReadStore", "PoolStore")
 READS = frozenset(
     {
         *("DeadlineStore.due", "DeadlineStore.durations", "DeadlineStore.next_at"),
-        *("AssetStore.newest", "LeaseStore.holders"),
+        *("AssetStore.newest", "LeaseStore.holders", "LeaseStore.of"),
         *("Outbox.delivered_since", "Outbox.due", "Outbox.due_channels"),
         "Outbox.list",
         *("PruneStore.belongings", "PruneStore.candidates", "PruneStore.mentions"),
+        *("RetentionStore.count", "RetentionStore.kept_since"),
         *("RunStore.attempts_of", "RunStore.due", "RunStore.forget", "RunStore.live_attempts"),
         *("RunStore.refresh", "RunStore.resume", "RunStore.runs_of", "RunStore.workers"),
         "RunStore.workers_of",
@@ -50,8 +53,8 @@ READS = frozenset(
     }
 )
 """Methods of the others that write nothing."""
-OUTSIDE = frozenset({"PruneStore.forget"})
-"""Has its own test: it removes what the checks look at."""
+OUTSIDE = frozenset({"PruneStore.forget", "RetentionStore.remove"})
+"""Have tests of their own: they remove what the checks look at."""
 
 
 def aggregates() -> list[type]:
@@ -186,3 +189,36 @@ def test_a_crash_while_a_run_is_pruned_removes_all_of_it_or_nothing(disk: Disk, 
     kinds = [event.kind for event in after.reads.events(run_id=run.id)]
     assert kinds.count("run.pruned") == 1
     assert after.reads.find(run.id).status in set(RunStatus)
+
+
+@pytest.mark.parametrize("where", EDGES)
+def test_a_crash_while_what_is_old_is_removed_is_made_good_by_the_next_try(
+    disk: Disk, where: str
+) -> None:
+    assert play(disk, 1, lambda process, edge: None) == []
+    story = Story(1, disk, script=SCRIPT)
+    process, before = story.processes[0], story.world.now + timedelta(days=9)
+
+    def store(victim: int | None = None) -> Store:
+        """The store, for a process that dies at its write of this number."""
+        process.life += 1
+        writes = count()
+
+        def kill(process: Process, edge: str) -> None:
+            if edge == where and next(writes) == victim:
+                process.die(edge)
+                raise Crash
+
+        story.world.watcher = kill
+        return Store(FaultyDatabase(disk, process))
+
+    assert "event" in store().retention.count(before)
+    for victim in range(8):  # one write further each time
+        with suppress(Crash):
+            store(victim).retention.remove(before, before)
+            break
+    after = store()
+    assert after.retention.count(before) == {}
+    assert after.retention.kept_since() == before
+    pruned = [event for event in after.reads.events() if event.kind == "events.pruned"]
+    assert len(pruned) == 1

@@ -32,7 +32,7 @@ def check_runs(found: Findings, record: Record, world: World) -> None:
     """No run is lost, none is made twice, and none has a history that cannot be."""
     for detail in record.details:
         check_chain(found, detail, record.chains[detail.run.id])
-        check_attempts(found, detail)
+        check_attempts(found, detail, record.chains[detail.run.id])
         check_inputs(found, detail)
         check_branch(found, detail)
         check_reason(found, detail)
@@ -70,11 +70,15 @@ def check_chain(found: Findings, detail: RunDetail, chain: list[Event]) -> None:
         )
 
 
-def check_attempts(found: Findings, detail: RunDetail, *, stamped: bool = True) -> None:
+def check_attempts(
+    found: Findings, detail: RunDetail, chain: Sequence[Event] = (), *, stamped: bool = True
+) -> None:
     """One after the other, one success at most, and nothing after it.
 
+    A retry of the run decides anew on what saw its failure, and only on that: by its `chain`.
     `stamped`: the values of the tasks say which attempt has made them.
     """
+    reopened = Counter(event.task for event in chain if event.kind == TaskEvent.REOPENED)
     by_task: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in detail.attempts:
         by_task[attempt.key].append(attempt)
@@ -91,11 +95,12 @@ def check_attempts(found: Findings, detail: RunDetail, *, stamped: bool = True) 
             f"{name}: attempts are not numbered 1..{len(attempts)}",
         )
         good = [a for a in attempts if a.status is AttemptStatus.SUCCEEDED]
-        found.check(len(good) <= 1, f"{name}: a finished task was run again")
-        if good:
-            found.check(good[0] is attempts[-1], f"{name}: started again after it had succeeded")
+        found.check(len(good) <= 1 + reopened[key], f"{name}: a finished task was run again")
+        if good and good[-1] is attempts[-1]:
             if stamped:
-                check_stamp(found, good[0], values[key])
+                check_stamp(found, good[-1], values[key])
+        elif good:
+            found.check(reopened[key], f"{name}: started again after it had succeeded")
 
 
 def check_stamp(found: Findings, attempt: Attempt, value: str | None) -> None:
