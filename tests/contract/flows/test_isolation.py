@@ -324,9 +324,9 @@ def test_a_run_that_cannot_be_read_leaves_no_query_open(store, clock):
 
     mark()
     with store.database.first():  # as an engine that serves
-        with pytest.raises(NotStorable) as kept, store.database.read() as connection:
+        with store.database.read() as connection, pytest.raises(NotStorable) as kept:
             writes.read(connection, made.id)
-        assert kept.tb.tb_frame is not None  # somebody may keep the error, and so the frames
+        assert kept.tb is not None  # who keeps the error keeps its frames, and what they hold
         elsewhere = threading.Thread(target=mark)
         elsewhere.start()
         elsewhere.join()
