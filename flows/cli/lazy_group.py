@@ -45,6 +45,7 @@ class LazyGroup(TyperGroup):
             return None
         if cmd_name not in self.commands:
             self.commands[cmd_name] = _load(entry)
+            gc.freeze()
         gc.enable()
         return self.commands[cmd_name]
 
