@@ -205,8 +205,6 @@ class Memory:
     def is_left_alone(self, run_id: str, now: datetime) -> bool:
         """Whether a run is not to be touched for now."""
         until, _ = self._left_alone.get(run_id, (now, None))
-        if until <= now:
-            self._left_alone.pop(run_id, None)
         return now < until
 
     def refuse_left_alone(self, run_ids: Iterable[str], now: datetime) -> None:
@@ -344,7 +342,8 @@ _IN_ORDER = text(
 """Has this transaction read the first rows of an order, whatever the server thinks there is: its
 statistics know nothing of the few rows in a partial index, and it would sort all of them."""
 
-_QUEUED = "claimable IS NOT NULL AND status <> 'running'"  # as the index `run_queued` has it
+# As the index `run_queued` has it; the last for stores of the release before, without it.
+_QUEUED = "claimable IS NOT NULL AND status <> 'running' AND claimable_at IS NOT NULL"
 _QUEUE = "coalesce('lane ' || lane, 'flow ' || flow)"  # its first column
 _ORDER = "priority DESC, claimable_at, id"  # its others
 _COLUMNS = "id, seq, flow, priority, claimable_at"
