@@ -73,7 +73,7 @@ class Person(Process):
         if not self.world.faulty:
             return None
         poison = self.world.poison * ("poison",)
-        verbs = ("start", "start", "cancel", "retry", "retry", *poison, *sorted(self._verbs()))
+        verbs = ("start", "start", "cancel", *(3 * ("retry",)), *poison, *sorted(self._verbs()))
         return self.world.chance.choice(verbs), f"{self.world.chance.randrange(6)}"
 
     def _verbs(self) -> dict[str, Callable[[str], object]]:
@@ -153,7 +153,7 @@ class Person(Process):
 
     def _retry(self, key: str) -> None:
         again = (RunStatus.FAILED, RunStatus.HALTED, RunStatus.CANCELLED)
-        runs = [run for run in self._runs.runs(limit=8) if run.status in again]
+        runs = [run for run in self._runs.runs(limit=30) if run.status in again]
         if runs:
             self._runs.retry(self.world.chance.choice(runs).id)
 
