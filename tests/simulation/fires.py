@@ -66,8 +66,11 @@ def check_fire(found: Findings, fire: Fire, runs: dict[str, Run]) -> None:
 
 
 def check_overlap(found: Findings, record: Record, schedule: Schedule) -> None:
-    """Where fires are skipped for an open run, none is made beside another."""
-    if schedule.overlap is not Overlap.SKIP:
+    """Where fires are skipped for an open run, none is made beside another.
+
+    All that were missed, where they are asked for, are: they run one after the other.
+    """
+    if schedule.overlap is not Overlap.SKIP or schedule.missed is Missed.ALL:
         return
     mine = {
         detail.run.id
