@@ -264,8 +264,7 @@ def say_waiting(registry: Reader, model: str, now: datetime) -> None:
 
 
 Version = Annotated[
-    str | None,
-    typer.Argument(metavar="VERSION", help="Default: the only one that waits."),
+    str | None, typer.Argument(metavar="VERSION", help="Default: the only one that waits.")
 ]
 
 

@@ -98,11 +98,7 @@ def _one(
 
 
 def _sweep(
-    ratchet: Ratchet,
-    flow: Flow,
-    runs: Sequence[Sequence[str]],
-    executor: str | None,
-    as_json: bool,
+    ratchet: Ratchet, flow: Flow, runs: Sequence[Sequence[str]], executor: str | None, as_json: bool
 ) -> int:
     """Run after run, and a table at the end; stops at the first one that is cancelled."""
     say = console(stderr=as_json)
@@ -111,10 +107,7 @@ def _sweep(
         ratchet.compose(flow, overrides)  # a mistake in the last one is told before the first runs
     for number, overrides in enumerate(runs, 1):
         say.print(f"{number} of {len(runs)}: {' '.join(overrides)}", markup=False, style="bold")
-        with (
-            for_overrides(ratchet, flow, overrides) as place,
-            driver(place, executor) as drives,
-        ):
+        with for_overrides(ratchet, flow, overrides) as place, driver(place, executor) as drives:
             started = place.start(flow, overrides, trigger=_trigger(), held_by=drives.worker)
             ended.append((overrides, _driven(drives, place, started, as_json)))
             if drives.interrupted:

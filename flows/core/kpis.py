@@ -122,11 +122,7 @@ class Kpis:
 
 
 def measure(
-    events: Iterable[Event],
-    *,
-    since: datetime | None,
-    until: datetime,
-    flow: str | None = None,
+    events: Iterable[Event], *, since: datetime | None, until: datetime, flow: str | None = None
 ) -> Kpis:
     """The KPIs of `events`.
 

@@ -252,11 +252,7 @@ class RunState:
             self._append(NOTICED, now, attempt.key, attempt.number, asdict(notice))
 
     def move_run(
-        self,
-        event: RunEvent,
-        now: datetime,
-        data: dict[str, Any] | None = None,
-        **fields: Any,
+        self, event: RunEvent, now: datetime, data: dict[str, Any] | None = None, **fields: Any
     ) -> None:
         if reason := fields.get("reason"):
             fields["reason"] = reason = values.storable(reason)

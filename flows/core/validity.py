@@ -7,16 +7,7 @@ from datetime import timedelta
 
 from flows.core.errors import ConfigError
 from flows.core.occurrence import check_cron
-from flows.core.schedule import (
-    Cron,
-    Deadline,
-    Interval,
-    Late,
-    NewData,
-    OnAsset,
-    Schedule,
-    Trigger,
-)
+from flows.core.schedule import Cron, Deadline, Interval, Late, NewData, OnAsset, Schedule, Trigger
 
 LONGEST_ASSET, LONGEST_VIEW = 200, 200
 """Characters of the names that a schedule may wait for."""

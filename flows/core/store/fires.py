@@ -57,12 +57,7 @@ def record(
 
 
 def request(
-    connection: Connection,
-    fire: Fire,
-    new: NewRun,
-    now: datetime,
-    alone: bool,
-    instead: str | None,
+    connection: Connection, fire: Fire, new: NewRun, now: datetime, alone: bool, instead: str | None
 ) -> Fire:
     """As `ScheduleStore.request` says, in an open transaction."""
     name = {"name": fire.schedule}

@@ -20,14 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, delete, func, select, text
 
-from flows.core.alert import (
-    Alert,
-    AlertRecord,
-    AlertStatus,
-    Delivery,
-    DeliveryState,
-    status_of,
-)
+from flows.core.alert import Alert, AlertRecord, AlertStatus, Delivery, DeliveryState, status_of
 from flows.core.records import Event
 from flows.core.store import events, rows, schema
 from flows.core.store.batch import Row, change, execute, insertion

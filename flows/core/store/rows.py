@@ -10,14 +10,7 @@ from typing import Any
 from sqlalchemy import CursorResult, RowMapping
 
 from flows.core import values
-from flows.core.alert import (
-    Alert,
-    AlertKind,
-    AlertStatus,
-    Delivery,
-    DeliveryState,
-    Severity,
-)
+from flows.core.alert import Alert, AlertKind, AlertStatus, Delivery, DeliveryState, Severity
 from flows.core.errors import NotStorable
 from flows.core.records import (
     Attempt,

@@ -21,15 +21,7 @@ from flows.core.claiming import Budget, Capabilities, Need, Waiting
 from flows.core.errors import RowRefused, StoreError
 from flows.core.graph import Graph
 from flows.core.progress import Progress
-from flows.core.records import (
-    Attempt,
-    Event,
-    Outcome,
-    Run,
-    RunStatus,
-    TaskRun,
-    TaskStatus,
-)
+from flows.core.records import Attempt, Event, Outcome, Run, RunStatus, TaskRun, TaskStatus
 from flows.core.store import owners, writes
 from flows.core.store.cache import RunCache
 from flows.core.store.claims import Claim, Step, Stepping, arguments_of, claim_of, failed

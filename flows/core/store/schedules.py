@@ -31,14 +31,7 @@ from sqlalchemy.sql import Select
 
 from flows.core import alert, values
 from flows.core.errors import NotFound, NotStorable, Refused
-from flows.core.schedule import (
-    Fire,
-    OnRequest,
-    Schedule,
-    ScheduleStatus,
-    StoredSchedule,
-    lane_of,
-)
+from flows.core.schedule import Fire, OnRequest, Schedule, ScheduleStatus, StoredSchedule, lane_of
 from flows.core.store import fires, outbox, rows, schema, writes
 from flows.core.store.batch import change, execute, insertion
 from flows.core.store.database import Database

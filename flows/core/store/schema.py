@@ -62,21 +62,9 @@ run = Table(
     Index("run_newest_of_flow", "flow", "created_at"),
     Index("run_newest_of_status", "status", "created_at", "id"),
 )
-Index(
-    "run_open_in_lane",
-    run.c.lane,
-    sqlite_where=text("lane IS NOT NULL AND ended_at IS NULL"),
-)
-Index(
-    "run_held",
-    run.c.held_by,
-    sqlite_where=text("held_by IS NOT NULL AND ended_at IS NULL"),
-)
-Index(
-    "run_claimable",
-    run.c.claimable_at,
-    sqlite_where=text("claimable_at IS NOT NULL"),
-)
+Index("run_open_in_lane", run.c.lane, sqlite_where=text("lane IS NOT NULL AND ended_at IS NULL"))
+Index("run_held", run.c.held_by, sqlite_where=text("held_by IS NOT NULL AND ended_at IS NULL"))
+Index("run_claimable", run.c.claimable_at, sqlite_where=text("claimable_at IS NOT NULL"))
 Index(  # one order for each lane and, without a lane, for each flow: see `waiting`
     "run_queued",
     text("coalesce('lane ' || lane, 'flow ' || flow)"),
@@ -113,11 +101,7 @@ task_run = Table(
     Column("cache_key", String(64)),
     sqlite_with_rowid=False,  # one B-tree to write to instead of two
 )
-Index(
-    "task_reusable",
-    task_run.c.cache_key,
-    sqlite_where=text("cache_key IS NOT NULL"),
-)
+Index("task_reusable", task_run.c.cache_key, sqlite_where=text("cache_key IS NOT NULL"))
 
 attempt = Table(
     "attempt",
@@ -139,10 +123,7 @@ attempt = Table(
 )
 Index("attempt_of_run", attempt.c.run_id)
 Index(
-    "attempt_in_pool",
-    attempt.c.pool,
-    attempt.c.started_at,
-    sqlite_where=text("pool IS NOT NULL"),
+    "attempt_in_pool", attempt.c.pool, attempt.c.started_at, sqlite_where=text("pool IS NOT NULL")
 )
 Index(
     "attempt_holds_slots",
@@ -171,11 +152,7 @@ event = Table(
     UniqueConstraint("run_id", "seq", name="one_event_per_transition"),
     sqlite_autoincrement=True,
 )
-Index(
-    "event_asset",
-    event.c.id,
-    sqlite_where=text("kind = 'asset.updated'"),
-)
+Index("event_asset", event.c.id, sqlite_where=text("kind = 'asset.updated'"))
 
 # Of 0003, and not said here: `event_of_asset`, on an expression that each database writes its way.
 
@@ -221,9 +198,7 @@ schedule = Table(
     Column("seq", Integer, nullable=False),
 )
 Index(
-    "schedule_topic",
-    schedule.c.topic,
-    sqlite_where=text("status = 'active' AND topic IS NOT NULL"),
+    "schedule_topic", schedule.c.topic, sqlite_where=text("status = 'active' AND topic IS NOT NULL")
 )
 Index(
     "schedule_due",
@@ -231,17 +206,9 @@ Index(
     sqlite_where=text("status = 'active' AND next_at IS NOT NULL"),
 )
 
-Index(
-    "schedule_waits",
-    schedule.c.topic,
-    sqlite_where=text("topic IS NOT NULL"),
-)
+Index("schedule_waits", schedule.c.topic, sqlite_where=text("topic IS NOT NULL"))
 
-Index(
-    "schedule_waits_for_any",
-    schedule.c.topic,
-    sqlite_where=text(WILDCARD),
-)
+Index("schedule_waits_for_any", schedule.c.topic, sqlite_where=text(WILDCARD))
 
 fire = Table(
     "fire",
@@ -255,18 +222,8 @@ fire = Table(
     Column("run_id", String(64)),
     Index("fire_newest", "schedule", "decided_at"),
 )
-Index(
-    "fire_of_run",
-    fire.c.schedule,
-    fire.c.decided_at,
-    sqlite_where=text("run_id IS NOT NULL"),
-)
-Index(
-    "fire_pending",
-    fire.c.decided_at,
-    fire.c.schedule,
-    sqlite_where=text(PENDING),
-)
+Index("fire_of_run", fire.c.schedule, fire.c.decided_at, sqlite_where=text("run_id IS NOT NULL"))
+Index("fire_pending", fire.c.decided_at, fire.c.schedule, sqlite_where=text(PENDING))
 
 deadline = Table(
     "deadline",
@@ -276,11 +233,7 @@ deadline = Table(
     Column("warned", Integer, nullable=False),
     Column("next_at", UtcTime),
 )
-Index(
-    "deadline_due",
-    deadline.c.next_at,
-    sqlite_where=text("next_at IS NOT NULL"),
-)
+Index("deadline_due", deadline.c.next_at, sqlite_where=text("next_at IS NOT NULL"))
 
 outbox = Table(
     "outbox",
@@ -300,11 +253,7 @@ outbox = Table(
     Index("outbox_told", "delivered_at"),
     Index("outbox_newest", "at"),
 )
-Index(
-    "outbox_due",
-    outbox.c.next_at,
-    sqlite_where=text("status = 'pending'"),
-)
+Index("outbox_due", outbox.c.next_at, sqlite_where=text("status = 'pending'"))
 
 delivery = Table(
     "delivery",
@@ -317,17 +266,8 @@ delivery = Table(
     Column("at", UtcTime),
     Column("problem", Text),
 )
-Index(
-    "delivery_due",
-    delivery.c.next_at,
-    sqlite_where=text("next_at IS NOT NULL"),
-)
-Index(
-    "delivery_taken",
-    delivery.c.channel,
-    delivery.c.at,
-    sqlite_where=text("state = 'delivered'"),
-)
+Index("delivery_due", delivery.c.next_at, sqlite_where=text("next_at IS NOT NULL"))
+Index("delivery_taken", delivery.c.channel, delivery.c.at, sqlite_where=text("state = 'delivered'"))
 
 request = Table(
     "request",

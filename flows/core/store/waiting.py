@@ -112,11 +112,7 @@ class Queue:
 
 
 def queues(
-    connection: Connection,
-    now: datetime,
-    *,
-    serves: frozenset[str] | None,
-    full: Collection[str],
+    connection: Connection, now: datetime, *, serves: frozenset[str] | None, full: Collection[str]
 ) -> Iterator[Queue]:
     """Every queue of runs that a worker may take up.
 

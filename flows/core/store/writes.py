@@ -205,10 +205,7 @@ _LOCKED_UNLESS_TAKEN = _SEQS.with_for_update(skip_locked=True)
 _DEFINITION = select(schema.definition).where(schema.definition.c.run_id == bindparam("id"))
 _TASKS = select(_task).where(_task.c.run_id == bindparam("run"))
 _LIVE_ATTEMPTS = select(_attempt).where(
-    and_(
-        _attempt.c.run_id == bindparam("run"),
-        _attempt.c.status == AttemptStatus.RUNNING.value,
-    )
+    and_(_attempt.c.run_id == bindparam("run"), _attempt.c.status == AttemptStatus.RUNNING.value)
 )
 _REUSABLE = (
     select(_task.c.value, _task.c.run_id)
