@@ -20,9 +20,7 @@ from flows.core import (
     due,
     identity,
     lease_keeper,
-    progress,
     retry,
-    rules,
     scheduler,
 )
 from flows.core.alert import AlertStatus, Delivery, DeliveryState
@@ -309,14 +307,6 @@ def open_runs_are_not_seen() -> AbstractContextManager[Any]:
     )
 
 
-def joins_keep_what_they_saw() -> AbstractContextManager[Any]:
-    """A retry leaves what was said of the failure."""
-    real = rules.to_do_again
-    return patch.object(
-        progress, "to_do_again", lambda graph, tasks: (real(graph, tasks)[0], set())
-    )
-
-
 def containers_are_one_machine() -> AbstractContextManager[Any]:
     """A process that cannot be seen from here counts as gone."""
     return patch.object(Identity, "is_dead", lambda self: identity.is_gone(self.pid, self.started))
@@ -407,7 +397,6 @@ MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     assets_fire_nothing,
     passing_faults_disable,
     open_runs_are_not_seen,
-    joins_keep_what_they_saw,
     containers_are_one_machine,
     one_channel_stands_for_all,
     held_alerts_are_forgotten,
