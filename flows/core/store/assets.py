@@ -16,7 +16,7 @@ from flows.core.schedule import ASSET, FireOutcome, ScheduleStatus
 from flows.core.state import ASSET_UPDATED
 from flows.core.store import events, schema
 from flows.core.store.batch import execute, insertion
-from flows.core.store.database import Database, iso
+from flows.core.store.database import Database
 
 _event, _schedule = schema.event, schema.schedule
 
@@ -101,8 +101,12 @@ def insert_fires(
 
 
 def _saved_at(cursor: str) -> datetime:
-    """From when on a schedule waits for assets, by its cursor."""
-    return datetime.fromisoformat(json.loads(cursor).get("at", iso(schema.PENDING_UNTIL)))
+    """From when on a schedule waits for assets, by its cursor; never, by one of a newer version."""
+    try:
+        at = datetime.fromisoformat(json.loads(cursor)["at"])
+    except (ValueError, TypeError, LookupError):
+        return schema.PENDING_UNTIL
+    return at if at.tzinfo is not None else schema.PENDING_UNTIL
 
 
 def updated(connection: Connection, events: Iterable[Event]) -> list[Updated]:

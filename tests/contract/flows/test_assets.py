@@ -196,6 +196,18 @@ def test_assets_told_by_workers_of_the_release_before_fire_too_and_once(store: S
     assert scheduler(store).tick(now) == []
 
 
+@pytest.mark.parametrize("cursor", ['{"at": 5}', '{"at": "2026-03-01T03:00:00"}', "[1]", "later"])
+def test_the_cursor_of_a_newer_version_stops_no_scheduler(store: Store, cursor: str) -> None:
+    save(store, "newer")
+    save(store, "ours")
+    written = text("UPDATE schedule SET cursor = :cursor WHERE name = 'newer'")
+    with store.database.write() as connection:
+        connection.execute(written, {"cursor": cursor})
+    store.assets.update(SEVEN, cause="somebody", now=NOW + HOUR)
+    fires = scheduler(store, NOW + HOUR).tick(NOW + HOUR)
+    assert "ours" in {fire.schedule for fire in fires}
+
+
 def test_many_tasks_and_schedulers_at_once_lose_and_double_nothing(store_url: str) -> None:
     stores = [Store.open(store_url) for _ in range(4)]
     for name in ("any", "digits"):
