@@ -7,9 +7,8 @@
 The same works in a plain Python session and in scripts, with lines instead of a picture.
 """
 
-from flows.notebook.drawing import draw
+from flows.notebook.drawing import draw, draw_text
 from flows.notebook.handle import RunHandle
 from flows.notebook.launch import launch
-from flows.notebook.outline import draw_text
 
 __all__ = ["RunHandle", "draw", "draw_text", "launch"]

@@ -11,6 +11,7 @@ from html import escape
 
 from flows.core.records import ErrorInfo, Run, RunStatus, TaskStatus
 from flows.core.store.reads import RunDetail
+from flows.documents import between
 from flows.notebook.drawing import COLOURS, FONT, PLAIN, draw
 from flows.notebook.tasks import TaskView, tasks_of
 from flows.wording import MARKS, duration
@@ -78,9 +79,7 @@ def card(
 
 def _head(run: Run, now: datetime) -> str:
     colour = _RUN_COLOURS[run.status]
-    took = ""
-    if run.started_at:
-        took = duration(max(0.0, ((run.ended_at or now) - run.started_at).total_seconds()))
+    took = duration(between(run.started_at, run.ended_at or now))
     return (
         f'<div class="r-head"><b>{escape(run.flow)}</b>'
         f'<span class="r-pill" style="background:{colour}2b;color:{colour}">{run.status}</span>'

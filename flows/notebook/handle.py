@@ -9,15 +9,17 @@ from functools import cached_property
 from typing import Any, NoReturn, get_args, get_type_hints
 
 import registry
+from flows.adapters.attempt_log import AttemptLog
+from flows.bootstrap import Ratchet
 from flows.core import values
 from flows.core.errors import NotFound, RatchetError, Refused
 from flows.core.flow import Flow
 from flows.core.graph import node_key
-from flows.core.records import Event, Run, RunStatus, TaskRun, TaskStatus
+from flows.core.records import Attempt, Event, Run, RunStatus, TaskRun, TaskStatus
 from flows.core.store.reads import RunDetail
+from flows.documents import between
 from flows.notebook.card import card
 from flows.notebook.driver import Driver
-from flows.notebook.logs import LogText, log_of
 from flows.notebook.tasks import TaskView, tasks_of
 from flows.notebook.view import View, view_of
 from flows.settings import revealed
@@ -30,6 +32,18 @@ LOOK_SECONDS = 1.0
 
 class RunFailed(RatchetError):
     """The run did not succeed; raised by `raise_for_status` alone."""
+
+
+class LogText(str):
+    """Text that a cell shows as it is, line by line."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
 
 class RunHandle:
@@ -298,13 +312,16 @@ class RunHandle:
         return None
 
 
+def log_of(attempt: Attempt, ratchet: Ratchet) -> LogText:
+    """The attempt's log so far; empty when it has printed nothing."""
+    return LogText(AttemptLog(attempt, ratchet.logs, ratchet.settings.artifacts).read())
+
+
 def _line(run: Run) -> str:
     return f"<run {run.id} of {run.flow}: {_ending(run)}>"
 
 
 def _ending(run: Run) -> str:
     reason = f": {run.reason}" if run.reason else ""
-    took = ""
-    if run.started_at and run.ended_at:
-        took = f" after {duration((run.ended_at - run.started_at).total_seconds())}"
-    return f"{run.status}{took}{reason}"
+    took = duration(between(run.started_at, run.ended_at))
+    return f"{run.status}{f' after {took}' if took else ''}{reason}"

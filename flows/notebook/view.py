@@ -22,13 +22,7 @@ LONGEST_PACE = 60.0
 
 
 class View(Protocol):
-    """A run's progress, as it is seen.
-
-    - `show` begins a place for it here; `show_again` does so only where it is not in sight.
-    - `attend` says that somebody waits for the run here.
-    - `refresh` brings what is shown up to date, from any thread.
-    - `say` adds one line.
-    """
+    """A run's progress, as it is seen."""
 
     def show(self) -> None:
         """Begin to show the progress here."""
@@ -40,7 +34,7 @@ class View(Protocol):
         """Have it in sight while somebody waits here."""
 
     def refresh(self) -> None:
-        """Bring what is shown up to date."""
+        """Bring what is shown up to date, from any thread."""
 
     def say(self, line: str) -> None:
         """Add one line."""

@@ -23,7 +23,7 @@ from flows.core.records import (
 )
 from flows.core.store.reads import RunDetail
 from flows.notebook.card import SHOWN_CHILDREN, card
-from flows.notebook.logs import log_of
+from flows.notebook.handle import log_of
 from flows.notebook.tasks import tasks_of
 from flows.wording import duration
 from registry import Decision, Rule, RuleResult, Verdict

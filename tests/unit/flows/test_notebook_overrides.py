@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.errors import ConfigError
-from flows.notebook.overrides import as_overrides
+from flows.notebook.launch import as_overrides
 
 
 class Colour(StrEnum):
