@@ -63,11 +63,9 @@ def changed_outside(settings: Settings, now: datetime) -> tuple[Alert, ...]:
     with registry.Reader(config) as reader:
         seen = [reader.champion_seen(model) for model in reader.ledger_models()]
     return tuple(
-        champion_changed(s.model, s.epoch, s.version, _named(s.outsider), now)
+        champion_changed(
+            s.model, s.epoch, s.version, None if s.outsider == NO_VERSION else s.outsider, now
+        )
         for s in seen
         if s.outsider is not None
     )
-
-
-def _named(outsider: str | None) -> str | None:
-    return None if outsider == NO_VERSION else outsider

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Protocol
+from typing import Self
 
 from flows.adapters.alerts import tell
 from flows.bootstrap import Ratchet
@@ -35,12 +35,14 @@ LEAVING = 5.0
 """Seconds that running work gets to end when the run is left."""
 
 
-class View(Protocol):
-    """Shows how a run goes on."""
+class View:
+    """Shows how a run goes on; as it is, where nobody looks: nothing."""
 
-    def __enter__(self) -> View: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        """Leave what is shown last."""
 
     def refresh(self) -> None:
         """Show the run as it is now."""

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 import feature_store
-from feature_store import FeatureStore, FeatureView, Version, Watermark, Watermarks
+from feature_store import FeatureStore, FeatureView, Watermark, Watermarks
 from flows.bootstrap import Ratchet
 from flows.cli.installation import opened
 from flows.cli.wording import console, print_json, table
@@ -73,7 +73,7 @@ def show(context: typer.Context, view: View, as_json: Json = False) -> None:
                 about
                 | {
                     "columns": store.declared_columns(view),
-                    "versions": [_version_json(version) for version in history],
+                    "versions": [vars(one) | {"at": iso(one.at)} for one in history],
                     "consumers": [_watermark_json(mark) for mark in marks],
                 }
             )
@@ -136,7 +136,8 @@ def create(
             label=label,
         )
         store.create(declared, rows.schema)
-        _append(store, view, rows, file)
+        version = store.append(view, rows, key=f"created from {file.name}")
+        _say_append(view, version, rows)
 
 
 @features.command()
@@ -211,11 +212,6 @@ def _in_quarantine(mark: Watermark, versions: list[int] | None) -> tuple[int, ..
     return tuple(n for n in mark.quarantine if versions is None or n in versions)
 
 
-def _append(store: FeatureStore, view: str, rows: Any, file: Path) -> None:
-    version = store.append(view, rows, key=f"created from {file.name}")
-    _say_append(view, version, rows)
-
-
 def _say_append(view: str, version: int, rows: Any) -> None:
     say = console()
     say.print(f"{view}: {rows.num_rows:,} rows are version {version}")
@@ -235,10 +231,6 @@ def _view_json(store: FeatureStore, name: str) -> dict[str, Any]:
         "label": view.label,
         "uri": snapshot.uri,
     }
-
-
-def _version_json(version: Version) -> dict[str, Any]:
-    return vars(version) | {"at": iso(version.at)}
 
 
 def _watermark_json(mark: Watermark) -> dict[str, Any]:
@@ -264,7 +256,9 @@ def read_rows(path: Path, schema: pa.Schema | None = None) -> pa.Table:
         raise NotFound(f"there is no file {path}", hint="check the path")
     try:
         if path.suffix.lower() == ".parquet":
-            return _parquet(path)
+            from pyarrow import parquet
+
+            return parquet.ParquetFile(path).read()
         if path.suffix.lower() == ".csv":
             return _csv(path, schema)
     except pa.ArrowInvalid as error:
@@ -273,12 +267,6 @@ def read_rows(path: Path, schema: pa.Schema | None = None) -> pa.Table:
             hint="repair the file, or save it as Parquet",
         ) from error
     raise Refused(f"{path} is neither .parquet nor .csv", hint="save it as Parquet")
-
-
-def _parquet(path: Path) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(path).read()
 
 
 def _csv(path: Path, schema: pa.Schema | None) -> pa.Table:

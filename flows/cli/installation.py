@@ -89,15 +89,11 @@ def flow_named(ratchet: Ratchet, name: str) -> Flow:
         ) from None
 
 
-@contextmanager
-def connected_registry(ratchet: Ratchet) -> Iterator[registry.Registry]:
-    """The registry of this installation."""
-    with registry.connect(revealed(ratchet.settings.registry)) as connected:
-        yield connected
+def connected_registry(ratchet: Ratchet) -> registry.Registry:
+    """The registry of this installation, for a ``with`` block."""
+    return registry.connect(revealed(ratchet.settings.registry))
 
 
-@contextmanager
-def read_registry(ratchet: Ratchet) -> Iterator[registry.Reader]:
+def read_registry(ratchet: Ratchet) -> registry.Reader:
     """The same for who only reads: at once, without MLflow's import."""
-    with registry.Reader(revealed(ratchet.settings.registry)) as reader:
-        yield reader
+    return registry.Reader(revealed(ratchet.settings.registry))

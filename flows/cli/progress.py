@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -34,7 +35,7 @@ def view_of(service: Service, clock: Clock, run: Run, console: Console) -> View:
     return PlainView(service, run, console)
 
 
-class LiveView:
+class LiveView(View):
     """The tasks of a run, redrawn in place."""
 
     def __init__(self, service: Service, clock: Clock, run: Run, console: Console) -> None:
@@ -51,7 +52,7 @@ class LiveView:
             console=console, auto_refresh=False, transient=False, vertical_overflow="crop"
         )
 
-    def __enter__(self) -> LiveView:
+    def __enter__(self) -> Self:
         self._live.start()
         self.refresh()
         return self
@@ -109,7 +110,7 @@ class LiveView:
                 self._spinner.style = COLOURS[row.status]
                 sign = self._spinner.render(self._console.get_time())
             style = "dim" if row.status in _QUIET else ""
-            took = duration(between(row.started, row.ended or now)) if row.started else ""
+            took = duration(between(row.started, row.ended or now))
             grid.add_row(sign, Text(row.name, style), Text(took, "dim"), cut(row.remark, "dim"))
         if left_out:
             grid.add_row("", Text(f"and {left_out} more", "dim"), "", "")
@@ -159,7 +160,7 @@ def _that_fit(rows: list[Row], console: Console) -> tuple[list[Row], int]:
     return [rows[i] for i in sorted(ranked)], len(rows) - len(ranked)
 
 
-class PlainView:
+class PlainView(View):
     """A line for whatever happens, for pipes and log files."""
 
     def __init__(self, service: Service, run: Run, console: Console) -> None:
@@ -168,7 +169,7 @@ class PlainView:
         self._console = console
         self._seen = 0
 
-    def __enter__(self) -> PlainView:
+    def __enter__(self) -> Self:
         self._say(f"run {self._run.id} of {self._run.flow}")
         while self._run.started_at is not None:  # resumed: only what happens from now on
             old = self._service.events(run_id=self._run.id, after=self._seen)
@@ -193,22 +194,6 @@ class PlainView:
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
-
-
-class SilentView:
-    """Shows nothing."""
-
-    def __enter__(self) -> SilentView:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing to put away."""
-
-    def refresh(self) -> None:
-        """Nothing to draw."""
-
-    def note(self, text: str) -> None:
-        """Nobody looks."""
 
 
 _SAID = {

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.driving import EXIT_CODES, INTERRUPTED, Driver, View, driver
+from flows.cli.driving import EXIT_CODES, INTERRUPTED, View, driver
 from flows.cli.installation import flow_named, for_overrides, for_recorded, opened
-from flows.cli.progress import SilentView, view_of
+from flows.cli.progress import view_of
 from flows.cli.show import say_ending
 from flows.cli.wording import console, cut, marked, print_json, table
 from flows.config import expand
@@ -73,7 +73,7 @@ def retry(
         with driver(place, executor) as drives:
             reopened = place.service.retry(detail.run.id, held_by=drives.worker)
             if reopened.status is RunStatus.CANCELLING:  # its worker died before its end was made
-                drives.drive(reopened, SilentView())
+                drives.drive(reopened, View())
                 reopened = place.service.retry(reopened.id, held_by=drives.worker)
             ended = drives.drive(reopened, _view(place, reopened, as_json))
         return _say_ended(place, ended, as_json)
@@ -109,7 +109,7 @@ def _sweep(
         say.print(f"{number} of {len(runs)}: {' '.join(overrides)}", markup=False, style="bold")
         with for_overrides(ratchet, flow, overrides) as place, driver(place, executor) as drives:
             started = place.start(flow, overrides, trigger=_trigger(), held_by=drives.worker)
-            ended.append((overrides, _driven(drives, place, started, as_json)))
+            ended.append((overrides, drives.drive(started, _view(place, started, as_json))))
             if drives.interrupted:
                 break
     if as_json:
@@ -118,10 +118,6 @@ def _sweep(
         _say_sweep(ended, say)
     codes = [EXIT_CODES[run.status] for _, run in ended]
     return next((code for code in (INTERRUPTED, 1, 3) if code in codes), 0)
-
-
-def _driven(drives: Driver, place: Ratchet, run: Run, as_json: bool) -> Run:
-    return drives.drive(run, _view(place, run, as_json))
 
 
 def _say_sweep(ended: Sequence[tuple[Sequence[str], Run]], say: Console) -> None:
@@ -137,7 +133,7 @@ def _view(ratchet: Ratchet, run: Run, as_json: bool) -> View:
     """Progress on stdout; with --json on stderr, and only where somebody looks at it."""
     onto = console(stderr=as_json)
     if as_json and not onto.is_terminal:
-        return SilentView()
+        return View()
     return view_of(ratchet.service, ratchet.clock, run, onto)
 
 
@@ -189,7 +185,7 @@ def _wait(ratchet: Ratchet, run: Run) -> Run:
             continue
         place = for_recorded(ratchet, ratchet.service.show(run.id))
         with driver(place) as drives:
-            return drives.drive(run, SilentView())
+            return drives.drive(run, View())
     return run
 
 

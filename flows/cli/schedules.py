@@ -18,7 +18,7 @@ from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, s
 from flows.config.duration import format_duration
 from flows.core import due
 from flows.core.errors import ConfigError, RatchetError
-from flows.core.occurrence import NEVER, zone_of
+from flows.core.occurrence import NEVER, occurrences, zone_of
 from flows.core.schedule import (
     Cron,
     Deadline,
@@ -55,7 +55,10 @@ def list_schedules(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             print_json(
                 {
-                    "schedules": [_listed_json(each) for each in listed],
+                    "schedules": [
+                        schedule_json(each.stored) | {"last": each.last and fire_json(each.last)}
+                        for each in listed
+                    ],
                     "not_saved": [schedule.name for schedule in unsaved],
                     "problems": {n: one_line(error) for n, error in declared.problems.items()},
                 }
@@ -152,10 +155,6 @@ def sync(
     return 1 if refused else 0
 
 
-def _listed_json(listed: Listed) -> dict[str, Any]:
-    return schedule_json(listed.stored) | {"last": listed.last and fire_json(listed.last)}
-
-
 def _say_list(
     listed: Sequence[Listed],
     unsaved: Sequence[Schedule],
@@ -206,7 +205,7 @@ def _coming(stored: StoredSchedule, now: datetime) -> list[datetime]:
         return []
     decided = datetime.fromisoformat(stored.cursor["at"])
     since = max(decided, now) if stored.status is ScheduleStatus.ACTIVE else now
-    return list(islice(due.occurrences(trigger, since, NEVER), COMING))
+    return list(islice(occurrences(trigger, since, NEVER), COMING))
 
 
 def _say_schedule(

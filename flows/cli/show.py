@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from rich.text import Text
 from flows.adapters.attempt_log import AttemptLog
 from flows.bootstrap import Ratchet
 from flows.cli.installation import opened, recorded_artifacts
-from flows.cli.progress import Row, rows_of
+from flows.cli.progress import rows_of
 from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, table
 from flows.config import Change, diff
 from flows.core.errors import NotFound, Pruned, Refused
@@ -116,21 +115,16 @@ def _say_tasks(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
         "task", "status", "took", "attempts", "reason", right=("took", "attempts"), give=("reason",)
     )
     for row in rows_of(detail.graph, detail.tasks):
+        began = None if row.status is TaskStatus.PENDING else row.started
         lines.add_row(
             row.name,
             marked(row.status, say),
-            _took(row, now),
+            duration(between(began, row.ended or now)),
             row.done or str(row.attempt or ""),
             cut(row.reason),
         )
     say.print()
     say.print(lines)
-
-
-def _took(row: Row, now: datetime) -> str:
-    if row.status is TaskStatus.PENDING or row.started is None:
-        return ""
-    return duration(between(row.started, row.ended or now))
 
 
 def _say_attempts(attempts: Sequence[Attempt], say: Console) -> None:
@@ -322,16 +316,13 @@ class _Printer:
         if self._last != attempt.id:
             if not self._at_line_start:
                 sys.stdout.write("\n")
-            _heading(attempt, self._headings)
+            again = f", attempt {attempt.number}" if attempt.number > 1 else ""
+            heading = f"== {attempt.key}{again} ({attempt.executor})"
+            self._headings.print(Text(heading, "bold cyan"))
             self._last = attempt.id
         sys.stdout.write(text)
         sys.stdout.flush()
         self._at_line_start = text.endswith("\n")
-
-
-def _heading(attempt: Attempt, onto: Console) -> None:
-    again = f", attempt {attempt.number}" if attempt.number > 1 else ""
-    onto.print(Text(f"== {attempt.key}{again} ({attempt.executor})", "bold cyan"))
 
 
 def _print_logs(reader: _Reader) -> int:

@@ -8,8 +8,8 @@
 
 A caller shows `Authorization: Bearer TOKEN`. The two that start something take a signature
 instead, where a web hook's secret is configured: see `flows.console.signature`. A run is named by
-its whole id. `Idempotency-Key`, or `"key"` in the body, makes repeating safe, and stands for
-one request alone; of a signed request
+its whole id: `last`, or the end of one, would mean another run the next time. `Idempotency-Key`, or
+`"key"` in the body, makes repeating safe, and stands for one request alone; of a signed request
 only what is signed counts, so that a repeated one is the same without any key.
 In each answer `run` is that id. Errors are `{"error": one line, "hint": the next thing to do}`.
 Who may do what stands in docs/security.md.
@@ -42,7 +42,6 @@ from flows.core.errors import (
     StoreError,
 )
 from flows.core.flow import Flow
-from flows.core.records import Run
 from flows.core.schedule import FireOutcome
 from flows.documents import Json, fire_json, progress_json, run_json
 
@@ -151,18 +150,18 @@ def make_app(
             outside=True,
         )
         ordered()
-        return _named(run) | run_json(run)
+        return {"run": run.id} | run_json(run)
 
     @app.get("/api/runs/{run}", dependencies=with_token)
     def show(run: str) -> Json:
-        detail = ratchet.service.show(_run(ratchet, run).id)
-        return _named(detail.run) | progress_json(detail)
+        detail = ratchet.service.show(ratchet.service.get(run).id)
+        return {"run": detail.run.id} | progress_json(detail)
 
     @app.post("/api/runs/{run}/cancel", status_code=202, dependencies=with_token)
     def cancel(run: str) -> Json:
-        cancelled = ratchet.service.cancel(_run(ratchet, run).id, by=BY)
+        cancelled = ratchet.service.cancel(ratchet.service.get(run).id, by=BY)
         ordered()
-        return _named(cancelled) | run_json(cancelled)
+        return {"run": cancelled.id} | run_json(cancelled)
 
     @app.get("/health")
     def healthy(response: Response) -> Json:
@@ -182,15 +181,6 @@ def _flow(ratchet: Ratchet, name: str) -> Flow:
             hint=f"known: {', '.join(sorted(ratchet.flows.names())) or 'none'}",
         )
     return ratchet.flow(name)
-
-
-def _named(run: Run) -> Json:
-    return {"run": run.id}
-
-
-def _run(ratchet: Ratchet, run_id: str) -> Run:
-    """By its whole id: `last`, or the end of one, would mean another run the next time."""
-    return ratchet.service.get(run_id)
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flows.up.private_file import read_json, write_json
-from flows.up.process import MARK, Process, alive_among, family, session_members
+from flows.up.process import MARK, Process, family, session_members
 
 _log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class Child:
     @staticmethod
     def _wait_for(processes: Sequence[Process], seconds: float) -> None:
         limit = time.monotonic() + seconds
-        while alive_among(processes) and time.monotonic() < limit:
+        while any(process.alive for process in processes) and time.monotonic() < limit:
             time.sleep(0.05)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +68,6 @@ def family(mark: str, leader: int) -> list[Process]:
 def session_members(leader: int) -> list[Process]:
     """Every process of the session that `leader` led, be it dead by now."""
     return [p for pid in _parents() if _session(pid) == leader and (p := Process.of(pid))]
-
-
-def alive_among(processes: Iterable[Process]) -> list[Process]:
-    """Those that still run."""
-    return [process for process in processes if process.alive]
 
 
 def _parents() -> dict[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -225,11 +225,7 @@ class Up:
         return str(self._ratchet.home / "up" / API_TOKEN)
 
     def _say_running(self, seconds: float) -> None:
-        running = self._worker.running()
-        if running:
-            self._say(f"waiting up to {seconds:.0f} s for {_list(running)}; Ctrl-C again stops now")
-
-
-def _list(names: Sequence[str]) -> str:
-    more = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")
+        if running := self._worker.running():
+            more = f" and {len(running) - 5} more" if len(running) > 5 else ""
+            waits = f"waiting up to {seconds:.0f} s for {', '.join(running[:5])}{more}"
+            self._say(f"{waits}; Ctrl-C again stops now")
