@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from flows.core.alert import Alert
 from flows.core.records import Event, Run, RunStatus
@@ -46,7 +46,7 @@ class DeadlineStore:
         """The runs to look at by now, but those of a newer version. Costs by these alone."""
         with self._database.read() as connection:
             selected = connection.execute(_DUE, {"now": now, "limit": limit}).mappings()
-            return tuple(watched for row in selected if (watched := _watched(row)) is not None)
+            return tuple(rows.readable(selected, _watched))
 
     def next_at(self) -> datetime | None:
         """When the next look is due; None when no run is watched."""
@@ -86,11 +86,8 @@ class DeadlineStore:
         return [row.ended_at - row.created_at for row in ended]
 
 
-def _watched(row: RowMapping) -> WatchedRun | None:
-    try:
-        run = rows.run_from({column.name: row[column.name] for column in _run.columns})
-    except ValueError:  # a status, or a trigger, that only a newer version knows
-        return None
+def _watched(row: rows.Row) -> WatchedRun:
+    run = rows.run_from({column.name: row[column.name] for column in _run.columns})
     return WatchedRun(
         run=run, at=row["deadline_at"], warned=bool(row["warned"]), next_at=row["next_at"]
     )

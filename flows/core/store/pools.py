@@ -33,7 +33,7 @@ class PoolStore:
         query = select(_attempt).where(_attempt.c.pool == pool, _ALIVE)
         with self._database.read() as connection:
             alive = connection.execute(query.order_by(_attempt.c.started_at)).mappings()
-            return tuple(rows.attempt_from(row) for row in alive)
+            return tuple(rows.readable(alive, rows.attempt_from))
 
     def started(self, flow: str, lane: str | None) -> tuple[Run, ...]:
         """The open runs of a flow, or in a lane, that have started, the oldest first."""
@@ -42,7 +42,7 @@ class PoolStore:
         )
         with self._database.read() as connection:
             open_runs = connection.execute(query.order_by(_run.c.created_at)).mappings()
-            return tuple(rows.run_from(row) for row in open_runs)
+            return tuple(rows.readable(open_runs, rows.run_from))
 
 
 def usage(connection: Connection, pools: Iterable[Pool], now: datetime) -> dict[str, Usage]:

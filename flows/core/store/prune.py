@@ -47,14 +47,14 @@ class PruneStore:
         Never an open run, and never one of the newest `keep` of its flow.
         """
         newest: dict[str, frozenset[str]] = {}
-        candidates = []
+        candidates: list[Run] = []
         with self._database.read() as connection:
             for row in connection.execute(_OLD, {"before": before}).mappings():
                 if (flow := row["flow"]) not in newest:
                     ids = connection.execute(_NEWEST, {"flow": flow, "keep": keep}).scalars()
                     newest[flow] = frozenset(ids)
                 if row["id"] not in newest[flow]:
-                    candidates.append(rows.run_from(row))
+                    candidates += rows.readable([row], rows.run_from)
         return tuple(candidates)
 
     def belongings(self, runs: Sequence[Run]) -> Iterator[Belongings]:
@@ -108,7 +108,7 @@ class PruneStore:
                 _run.c.status.in_(_ENDED),
                 select(_definition.c.run_id).where(_definition.c.run_id == _run.c.id).exists(),
             )
-            runs = [rows.run_from(row) for row in connection.execute(found).mappings()]
+            runs = [*rows.readable(connection.execute(found).mappings(), rows.run_from)]
             for run in runs:
                 moved = {"of": run.id, "base": run.seq, "next": run.seq + 1}
                 if connection.execute(_MOVE, moved).rowcount != 1:

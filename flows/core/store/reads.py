@@ -204,7 +204,7 @@ class ReadStore:
         with self._database.read() as connection:
             for name in connection.execute(select(schema.schedule.c.name)).scalars():
                 ended = connection.execute(_RESULTS, {"schedule": name, "limit": each}).mappings()
-                if runs := tuple(rows.run_from(row) for row in ended):
+                if runs := tuple(rows.readable(ended, rows.run_from)):
                     results[name] = runs
         return results
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, RowMapping
 
@@ -34,6 +37,35 @@ from flows.core.schedule import (
 from flows.core.store import schema
 
 Row = RowMapping | Mapping[str, Any]
+T = TypeVar("T")
+Word = TypeVar("Word", bound=StrEnum)
+
+log = logging.getLogger(__name__)
+
+
+def readable(found: Iterable[Row], read: Callable[[Row], T]) -> Iterator[T]:
+    """What `read` makes of rows, but those of a newer version: they are left alone, and said."""
+    for row in found:
+        try:
+            yield read(row)
+        except (NotStorable, ValueError, TypeError, LookupError) as error:
+            name = str(next(iter(row.values())))
+            _say(read.__name__.strip("_").removesuffix("_from"), name, str(error))
+
+
+@lru_cache(maxsize=1000)
+def _say(kind: str, name: str, problem: str) -> None:
+    log.warning("%s %s is left alone: %s", kind, name, problem)
+
+
+def known(words: type[Word], text: str) -> Word:
+    """A word as this version has it. Raises NotStorable for one of a newer version."""
+    try:
+        return words(text)
+    except ValueError:
+        raise NotStorable(
+            f"{words.__name__} {text!r} is of a newer version of Ratchet", hint="upgrade ratchet-ml"
+        ) from None
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -44,7 +76,7 @@ def run_row(run: Run) -> dict[str, Any]:
 def run_from(row: Row) -> Run:
     """A Run from its row."""
     fields = dict(row)
-    fields["status"] = RunStatus(fields["status"])
+    fields["status"] = known(RunStatus, fields["status"])
     fields["trigger"] = json.loads(fields["trigger"])
     return Run(**fields)
 
@@ -52,7 +84,8 @@ def run_from(row: Row) -> Run:
 def runs_from(found: CursorResult[Any]) -> tuple[Run, ...]:
     """Runs from a result, fetched at once: the way of long lists."""
     names = tuple(found.keys())
-    return tuple(run_from(dict(zip(names, row, strict=True))) for row in found.all())
+    read = (dict(zip(names, row, strict=True)) for row in found.all())
+    return tuple(readable(read, run_from))
 
 
 def task_row(task: TaskRun) -> dict[str, Any]:
@@ -65,7 +98,9 @@ def task_row(task: TaskRun) -> dict[str, Any]:
 
 def task_from(row: Row) -> TaskRun:
     """A TaskRun from its row."""
-    return TaskRun(**{**row, "status": TaskStatus(row["status"]), "error": _error(row["error"])})
+    return TaskRun(
+        **{**row, "status": known(TaskStatus, row["status"]), "error": _error(row["error"])}
+    )
 
 
 def attempt_row(attempt: Attempt) -> dict[str, Any]:
@@ -78,7 +113,9 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
 
 def attempt_from(row: Row) -> Attempt:
     """An Attempt from its row."""
-    return Attempt(**{**row, "status": AttemptStatus(row["status"]), "error": _error(row["error"])})
+    return Attempt(
+        **{**row, "status": known(AttemptStatus, row["status"]), "error": _error(row["error"])}
+    )
 
 
 def event_row(event: Event) -> dict[str, Any]:
@@ -143,7 +180,7 @@ def delivery_row(delivery: Delivery) -> dict[str, Any]:
 
 def delivery_from(row: Row) -> Delivery:
     """A Delivery from its row."""
-    return Delivery(**{**row, "state": DeliveryState(row["state"])})
+    return Delivery(**{**row, "state": known(DeliveryState, row["state"])})
 
 
 def _error(text: str | None) -> ErrorInfo | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import text
 
-from flows.core.errors import NotFound, Refused
+from flows.core.errors import NotFound, NotStorable, Refused
 from tests.contract.flows.plans import analyze, ended_runs, insert, plan, reads_all_of
 
 MANY = 5000
@@ -30,6 +31,20 @@ def test_the_end_of_an_id_is_for_people_only(store):
         store.reads.find("7")
     with pytest.raises(NotFound):
         store.reads.find("%")
+
+
+def test_a_run_whose_status_only_a_newer_version_knows_hides_no_other(store, caplog):
+    ended_runs(store, 3)
+    strange = f"on-{store.database.url.get_backend_name()}"  # a process says it once
+    with store.database.write() as connection:
+        moved = text("UPDATE run SET status = :strange WHERE id = 'succeeded-2'")
+        connection.execute(moved, {"strange": strange})
+    for _ in range(2):
+        assert {run.id for run in store.reads.runs()} == {"succeeded-1", "succeeded-3"}
+    assert store.reads.find("last").id == "succeeded-3"
+    with pytest.raises(NotStorable, match="is of a newer version of Ratchet"):
+        store.reads.get("succeeded-2")
+    assert caplog.text.count("run succeeded-2 is left alone") == 1
 
 
 def test_an_id_that_is_the_end_of_another_is_found_by_itself(store):

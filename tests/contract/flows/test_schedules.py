@@ -28,6 +28,7 @@ from flows.core.schedule import (
     Overlap,
     Schedule,
     ScheduleStatus,
+    lane_of,
 )
 from flows.core.scheduler import Scheduler
 from flows.core.store import NewRun, Store
@@ -307,6 +308,19 @@ def test_a_fire_whose_outcome_only_a_newer_version_knows_hides_no_other(store):
         connection.execute(text("UPDATE fire SET outcome = 'dreamt' WHERE key = 'k2'"))
     assert [f.key for f in store.schedules.fires("nightly")] == ["k1"]
     assert store.schedules.last_fires()["nightly"].key == "k1"
+
+
+def test_an_open_run_that_only_a_newer_version_knows_keeps_no_other_from_taking_its_place(store):
+    lane = lane_of("nightly")
+    record(store, saved(store), (fire(), replace(new(), lane=lane)))
+    with store.database.write() as connection:
+        connection.execute(text("UPDATE run SET status = 'suspended'"))
+    nightly = store.schedules.get("nightly")
+    started = (fire("k2"), replace(new("r2", "nightly:k2"), lane=lane))
+    recorded = store.schedules.fire(
+        nightly, [started], next_at=None, cursor={}, now=NOW, instead="a newer one"
+    )
+    assert [each.run_id for each in recorded] == ["r2"]
 
 
 def test_three_schedulers_fire_each_occurrence_once_through_days(store_url):
