@@ -214,7 +214,10 @@ def _service(url: str) -> str:
     """How a URL is called in messages: its service, and the host where that is no secret."""
     if "://" not in url:
         return url if url.startswith("secret:") else "a URL"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # Apprise says so when it is sent to; the other channels work
+        return "a URL"
     host = (parts.hostname or "") if parts.scheme in _WEB and "secret:" not in parts.netloc else ""
     return f"{parts.scheme}://{host}"
 

@@ -18,9 +18,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, func, select, text
+from sqlalchemy import Connection, Select, delete, func, select, text
 
 from flows.core.alert import Alert, AlertRecord, AlertStatus, Delivery, DeliveryState, status_of
+from flows.core.errors import NotStorable
 from flows.core.records import Event
 from flows.core.store import events, rows, schema
 from flows.core.store.batch import Row, change, execute, insertion
@@ -30,6 +31,8 @@ _outbox, _delivery = schema.outbox, schema.delivery
 
 ADDRESSED = timedelta(days=2)
 """How long the release before leaves alone what has its deliveries: longer than a courier tries."""
+LEFT_ALONE = timedelta(minutes=1)
+"""So long an alert that could not be addressed is left alone before it is tried again."""
 
 Move = tuple[Delivery, Delivery]
 """A delivery as it was taken, and as it is now."""
@@ -65,7 +68,8 @@ class Outbox:
     ) -> list[str]:
         """Give the alerts that have none their deliveries, the oldest first; returns their keys.
 
-        With `subject`, only those about that run, schedule or model.
+        With `subject`, only those about that run, schedule or model. One that cannot be
+        addressed is left alone for a while.
         """
         query = select(_outbox).where(_IS_PENDING, _outbox.c.next_at <= now)
         if subject is not None:
@@ -75,17 +79,20 @@ class Outbox:
             if not has_table(connection, _delivery.name):
                 _make_table(connection)
             alerts = connection.execute(query).mappings().all()
-            keys = sorted(row["key"] for row in alerts)
-            for row in alerts:
-                _write_deliveries(connection, row, channels(rows.alert_from(row)), now)
-            records = _records(connection, keys)
+            to_write = dict(rows.readable(alerts, _addressed_by(channels)))
+            for key, deliveries in to_write.items():
+                _write_deliveries(connection, key, deliveries, now)
+            later = {"next_at": now + LEFT_ALONE}
+            left_alone = [row["key"] for row in alerts if row["key"] not in to_write]
+            _execute(connection, _ADDRESS, [{"key": key, **later} for key in left_alone])
+            records = _records(connection, sorted(to_write))
             _conclude(connection, records, records, now)
-        return keys
+        return sorted(to_write)
 
     def due(self) -> datetime | None:
         """When a courier is needed next; None when nothing waits."""
         waiting = select(func.min(_outbox.c.next_at)).where(_IS_PENDING)
-        open_ = select(func.min(_delivery.c.next_at)).where(_IS_OPEN)
+        open_ = select(func.min(_delivery.c.next_at)).where(_IS_OPEN, _IS_KNOWN)
         with self._database.read() as connection:
             queries = [waiting, open_] if has_table(connection, _delivery.name) else [waiting]
             earliest = [connection.execute(query).scalar() for query in queries]
@@ -93,7 +100,8 @@ class Outbox:
 
     def due_channels(self, now: datetime, *, subject: str | None = None) -> list[str]:
         """The channels on which something is due."""
-        query = select(_delivery.c.channel).distinct().where(_IS_OPEN, _delivery.c.next_at <= now)
+        is_due = (_IS_OPEN, _IS_KNOWN, _delivery.c.next_at <= now)
+        query = select(_delivery.c.channel).distinct().where(*is_due)
         with self._database.read() as connection:
             return sorted(connection.execute(_about(subject, query)).scalars())
 
@@ -208,6 +216,7 @@ def _due(channel: str, now: datetime, *, held: bool) -> Select[Any]:
     is_held = _delivery.c.state == DeliveryState.HELD.value
     query = select(_delivery).where(
         _IS_OPEN,
+        _IS_KNOWN,
         _delivery.c.next_at <= now,
         _delivery.c.channel == channel,
         is_held if held else ~is_held,
@@ -282,53 +291,64 @@ def _records_of(
     *,
     lock: bool = False,
 ) -> dict[str, AlertRecord]:
-    """The alerts that `query` selects, in its order, by key."""
+    """The alerts that `query` selects, in its order, by key; not those of a newer version."""
     alerts = connection.execute(query.with_for_update() if lock else query).mappings().all()
-    deliveries: dict[str, list[Delivery]] = {row["key"]: [] for row in alerts}
+    deliveries: dict[str, list[rows.Row]] = {row["key"]: [] for row in alerts}
     if has_table(connection, _delivery.name):
         mine = select(_delivery).where(_delivery.c.alert.in_(keys)).order_by(_delivery.c.channel)
         for row in connection.execute(mine.with_for_update() if lock else mine).mappings():
-            deliveries[row["alert"]].append(rows.delivery_from(row))
-    return {
-        row["key"]: AlertRecord(
+            deliveries[row["alert"]].append(row)
+
+    def alert_from(row: rows.Row) -> tuple[str, AlertRecord]:
+        mine = [rows.delivery_from(each) for each in deliveries[row["key"]]]
+        return row["key"], AlertRecord(
             alert=rows.alert_from(row),
-            status=AlertStatus(row["status"]),
+            status=rows.known(AlertStatus, row["status"]),
             delivered_at=row["delivered_at"],
-            deliveries=tuple(deliveries[row["key"]] or _of_the_release_before(row)),
+            deliveries=tuple(mine or _of_the_release_before(row)),
         )
-        for row in alerts
-    }
+
+    return dict(rows.readable(alerts, alert_from))
+
+
+def _addressed_by(
+    channels: Callable[[Alert], Sequence[str]],
+) -> Callable[[rows.Row], tuple[str, list[Delivery]]]:
+    def alert_from(row: rows.Row) -> tuple[str, list[Delivery]]:
+        """Its key and what it lacks; one that was revived goes where alerts go by now."""
+        key, tried = row["key"], {each.channel: each for each in _of_the_release_before(row)}
+        new = {"alert": key, "state": DeliveryState.PENDING, "next_at": row["at"]}
+        try:
+            wanted = channels(rows.alert_from(row))
+        except Exception as error:  # of a route that fits this alert
+            raise NotStorable(f"its channels cannot be told: {error!r}") from error
+        return key, [tried.get(name) or Delivery(channel=name, **new) for name in wanted]
+
+    return alert_from
 
 
 def _write_deliveries(
-    connection: Connection, row: RowMapping, channels: Sequence[str], now: datetime
+    connection: Connection, key: str, deliveries: Sequence[Delivery], now: datetime
 ) -> None:
-    """Give an alert what it lacks; an alert that was revived goes where alerts go by now."""
-    key = row["key"]
-    tried = {delivery.channel: delivery for delivery in _of_the_release_before(row)}
-    new = [
-        tried.get(channel)
-        or Delivery(alert=key, channel=channel, state=DeliveryState.PENDING, next_at=row["at"])
-        for channel in channels
-    ]
+    """Give an alert the deliveries that it lacks."""
     execute(connection, _REOPEN, [{"key": key, "now": now}])
-    _execute(connection, _INSERT_DELIVERY, [rows.delivery_row(delivery) for delivery in new])
+    _execute(connection, _INSERT_DELIVERY, [rows.delivery_row(delivery) for delivery in deliveries])
     is_open = _delivery.c.next_at.is_not(None)
-    elsewhere = _delivery.c.channel.not_in(channels)
+    elsewhere = _delivery.c.channel.not_in([delivery.channel for delivery in deliveries])
     connection.execute(delete(_delivery).where(_delivery.c.alert == key, is_open, elsewhere))
     execute(connection, _ADDRESS, [{"key": key, "next_at": now + ADDRESSED}])
 
 
-def _of_the_release_before(row: RowMapping) -> list[Delivery]:
+def _of_the_release_before(row: rows.Row) -> list[Delivery]:
     """What the release before has recorded, which writes deliveries into the alert's row."""
     pending = row["next_at"] if row["status"] == AlertStatus.PENDING.value else None
     return [
         Delivery(
             alert=row["key"],
             channel=fields["channel"],
-            state=DeliveryState(fields["state"]),
+            state=(state := rows.known(DeliveryState, fields["state"])),
             tries=row["tries"],
-            next_at=None if DeliveryState(fields["state"]).done else pending,
+            next_at=None if state.done else pending,
             at=datetime.fromisoformat(fields["at"]),
             problem=fields["problem"],
         )
@@ -375,6 +395,7 @@ def _execute(connection: Connection, statement: str, parameters: Sequence[Row]) 
 # Literally, for the partial indexes:
 _IS_PENDING = text(f"outbox.status = '{AlertStatus.PENDING.value}'")
 _IS_OPEN = text("delivery.next_at IS NOT NULL")
+_IS_KNOWN = _delivery.c.state.in_([state.value for state in DeliveryState])
 _IS_DELIVERED = text(f"delivery.state = '{DeliveryState.DELIVERED.value}'")
 
 _INSERT = f"{insertion(_outbox)} ON CONFLICT (key) DO NOTHING"

@@ -314,6 +314,44 @@ def test_an_alert_that_this_version_cannot_read_is_told_of_as_it_stands(store: S
     assert fine == alert(2)
 
 
+@pytest.mark.parametrize(
+    "newer",
+    [
+        "UPDATE delivery SET state = 'snoozed' WHERE alert = :key",
+        "UPDATE outbox SET status = 'muted' WHERE key = :key",
+        """UPDATE outbox SET deliveries = '[{"to": "hook"}]' WHERE key = :key""",
+        """UPDATE outbox SET deliveries = '[{"channel": "hook", "state": "snoozed"}]'
+        WHERE key = :key""",
+    ],
+    ids=["state", "status", "deliveries", "their states"],
+)
+def test_how_a_newer_version_has_delivered_an_alert_holds_up_no_other(
+    store: Store, newer: str
+) -> None:
+    post(store, *([1] if "UPDATE delivery" in newer else ()))
+    store.outbox.post([alert(1), alert(2)], NOW)
+    with store.database.write() as connection:
+        connection.execute(text(newer), {"key": alert(1).key})
+    address(store)
+    assert [delivery.alert for delivery in take(store)] == [alert(2).key]
+    assert alert(2).key in {record.alert.key for record in store.outbox.list()}
+    assert store.outbox.address(lambda _: ("hook",), NOW, limit=9) == []
+
+
+def test_an_alert_whose_channels_cannot_be_told_holds_up_no_other(store: Store) -> None:
+    def channels(of: Alert) -> tuple[str, ...]:
+        if of == alert(1):
+            raise AttributeError("a route")
+        return ("hook",)
+
+    store.outbox.post([alert(1), alert(2)], NOW)
+    assert store.outbox.address(channels, NOW, limit=9) == [alert(2).key]
+    assert [delivery.alert for delivery in take(store)] == [alert(2).key]
+    later = NOW + outbox.LEFT_ALONE
+    assert store.outbox.due() == later
+    assert address(store, later) == [alert(1).key]
+
+
 def test_whatever_an_alert_says_is_stored_and_taken(store: Store) -> None:
     odd = replace(
         alert(1), key="k" * 400, flow="f" * 300, subject="\x00\udce9", title="\x00", reason="\ud800"

@@ -209,7 +209,7 @@ def test_a_secret_that_is_not_set_is_a_failed_delivery(
     assert post.send(ALERT, "secret:HOOK") == (FAILED, "The secret HOOK is not set")
 
 
-@pytest.mark.parametrize("url", ["nope://somewhere", "no url", ""])
+@pytest.mark.parametrize("url", ["nope://somewhere", "no url", "", "json://[half"])
 def test_what_is_no_url_of_a_service_is_a_failed_delivery(tmp_path: Path, url: str) -> None:
     post = Alerts(AlertsConfig(urls=(url,)), tmp_path)
     _, channel = post.channels(ALERT)
