@@ -36,6 +36,8 @@ ALREADY_RUN = 75  # this id was started by another process
 class StopRequested(BaseException):
     """The job is asked to end; `finally` blocks and checkpoints still run."""
 
+    from_outside = True  # it is no failure of the task that it is raised in
+
 
 def run_job(
     artifacts_uri: str,

@@ -30,9 +30,7 @@ LONGEST_NAME, LONGEST_TRACE = 400, 50_000
 class Terminated(BaseException):
     """Raised in a running task that has been told to end."""
 
-
-ENDING = (KeyboardInterrupt, Terminated)
-"""What ends more than the task that it is raised in."""
+    from_outside = True  # by this, whoever raises the like in a task says that it is not the task's
 
 
 def perform(work: Work, cpu: Callable[[], float] = time.thread_time) -> Outcome:
@@ -69,9 +67,9 @@ def _ended(work: Work) -> Outcome:
         return _signalled(work, OutcomeKind.HALTED, halt)
     except Skip as skip:
         return _signalled(work, OutcomeKind.SKIPPED, skip)
-    except ENDING:
-        raise
     except BaseException as error:  # also sys.exit() and asyncio's cancellation: of the task alone
+        if isinstance(error, KeyboardInterrupt) or hasattr(type(error), "from_outside"):
+            raise
         return Outcome(attempt_id=work.attempt_id, kind=OutcomeKind.FAILED, error=describe(error))
 
 
