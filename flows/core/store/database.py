@@ -148,6 +148,9 @@ class Database:
                     raise
         except (SQLAlchemyError, self._driver_error) as error:
             raise _explained(error, self.url) from error
+        except (UnicodeError, OverflowError) as error:  # what no driver even sends
+            where = _shown(self.url)
+            raise RowRefused(f"the state store {where} refuses a value: {error}") from error
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -323,11 +326,15 @@ def _unwritable(url: URL, error: Exception) -> StoreError:
     )
 
 
+def _shown(url: URL) -> str:
+    return url.difference_update_query(("password",)).render_as_string(hide_password=True)
+
+
 def _explained(error: Exception, url: URL) -> StoreError:
     """The database's complaint as one sentence with the next step; never with its password."""
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
     text = text.strip().partition("\n")[0]
-    where = url.difference_update_query(("password",)).render_as_string(hide_password=True)
+    where = _shown(url)
     if _is_about_a_row(error):
         return RowRefused(f"the state store {where} refuses a row: {text}")
     if url.get_backend_name() != "sqlite" and (found := _of_server(text, where)):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from flows.core.errors import StoreBusy, StoreError
+from flows.core.errors import RowRefused, StoreBusy, StoreError
 from flows.core.graph import Node, validated
 from flows.core.store import NewRun, Store
 from flows.core.store.database import SHARED, Database
@@ -133,6 +133,16 @@ class Readers:
         self._leave.set()
         for thread in self._threads:
             thread.join()
+
+
+@pytest.mark.parametrize("value", ["caf\udce9", 10**30], ids=["not UTF-8", "a large number"])
+def test_what_no_driver_takes_is_refused_in_one_line(database, value):
+    where = "name = :value" if isinstance(value, str) else "seq = :value LIMIT :value"
+    ask = text(f"SELECT name FROM schedule WHERE {where}")
+    for transaction in (database.read, database.write):
+        with pytest.raises(RowRefused, match="refuses a"), transaction() as connection:
+            connection.execute(ask, {"value": value})
+        read(database)
 
 
 def test_who_cancels_a_run_does_not_wait_for_what_an_engine_of_this_process_is_at(store):
