@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import sys
 from contextlib import closing
 
 from flows.core.errors import ConfigError
 
 _TRIES = 50
+
+_chosen: dict[int, socket.socket] = {}
+"""The ports that this process has chosen; each is held by a name while the process lives."""
 
 
 def listening(wanted: int) -> socket.socket:
@@ -26,9 +30,13 @@ def listening(wanted: int) -> socket.socket:
 
 
 def free_port(wanted: int, taken: frozenset[int] = frozenset()) -> int:
-    """A port that nobody listens on: `wanted` or the next free one that is not in `taken`."""
+    """A port that nobody listens on: `wanted` or the next free one that is not in `taken`.
+
+    A server listens only seconds after its port was chosen. Until this process ends, no other
+    that asks here is given the same one.
+    """
     for port in _candidates(wanted):
-        if port not in taken and _is_free(port):
+        if port not in taken and _is_free(port) and _choose(port):
             return port
     raise _none_free(wanted)
 
@@ -45,6 +53,20 @@ def _is_free(port: int) -> bool:
             probe.bind(("0.0.0.0", port))
         except OSError:
             return False
+    return True
+
+
+def _choose(port: int) -> bool:
+    if port in _chosen or sys.platform != "linux":
+        return True
+    # A name that is no file, in the same network namespace as the port; the kernel takes it back.
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0ratchet-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _chosen[port] = name
     return True
 
 

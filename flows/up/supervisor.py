@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flows.core.errors import RatchetError
 from flows.up.child import Child, ChildState
-
-_log = logging.getLogger(__name__)
 
 LOOK = timedelta(seconds=1)
 """Between two looks whether a process lives."""
@@ -82,8 +79,7 @@ class Supervisor:
         try:
             watch.child.start()
         except (OSError, RatchetError) as error:
-            self._say(f"{watch.child.name} cannot be started: {error}")
-            self._restart_later(watch, now)
+            self._restart_later(watch, now, f"cannot be started: {error}")
             return
         watch.state, watch.since = ChildState.STARTING, now
         watch.look_at = watch.ask_at = now + HURRY
@@ -99,8 +95,7 @@ class Supervisor:
             watch.ask_at = now + (ASK if well else HURRY)
         lasted = now - (watch.since or now)
         if watch.state is ChildState.DEAD:
-            self._say(f"{watch.child.name} died; its log is {watch.child.log}")
-            self._restart_later(watch, now)
+            self._restart_later(watch, now, f"died (its log: {watch.child.log})")
         elif watch.state is ChildState.UP:
             if before is not ChildState.UP:
                 self._say(f"{watch.child.name} is up: {watch.child.address}")
@@ -108,12 +103,12 @@ class Supervisor:
             if lasted >= HEALTHY:
                 watch.pause = FIRST_PAUSE
         elif lasted >= SILENT:
-            self._say(f"{watch.child.name} does not answer, and is started again")
             watch.child.stop(1.0)
-            self._restart_later(watch, now)
+            self._restart_later(watch, now, f"does not answer (its log: {watch.child.log})")
 
-    def _restart_later(self, watch: _Watch, now: datetime) -> None:
+    def _restart_later(self, watch: _Watch, now: datetime, why: str) -> None:
         watch.state = ChildState.DEAD
         watch.restart_at = now + watch.pause
-        _log.warning("%s is started again in %s", watch.child.name, watch.pause)
+        pause = watch.pause.total_seconds()
+        self._say(f"{watch.child.name} {why}; it is started again in {pause:g} s")
         watch.pause = min(watch.pause * 2, LONGEST_PAUSE)

@@ -76,7 +76,7 @@ def test_a_dead_server_is_noticed_within_a_second_or_two_and_started_again(
     watched.after(3)
     assert watched.server.started == 2
     assert len(watched.back) == 2
-    assert watched.said[1] == "ray died; its log is ray.log"
+    assert watched.said[1] == "ray died (its log: ray.log); it is started again in 1 s"
 
 
 def test_one_that_keeps_dying_is_left_alone_longer_each_time(watched: Watched) -> None:
@@ -91,7 +91,7 @@ def test_one_that_cannot_be_started_is_said_and_tried_again(watched: Watched) ->
     watched.after(10)
     watched.server.now_is, watched.server.refuses = ChildState.UP, False
     watched.after(60)
-    assert "ray cannot be started: no port is free" in watched.said
+    assert "ray cannot be started: no port is free; it is started again in 2 s" in watched.said
     assert watched.supervisor.states() == {"ray": ChildState.UP}
 
 
