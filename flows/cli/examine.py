@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -86,7 +87,7 @@ def doctor(
         names = {"what": "what", "ok": "ok", "found": "sentence", "next": "next"}
         print_json(_documents(looked_at, names))
     else:
-        into.print(f"{wrong} problems" if wrong else WELL)
+        into.print(f"problems: {wrong}" if wrong else WELL)
     return 1 if wrong else 0
 
 
@@ -304,11 +305,13 @@ def _home(folder: Path) -> Finding:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"ratchet")
     except OSError as error:
+        full = error.errno == errno.ENOSPC
         return Finding(
             what="home",
             ok=False,
             sentence=f"{folder} cannot be written: {error.strerror}",
-            next="choose another: ratchet --home FOLDER ..., or RATCHET_HOME",
+            next=f"{'free some space, or ' if full else ''}choose another: "
+            "ratchet --home FOLDER ..., or RATCHET_HOME",
         )
     free = shutil.disk_usage(folder).free
     sentence, enough = f"{folder}, {free / 2**30:.1f} GiB free", free >= ENOUGH_DISK

@@ -62,7 +62,7 @@ def show(
         say.print()
         if (waits := ratchet.service.why_waiting(detail.run)) is not None:
             say.print(f"waits: {waits}", markup=False, soft_wrap=True)
-        say_ending(detail, say, alive=bool(ratchet.service.workers()))
+        say_ending(detail, say, alive=bool(ratchet.service.workers()), shown=True)
 
 
 def _changes(ratchet: Ratchet, detail: RunDetail, previous: Run | None) -> list[Change]:
@@ -183,8 +183,10 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def say_ending(detail: RunDetail, console: Console, *, alive: bool = False) -> None:
-    """Print how a run ended, or stands; `alive`: a worker is at it."""
+def say_ending(
+    detail: RunDetail, console: Console, *, alive: bool = False, shown: bool = False
+) -> None:
+    """Print how a run ended, or stands; `alive`: a worker is at it; `shown`: all else was said."""
     run = detail.run
     took = duration(between(run.started_at, run.ended_at))
     console.print(
@@ -202,7 +204,8 @@ def say_ending(detail: RunDetail, console: Console, *, alive: bool = False) -> N
         console.print(f"verdict: {verdict_line(verdict)}", markup=False, soft_wrap=True)
     if (failed := hint_of(detail)) is not None:
         console.print(f"hint: {failed}", style="yellow", markup=False, soft_wrap=True)
-    console.print(Text(f"next: {next_command(detail, alive=alive)}", style="dim"), soft_wrap=True)
+    command = next_command(detail, alive=alive, shown=shown)
+    console.print(Text(f"next: {command}", style="dim"), soft_wrap=True)
 
 
 def verdict_line(verdict: Verdict) -> str:
@@ -220,7 +223,7 @@ def hint_of(detail: RunDetail) -> str | None:
     return next((error.hint for error in failed if error.hint), None)
 
 
-def next_command(detail: RunDetail, *, alive: bool = False) -> str:
+def next_command(detail: RunDetail, *, alive: bool = False, shown: bool = False) -> str:
     """What to type after this ending."""
     run = detail.run
     if alive and not run.status.ended:
@@ -236,7 +239,7 @@ def next_command(detail: RunDetail, *, alive: bool = False) -> str:
     halted = next((t.error for t in detail.tasks if t.status is TaskStatus.HALTED), None)
     if halted is not None and halted.hint:
         return halted.hint
-    return f"ratchet show {run.id}"
+    return f"ratchet {'logs' if shown else 'show'} {run.id}"
 
 
 POLL = 0.25

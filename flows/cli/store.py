@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,11 +26,15 @@ LOOK = 1.0
 
 
 @store.callback(invoke_without_command=True)
-def show(context: typer.Context) -> None:
+def show(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
     """Show the version of the state store, and what an upgrade would do."""
     if context.invoked_subcommand is None:
         with _opened(context) as database:
-            _say_plan(*_planned(database), _workers(database))
+            tell = _print_plan if as_json else _say_plan
+            tell(*_planned(database), _workers(database))
 
 
 @store.command("upgrade")
@@ -50,7 +54,7 @@ def upgrade(
     with _opened(context) as database:
         version, steps = _planned(database)
         if as_json and plan:
-            print_json(_plan_json(version, steps, _workers(database)))
+            _print_plan(version, steps, _workers(database))
         elif not as_json:
             _say_plan(version, steps, _workers(database))
         if plan or not steps:
@@ -107,17 +111,19 @@ def _wait_for_workers(database: Database, longest: timedelta) -> None:
         clock.sleep(LOOK)
 
 
-def _plan_json(
+def _print_plan(
     version: migrate.Version | None, steps: Sequence[migrate.Migration], workers: list[str]
-) -> dict[str, Any]:
-    return {
-        "schema": version.schema if version else None,
-        "needs": version.needs if version else None,
-        "newest": migrate.HEAD,
-        "steps": [{"schema": s.number, "summary": s.summary, "needs": s.needs} for s in steps],
-        "workers": workers,
-        "workers_may_go_on": version is None or not steps or _needs(steps) <= version.needs,
-    }
+) -> None:
+    print_json(
+        {
+            "schema": version.schema if version else None,
+            "needs": version.needs if version else None,
+            "newest": migrate.HEAD,
+            "steps": [{"schema": s.number, "summary": s.summary, "needs": s.needs} for s in steps],
+            "workers": workers,
+            "workers_may_go_on": version is None or not steps or _needs(steps) <= version.needs,
+        }
+    )
 
 
 def _say_plan(

@@ -239,8 +239,13 @@ def _check_choice(where: ConfigPath, root: schema.Group, override: Override) -> 
     raise ConfigError(
         f"There is no {group}={choice}{f': did you mean {close}?' if close else '.'}"
         f" The choices are {', '.join(options)}.",
-        hint=f"use {group}={close or options[0]}",
+        hint=f"use {group}={close}" if close else _to_write(group, str(choice)),
     )
+
+
+def _to_write(group: str, choice: str) -> str:
+    begin = f", with {typed.FIRST_LINE} as its first line" if group == "flow" else ""
+    return f"use one of these, or write conf/{group}/{choice}.yaml{begin}"
 
 
 def _forced(root: schema.Group, override: Override) -> str:

@@ -14,7 +14,7 @@ import yaml
 
 from flows.config import schema, typed
 from flows.core.errors import ConfigError
-from flows.core.masking import plain_password
+from flows.core.masking import plain_password, refers_to_secret
 from flows.settings import Settings
 from ray_jobs import BUILT_IN_MODULES
 
@@ -161,12 +161,15 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _refuse_passwords(data: Any, origin: typed.Origin) -> None:
-    """A password in plain text would be stored with every run."""
+    """A password or secret in plain text would be stored with every run."""
     for path, text in schema.texts(data):
-        if plain_password(text):
-            place = origin(path)
+        plain_secret = path == ("api", "webhook_secret") and not refers_to_secret(text)
+        if plain_secret or plain_password(text):
+            place = origin(path) or ""
+            place = place.replace(text, "***") if text else place
             raise ConfigError(
-                f"{schema.dotted(path)} holds a password in plain text"
+                f"{schema.dotted(path)} holds a {'secret' if plain_secret else 'password'}"
+                " in plain text"
                 f"{f' ({place})' if place else ''}.",
                 hint="put ${secret:NAME} in its place, and set the environment variable NAME",
             )

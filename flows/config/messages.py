@@ -71,6 +71,13 @@ def other(where: ConfigPath, error: BaseException) -> ConfigError:
             f"The interpolation {part[1]} cannot be read{f' ({place})' if place else ''}.",
             hint="write ${key}, ${oc.env:NAME,default} or ${secret:NAME}",
         )
+    if file := re.match(r"In '([^']+)': \w+ raised while composing config", first):
+        path = where.file(file[1])
+        reason = rest[0].rstrip(".") if rest else "its values do not fit"
+        return ConfigError(
+            f"{where.shown(path) if path else file[1]} cannot be merged: {reason}.",
+            hint="give each key a list, or a mapping (key: value), as the file before has it",
+        )
     hints = [line for line in rest if not line.startswith(("full_key:", "object_type="))]
     return ConfigError(first, hint=hints[0] if hints else None)
 

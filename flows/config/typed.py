@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+FIRST_LINE = "# @package _global_"
+"""Of a file in conf/flow; without it, Hydra puts what the file sets below the key `flow`."""
+
 Origin = Callable[[schema.KeyPath], str | None]
 """Says where the value of a key came from: a file with its line, or an override."""
 
@@ -50,6 +53,11 @@ def check_keys(root: schema.Group, data: Any, origin: Origin) -> None:
 
 def unknown_key(root: schema.Group, path: schema.KeyPath, origin: str | None) -> ConfigError:
     """The error for a key that does not exist, with the key that was probably meant."""
+    if path == ("flow",) and origin is None:
+        return ConfigError(
+            f"What a file in conf/flow sets is not found: its first line is not {FIRST_LINE}.",
+            hint=f"begin the flow's file in conf/flow with the line {FIRST_LINE}",
+        )
     meant = schema.nearest(root, path)
     advice = f"did you mean {meant}?" if meant else _valid_keys(root, path)
     return ConfigError(

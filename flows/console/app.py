@@ -205,7 +205,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail))
+        hint = "the paths: docs/operations.md" if error.status_code in (404, 405) else None
+        return answer(error.status_code, str(error.detail), hint)
 
     @app.exception_handler(Exception)
     def _unexpected(_: Request, error: Exception) -> JSONResponse:

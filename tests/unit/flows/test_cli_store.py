@@ -71,6 +71,7 @@ def test_a_plan_says_what_would_be_done_and_whether_older_workers_may_go_on(stor
     plan = json.loads(ratchet("store", "upgrade", "--plan", "--json").stdout)
     assert (plan["schema"], plan["newest"]) == ("0002", "0003")
     assert plan["workers_may_go_on"] is True
+    assert json.loads(ratchet("store", "--json").stdout) == plan
     assert migrate.version_of(store.database).schema == "0002"
 
 

@@ -345,6 +345,37 @@ def test_an_unknown_flow_config_names_the_nearest(project: Path) -> None:
         compose("nightyl", Nightly, (), project)
 
 
+def test_a_flow_without_a_config_file_is_told_which_to_write_and_how_it_begins(
+    project: Path,
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose("weekly_report", Nightly, (), project)
+    assert caught.value.hint == (
+        "use one of these, or write conf/flow/weekly_report.yaml, "
+        "with # @package _global_ as its first line"
+    )
+
+
+def test_a_flow_file_that_sets_keys_below_flow_is_told_its_first_line(project: Path) -> None:
+    write(project, **{"flow/nightly": "rounds: 3\n"})
+    line = refusal(project)
+    assert "its first line is not # @package _global_" in line
+    assert "begin the flow's file in conf/flow with" in line
+
+
+def test_a_list_in_the_place_of_a_mapping_names_the_file(project: Path) -> None:
+    write(project, config="defaults: [ratchet, _self_]\nschedules: [1, 2]")
+    line = refusal(project)
+    assert line.startswith("conf/config.yaml cannot be merged: ")
+    assert line.endswith("a list, or a mapping (key: value), as the file before has it")
+
+
+def test_a_secret_of_the_web_hook_in_plain_text_is_refused(project: Path) -> None:
+    line = refusal(project, "api.webhook_secret=hunter2")
+    assert line.startswith("api.webhook_secret holds a secret in plain text")
+    assert "hunter2" not in line
+
+
 def test_a_typo_in_a_defaults_list_names_the_file(project: Path) -> None:
     write(project, **{"flow/nightly": CONF["flow/nightly"].replace("elec", "elecc")})
     line = refusal(project)
