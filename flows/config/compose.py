@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LONGEST = 4096
+"""Characters of an override from outside."""
+
 _HYDRA = threading.RLock()
 _SECRET_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _SECRET_IN_ENV = re.compile(
@@ -88,6 +91,11 @@ def check_outside(overrides: Sequence[str], config_type: type[Any] | None) -> No
     says enough. They refer to no secret. Raises ConfigError, one line for the first mistake.
     """
     root = root_of(config_type)
+    if any(len(text) > LONGEST for text in overrides):  # reading takes by the square of it
+        raise ConfigError(
+            f"An override from outside has at most {LONGEST} characters.",
+            hint="write a config of the project, and choose it",
+        )
     for override in _parse(overrides):
         _check_own(override)
         if PLACEHOLDER.search(str(override.input_line)):
@@ -138,7 +146,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             raise ConfigError(f'"{mask(text)}" is not an override.', hint="write key=value")
         try:
             parsed += parser.parse_overrides([text])
-        except HydraException as error:
+        except (HydraException, RecursionError, ValueError) as error:
             raise messages.unreadable_override(text, error) from None
     return parsed
 

@@ -130,6 +130,21 @@ def test_nothing_outside_the_flows_own_values_can_be_reached(override: str, why:
         check_outside([override], Team)
 
 
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        (f"name={'int(' * 800}1{')' * 800}", "cannot be read"),
+        (f"name={'[' * 60_000}", "at most 4096 characters"),
+    ],
+    ids=["nested calls", "long"],
+)
+def test_what_the_grammar_chokes_on_is_a_mistake_of_whoever_wrote_it(
+    override: str, why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        check_outside([override], Team)
+
+
 def conf(project: Path, text: str) -> Path:
     (project / "conf" / "flow").mkdir(parents=True)
     (project / "conf" / "flow" / "team.yaml").write_text(f"# @package _global_\n{text}")
