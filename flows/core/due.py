@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flows.core.duration_bound import duration_bound
-from flows.core.occurrence import newest, next_after, occurrences, zone_of
+from flows.core.occurrence import newest, next_after, zone_of
 from flows.core.schedule import (
     Cron,
     DataState,
@@ -42,23 +42,7 @@ from flows.core.schedule import (
     StoredSchedule,
     Trigger,
 )
-from flows.core.validity import PLACEHOLDER, validate
-
-__all__ = [
-    "MOST",
-    "ON_TIME",
-    "decide_assets",
-    "decide_data",
-    "decide_time",
-    "ends_by",
-    "fill",
-    "filled",
-    "first",
-    "occurrences",
-    "trigger_of",
-    "validate",
-    "without_overlap",
-]
+from flows.core.validity import PLACEHOLDER
 
 ON_TIME = timedelta(seconds=60)
 """A fire that is this late was not missed by anybody."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from flows.core import values
@@ -68,7 +67,7 @@ def input_of(key: str, name: str, value: Any, annotation: Any) -> Input:
                 f"but {value._ref} is {name_of(value._annotation)}"
             )
         return value._ref
-    if isinstance(value, list | tuple) and any(_outputs(value)):
+    if isinstance(value, list | tuple) and any(isinstance(item, Output) for item in value):
         element = element_of(annotation, 0)
         return Many(items=tuple(input_of(key, name, item, element) for item in value))
     try:
@@ -77,8 +76,3 @@ def input_of(key: str, name: str, value: Any, annotation: Any) -> Input:
     except (NotStorable, ValueError) as error:
         raise GraphError(f"{key} cannot take {name}={value!r}: {error}") from None
     return Const(const=data)
-
-
-def _outputs(value: Any) -> Iterator[bool]:
-    for item in value:
-        yield isinstance(item, Output)

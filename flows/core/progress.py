@@ -96,7 +96,9 @@ class Progress(RunState):
         elif kind is OutcomeKind.SKIPPED:
             self._signal(attempt, TaskEvent.SKIPPED, outcome, now)
         elif kind is OutcomeKind.STOPPED and attempt.stopping == "cancel":
-            self._drop(attempt, outcome, now)
+            self.move_attempt(attempt, AttemptEvent.CANCELLED, now, outcome=outcome)
+            self._cancel_task(attempt.key, now)
+            self._settle(now)
         elif kind is OutcomeKind.STOPPED and attempt.stopping == "timeout":
             self._fail(attempt, _timeout(self.graph.node(attempt.key)), outcome, now)
         elif kind in (OutcomeKind.LOST, OutcomeKind.STOPPED):  # stopped: with its worker
@@ -149,11 +151,6 @@ class Progress(RunState):
         self._again_or_fail(
             attempt, decision, error, now, event=TaskEvent.LOST, losses=task.losses + 1
         )
-
-    def _drop(self, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
-        self.move_attempt(attempt, AttemptEvent.CANCELLED, now, outcome=outcome)
-        self._cancel_task(attempt.key, now)
-        self._settle(now)
 
     def adopt(self, attempt: Attempt, worker: str, now: datetime) -> Attempt:
         """Another worker takes over an attempt that outlived its own."""

@@ -129,7 +129,8 @@ def decide(policy: Retry, attempt: int, error: ErrorInfo, *, key: str, now: date
     if policy.on and not _any_matches(policy.on, error):
         return GiveUp(reason=f"the retry policy does not cover {error.type}")
     if attempt >= policy.attempts:
-        return GiveUp(reason=_used_up(attempt))
+        tries = "its only attempt" if attempt == 1 else f"all {attempt} attempts"
+        return GiveUp(reason=f"{tries} failed")
     return RetryAt(at=now + wait(policy, attempt, key=key))
 
 
@@ -177,10 +178,6 @@ def _grown(policy: Retry, attempt: int) -> float:
 def _share(key: str) -> float:
     """A number in [0, 1) that depends on the key alone, evenly spread over keys."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) / 2**48
-
-
-def _used_up(attempt: int) -> str:
-    return "its only attempt failed" if attempt == 1 else f"all {attempt} attempts failed"
 
 
 def _any_matches(names: ExceptionNames, error: ErrorInfo) -> bool:

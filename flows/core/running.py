@@ -82,7 +82,8 @@ class Running:
         )
         for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed
             self._warmed.add(name)
-            self._warm(name)
+            if (next_executor := self.executors.get(name)) is not None:
+                self._ask(next_executor, next_executor.warm, None)
         try:
             executor.start(self._work(claim))
             if live.timeout and self._began(live, attempt.id):
@@ -182,10 +183,6 @@ class Running:
 
     def _began(self, live: Live, attempt_id: str) -> bool:
         return self._ask(live.executor, lambda: live.executor.began(attempt_id), False)
-
-    def _warm(self, name: str) -> None:
-        if (executor := self.executors.get(name)) is not None:
-            self._ask(executor, executor.warm, None)
 
     def _ask(self, executor: Executor, question: Callable[[], T], otherwise: T) -> T:
         """An answer; `otherwise`, once said why, from one that cannot be asked on this machine."""

@@ -13,6 +13,7 @@ from flows.core.clock import Clock
 from flows.core.data_source import DataSource
 from flows.core.errors import ConfigError, NotFound, RatchetError, Refused, StoreError
 from flows.core.firing import Firing, Prepare
+from flows.core.occurrence import occurrences
 from flows.core.schedule import (
     Cron,
     Deadline,
@@ -26,6 +27,7 @@ from flows.core.schedule import (
 )
 from flows.core.service import new_run_id
 from flows.core.store import Store
+from flows.core.validity import validate
 from flows.core.values import storable
 
 LONGEST_KEY = 90
@@ -94,7 +96,7 @@ class ScheduleService:
 
     def validate(self, schedule: Schedule) -> None:
         """Raise RatchetError, with a hint, when the schedule cannot be carried out."""
-        due.validate(schedule)
+        validate(schedule)
         self._check(schedule)
         if isinstance(schedule.trigger, NewData):
             try:
@@ -270,7 +272,7 @@ class ScheduleService:
         """
         chosen, trigger = self._times(flow, schedule, every)
         step = timedelta(microseconds=1)  # times are after the first and up to the second
-        times = list(islice(due.occurrences(trigger, since - step, until - step), MOST_FILLED + 1))
+        times = list(islice(occurrences(trigger, since - step, until - step), MOST_FILLED + 1))
         if len(times) > MOST_FILLED:
             raise Refused(
                 f"there are more than {MOST_FILLED:,} times from {since:%Y-%m-%d} on",

@@ -39,8 +39,6 @@ from flows.core.schedule import (
 from flows.core.store import Store
 from flows.core.store.schedules import ScheduleStore
 
-__all__ = ["Prepare", "Scheduler"]
-
 log = logging.getLogger(__name__)
 
 POLL = 1.0

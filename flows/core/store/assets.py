@@ -96,8 +96,7 @@ def insert_fires(
         if fnmatchcase(ASSET + update.asset, schedule.topic)
         and not (after_the_fact and update.at < _saved_at(schedule.cursor))
     ]
-    if pending:
-        execute(connection, _INSERT_FIRE, pending)
+    execute(connection, _INSERT_FIRE, pending)
 
 
 def _saved_at(cursor: str) -> datetime:

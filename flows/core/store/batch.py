@@ -36,11 +36,13 @@ def change(table: Table, names: Iterable[str], *, where: str) -> str:
 
 
 def execute(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
-    """Run `statement` for each row inside the open transaction; returns the rows it touched.
+    """Run `statement` for each row, if any, in the open transaction; returns the rows it touched.
 
     Raises RowRefused for text that is wider than its column, on every database alike; and the
     driver's own errors, which `Database.write` explains.
     """
+    if not rows:
+        return 0
     dialect = connection.dialect
     for row in rows:
         _check(statement, row)

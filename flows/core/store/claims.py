@@ -266,7 +266,10 @@ class Stepping:
             if self._budget.has_cluster(need.executor):
                 need = replace(need, resources=needs_of(node.resources, arguments))
         except NotStorable as unreadable:
-            progress.refuse(key, _not_storable(unreadable), self._can.now)
+            error = ErrorInfo(
+                type="NotStorable", message=str(unreadable), hint=unreadable.hint, permanent=True
+            )
+            progress.refuse(key, error, self._can.now)
             return True
         if self._budget.short_of(need) is None:
             self._start(progress, key, need, arguments)
@@ -397,8 +400,3 @@ def failed(outcome: Outcome, error: BaseException) -> Outcome:
             permanent=True,
         ),
     )
-
-
-def _not_storable(error: NotStorable) -> ErrorInfo:
-    """Why a task whose inputs cannot be read fails."""
-    return ErrorInfo(type="NotStorable", message=str(error), hint=error.hint, permanent=True)

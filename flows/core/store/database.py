@@ -156,7 +156,8 @@ class Database:
     def _connection(self) -> Iterator[Connection]:
         mine = threading.get_ident()
         first = mine in self._own
-        if first and not _is_in_use(self._own[mine]):
+        own = self._own.get(mine)
+        if first and not (own and own.in_transaction()):  # one of this thread, in the middle
             yield self._own_connection(mine)
             return
         if not first and not self._shared.acquire(timeout=PATIENCE):
@@ -213,10 +214,7 @@ _TABLE = {
 }
 
 
-def _is_named(error: Exception, *names: str) -> bool:
-    """Whether an error is of such a kind, as every driver of a database has them."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return not {kind.__name__ for kind in type(cause).__mro__}.isdisjoint(names)
+_ABOUT_A_ROW = ("DataError", "IntegrityError")  # as the driver of every database names them
 
 
 def _is_about_a_row(error: Exception) -> bool:
@@ -224,16 +222,11 @@ def _is_about_a_row(error: Exception) -> bool:
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None) or ""
     return (
-        _is_named(error, "DataError", "IntegrityError")
+        not {kind.__name__ for kind in type(cause).__mro__}.isdisjoint(_ABOUT_A_ROW)
         or state == "42804"  # a value of another type than the column
         or state.startswith("54")  # larger than an index or a page may hold
         or any(words in str(cause) for words in ("cannot adapt", "binding parameter"))
     )
-
-
-def _is_in_use(own: Connection | None) -> bool:
-    """Whether a thread's own connection is in the middle of a transaction of that thread."""
-    return own is not None and own.in_transaction()
 
 
 _SERVER_TIME = text("SELECT clock_timestamp() AS now").columns(now=UtcTime)

@@ -24,8 +24,7 @@ ASTRAY = timedelta(days=1)
 
 def append(connection: Connection, events: Iterable[Event]) -> None:
     """Append events, in their order."""
-    if written := [rows.event_row(event) for event in events]:
-        execute(connection, _INSERT, written)
+    execute(connection, _INSERT, [rows.event_row(event) for event in events])
 
 
 def first_since(connection: Connection, since: datetime) -> int:

@@ -6,13 +6,13 @@ too: as skipped, at the end of all times.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, text
+from sqlalchemy import Connection, Select, bindparam, delete, func, select, text
 
 from flows.core.errors import NotStorable, Refused
 from flows.core.records import Event
@@ -106,35 +106,20 @@ def cancel_others(
                 writes.write(connection, progress)
 
 
+def read(connection: Connection, query: Select[Any], **where: Any) -> tuple[Fire, ...]:
+    """The fires of a query, but those whose outcome only a newer version knows."""
+    selected = connection.execute(query, where).mappings()
+    return tuple(rows.fire_from(row) for row in selected if row["outcome"] in _OUTCOMES)
+
+
 def of_keys(connection: Connection, name: str, keys: Sequence[str]) -> dict[str, Fire]:
     """What became of some keys of a schedule, as far as they are recorded."""
-    selected = connection.execute(_OF_KEYS, {"name": name, "keys": list(keys)}).mappings()
-    return {fire.key: fire for fire in _readable(selected)}
-
-
-def newest(connection: Connection, name: str, limit: int) -> tuple[Fire, ...]:
-    """The newest fires of a schedule, those first that wait to be decided on."""
-    return _readable(connection.execute(_NEWEST, {"name": name, "limit": limit}).mappings())
-
-
-def last(connection: Connection) -> tuple[Fire, ...]:
-    """The newest fire of each schedule; several where they were decided on at once."""
-    return _readable(connection.execute(_LAST).mappings())
-
-
-def pending(connection: Connection, name: str, limit: int) -> tuple[Fire, ...]:
-    """The fires of a schedule that wait for a decision, the oldest first."""
-    return _readable(connection.execute(_PENDING, {"name": name, "limit": limit}).mappings())
+    return {fire.key: fire for fire in read(connection, _OF_KEYS, name=name, keys=list(keys))}
 
 
 def drop_pending(connection: Connection, name: str) -> None:
     """Forget what waits: the schedule was removed, or waits for another thing now."""
     connection.execute(_DROP, {"name": name})
-
-
-def _readable(selected: Iterable[RowMapping]) -> tuple[Fire, ...]:
-    """The fires of some rows, but those whose outcome only a newer version knows."""
-    return tuple(rows.fire_from(row) for row in selected if row["outcome"] in _OUTCOMES)
 
 
 def _claim(connection: Connection, fire: Fire) -> bool:
@@ -156,20 +141,20 @@ _OPEN_IN_LANE = (
 _OF_KEYS = select(_fire).where(
     _fire.c.schedule == bindparam("name"), _fire.c.key.in_(bindparam("keys", expanding=True))
 )
-_NEWEST = (
+NEWEST = (
     select(_fire)
     .where(_fire.c.schedule == bindparam("name"))
     .order_by(_fire.c.decided_at.desc(), _fire.c.at.desc())
     .limit(bindparam("limit"))
 )
-_PENDING = (
+PENDING = (
     select(_fire)
     .where(_fire.c.schedule == bindparam("name"), IS_PENDING)
     .order_by(_fire.c.at, _fire.c.key)
     .limit(bindparam("limit"))
 )
 _other = _fire.alias()
-_LAST = select(_fire).join(
+LAST = select(_fire).join(
     _schedule,
     (_fire.c.schedule == _schedule.c.name)
     & (

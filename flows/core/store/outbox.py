@@ -24,7 +24,7 @@ from flows.core.alert import Alert, AlertRecord, AlertStatus, Delivery, Delivery
 from flows.core.errors import NotStorable
 from flows.core.records import Event
 from flows.core.store import events, rows, schema
-from flows.core.store.batch import Row, change, execute, insertion
+from flows.core.store.batch import change, execute, insertion
 from flows.core.store.database import Database, has_table
 
 _outbox, _delivery = schema.outbox, schema.delivery
@@ -84,7 +84,7 @@ class Outbox:
                 _write_deliveries(connection, key, deliveries, now)
             later = {"next_at": now + LEFT_ALONE}
             left_alone = [row["key"] for row in alerts if row["key"] not in to_write]
-            _execute(connection, _ADDRESS, [{"key": key, **later} for key in left_alone])
+            execute(connection, _ADDRESS, [{"key": key, **later} for key in left_alone])
             records = _records(connection, sorted(to_write))
             _conclude(connection, records, records, now)
         return sorted(to_write)
@@ -166,7 +166,7 @@ class Outbox:
         )
         with self._database.write() as connection:
             keys = sorted(connection.execute(query).scalars())
-            _execute(connection, _REVIVE, [{"key": key, "now": now} for key in keys])
+            execute(connection, _REVIVE, [{"key": key, "now": now} for key in keys])
             revived = _records(connection, keys).values()
             events.append(connection, [_event("alert.revived", one.alert, now) for one in revived])
         return keys
@@ -241,7 +241,7 @@ def _change(
 
 
 def _settle(connection: Connection, moves: Sequence[Move]) -> None:
-    _execute(
+    execute(
         connection,
         _SETTLE,
         [rows.delivery_row(after) | {"taken_until": taken.next_at} for taken, after in moves],
@@ -332,7 +332,7 @@ def _write_deliveries(
 ) -> None:
     """Give an alert the deliveries that it lacks."""
     execute(connection, _REOPEN, [{"key": key, "now": now}])
-    _execute(connection, _INSERT_DELIVERY, [rows.delivery_row(delivery) for delivery in deliveries])
+    execute(connection, _INSERT_DELIVERY, [rows.delivery_row(delivery) for delivery in deliveries])
     is_open = _delivery.c.next_at.is_not(None)
     elsewhere = _delivery.c.channel.not_in([delivery.channel for delivery in deliveries])
     connection.execute(delete(_delivery).where(_delivery.c.alert == key, is_open, elsewhere))
@@ -385,11 +385,6 @@ def _event(kind: str, alert: Alert, at: datetime, **more: object) -> Event:
         "at": alert.at.isoformat(),
     }
     return Event(at=at, kind=kind, data=data | more)
-
-
-def _execute(connection: Connection, statement: str, parameters: Sequence[Row]) -> None:
-    if parameters:
-        execute(connection, statement, parameters)
 
 
 # Literally, for the partial indexes:

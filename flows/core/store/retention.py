@@ -78,7 +78,9 @@ class RetentionStore:
             statement = delete(table).where(tuple_(*keys).in_(some))
             while count := self._remove(statement, before):
                 gone[table.name] += count
-        self._remove_deliveries()
+        with self._database.write() as connection:
+            if has_table(connection, schema.delivery.name):
+                connection.execute(_REMOVE_DELIVERIES)
         return {name: count for name, count in gone.items() if count}
 
     def _move_on(self, before: datetime, now: datetime) -> bool:
@@ -108,12 +110,6 @@ class RetentionStore:
                 count = connection.execute(_REMOVE_EVENTS, numbers).rowcount
             yield count
             low = through
-
-    def _remove_deliveries(self) -> None:
-        """Those of alerts that are gone."""
-        with self._database.write() as connection:
-            if has_table(connection, schema.delivery.name):
-                connection.execute(_REMOVE_DELIVERIES)
 
     def _remove(self, statement: Delete, before: datetime) -> int:
         with self._database.write() as connection:

@@ -81,12 +81,12 @@ class ScheduleStore:
     def fires(self, name: str, limit: int = 20) -> tuple[Fire, ...]:
         """The newest fires of a schedule, those first that wait for a decision."""
         with self._database.read() as connection:
-            return fires.newest(connection, name, limit)
+            return fires.read(connection, fires.NEWEST, name=name, limit=limit)
 
     def last_fires(self) -> dict[str, Fire]:
         """The newest fire of each schedule."""
         with self._database.read() as connection:
-            newest = fires.last(connection)
+            newest = fires.read(connection, fires.LAST)  # several that were decided on at once
         return {fire.schedule: fire for fire in sorted(newest, key=lambda fire: fire.at)}
 
     def fires_of(self, name: str, keys: Sequence[str]) -> dict[str, Fire]:
@@ -97,7 +97,7 @@ class ScheduleStore:
     def pending(self, name: str, limit: int = 1000) -> tuple[Fire, ...]:
         """The fires of a schedule that wait for a decision, the oldest first."""
         with self._database.read() as connection:
-            return fires.pending(connection, name, limit)
+            return fires.read(connection, fires.PENDING, name=name, limit=limit)
 
     def stands(self, stored: StoredSchedule) -> bool:
         """Whether a schedule is still where it was read."""

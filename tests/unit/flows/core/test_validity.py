@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from flows.core.due import validate
 from flows.core.errors import ConfigError
 from flows.core.schedule import (
     Cron,
@@ -19,6 +18,7 @@ from flows.core.schedule import (
     OnRequest,
     Schedule,
 )
+from flows.core.validity import validate
 
 HOUR = timedelta(hours=1)
 GOOD = Schedule(name="nightly", flow="retrain", trigger=OnRequest())
