@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows.adapters.ray_room import RayCounter
+from flows.adapters.ray_usage import RayCounter
 from flows.core.claiming import Capacity, needs_of
 from flows.core.errors import RatchetError
 from flows.core.executors.perform import describe, outcome_from_text, work_to_text

@@ -31,11 +31,11 @@ from flows.core.state import between_spaces
 from flows.core.store import Claim, Step, Store
 
 LOOK_ROUND = timedelta(seconds=0.25)
-"""How often an engine without a bell looks for what other processes did."""
-BELL_ROUND = timedelta(seconds=1)
-"""How often one with a bell looks round by itself, and for workers that have died."""
-RING_ROUND = timedelta(seconds=0.1)
-"""How soon after a look round the bell makes it look again for what to stop."""
+"""How often an engine that is not notified looks for what other processes did."""
+NOTIFIED_ROUND = timedelta(seconds=1)
+"""How often one that is notified looks round by itself, and for workers that have died."""
+NOTICE_ROUND = timedelta(seconds=0.1)
+"""How soon after a look round a notification makes it look again for what to stop."""
 PASSED = timedelta(seconds=0.005)
 """When to try again for a run that another worker was just at."""
 OUTAGE = 2.0
@@ -84,8 +84,8 @@ class Engine:
         self._lease = LeaseKeeper(store, clock, identity or Identity.mine())
         self._round = LOOK_ROUND
         self._looked = clock.now()
-        self._recovered = self._looked - BELL_ROUND
-        self._rang = threading.Event()
+        self._recovered = self._looked - NOTIFIED_ROUND
+        self._notified = threading.Event()
         self._next_at: datetime | None = None
         self._draining = False
         self._hurried = False
@@ -162,11 +162,11 @@ class Engine:
         that outlive it is left to the other workers at once, or with `leaves=False` after that.
         """
         self.discovers = True
-        self._round = BELL_ROUND
-        self._looked -= BELL_ROUND  # what the dead have left is taken over at once
+        self._round = NOTIFIED_ROUND
+        self._looked -= NOTIFIED_ROUND  # what the dead have left is taken over at once
         self._let_inline_work_run_beside()
         self.executors[self.default_executor].warm()  # beside the first look at what there is
-        with self.store.database.first(), closing(self.store.bell(self._ring, self.serves)):
+        with self.store.database.first(), closing(self.store.listen(self._notice, self.serves)):
             failures = 0
             while not stop.is_set():
                 failures = 0 if self._survived() else failures + 1
@@ -274,8 +274,8 @@ class Engine:
         now = self.clock.now()
         times = [now + self._round, *self.running.deadlines()]
         times += [due for run_id in self.runs if (due := self.store.runs.due(run_id))]
-        if self._rang.is_set():
-            times.append(self._looked + RING_ROUND)
+        if self._notified.is_set():
+            times.append(self._looked + NOTICE_ROUND)
         if self._next_at is not None:
             times.append(self._next_at)
         seconds = max(0.0, (min(times) - now).total_seconds())
@@ -293,20 +293,20 @@ class Engine:
 
     # ------------------------------------------------------------------ the others
 
-    def _ring(self) -> None:
-        self._rang.set()
+    def _notice(self) -> None:
+        self._notified.set()
         self.wake()
 
     def _look_round(self, now: datetime) -> None:
         """Notice cancellations, what others took over, and other workers' deaths."""
-        round_ = RING_ROUND if self._rang.is_set() else self._round
+        round_ = NOTICE_ROUND if self._notified.is_set() else self._round
         if timedelta(0) <= now - self._looked < round_:  # less: the clock was set back
             return
-        self._rang.clear()
+        self._notified.clear()
         self.store.runs.refresh(self.runs)
         if self.running.live or self._in_doubt:
             self._compare()
-        if not timedelta(0) <= now - self._recovered < BELL_ROUND:
+        if not timedelta(0) <= now - self._recovered < NOTIFIED_ROUND:
             self._recover({run_id: self.store.runs.workers_of(run_id) for run_id in self.runs}, now)
             if self.discovers and self._lease.has_turn():
                 self._recover_all(now)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection
 
 from flows.core.clock import Clock, CorrectedClock
 from flows.core.store.assets import AssetStore
-from flows.core.store.bell import Bell, Wake, hear
 from flows.core.store.database import Database
 from flows.core.store.deadlines import DeadlineStore
 from flows.core.store.leases import LeaseStore
 from flows.core.store.migrate import prepare, version_of
+from flows.core.store.notifications import Listener, Wake, listen
 from flows.core.store.outbox import Outbox
 from flows.core.store.pools import PoolStore
 from flows.core.store.prune import PruneStore
@@ -71,9 +71,9 @@ class Store:
         if version is not None:
             version.check()
 
-    def bell(self, wake: Wake, serves: Collection[str] | None = None) -> Bell:
+    def listen(self, wake: Wake, serves: Collection[str] | None = None) -> Listener:
         """Call `wake`, from a thread of its own, soon after another connection has committed."""
-        return hear(self.database, wake, serves)
+        return listen(self.database, wake, serves)
 
     def close(self) -> None:
         """Give back every connection."""

@@ -16,7 +16,7 @@ from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, Ta
 from flows.core.state import Changes
 from flows.core.store import assets, events, outbox, rows, schema
 from flows.core.store.batch import change, execute, insertion
-from flows.core.store.bell import ring
+from flows.core.store.notifications import notify
 
 _run, _task, _attempt = schema.run, schema.task_run, schema.attempt
 LONGEST_KEY = 200
@@ -92,8 +92,8 @@ def _wake_others(connection: Connection, moved: list[tuple[Progress, Changes]]) 
     """Wake the workers that may wait for what has changed, and no others."""
     stops = any(c.run and c.run.status is RunStatus.CANCELLING for _, c in moved)
     if stops:
-        ring(connection, (), everybody=True)
-    ring(connection, set().union(*(_awaited(progress, changes) for progress, changes in moved)))
+        notify(connection, (), everybody=True)
+    notify(connection, set().union(*(_awaited(progress, changes) for progress, changes in moved)))
 
 
 def _awaited(progress: Progress, changes: Changes) -> set[str]:

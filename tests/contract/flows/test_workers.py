@@ -292,22 +292,22 @@ def serve_all(store_url, workers, until, **options):
     threads = [threading.Thread(target=serve) for _ in range(workers)]
     for thread in threads:
         thread.start()
-    bell = threading.Event()
+    committed = threading.Event()
     watching = Store.open(store_url)
-    heard = watching.bell(bell.set)
+    listener = watching.listen(committed.set)
     try:
         for _ in range(3000):
             if until() or failures:
                 break
-            bell.wait(0.1)
-            bell.clear()
+            committed.wait(0.1)
+            committed.clear()
     finally:
         stop.set()
         for served in opened:
             served.wake()
         for thread in threads:
             thread.join()
-        heard.close()
+        listener.close()
         watching.close()
     assert failures == []
     return opened
@@ -947,7 +947,7 @@ def test_only_the_workers_of_a_pool_are_woken_for_what_waits_in_it(store, store_
         pytest.skip("a file tells of every commit")
     woken = {"gpu": threading.Event(), "default": threading.Event(), "all": threading.Event()}
     serves = {"gpu": {"gpu"}, "default": {"default"}, "all": None}
-    bells = [store.bell(woken[name].set, serves[name]) for name in woken]
+    listeners = [store.listen(woken[name].set, serves[name]) for name in woken]
     try:
         for name in woken:  # each says once that it listens
             assert woken[name].wait(10)
@@ -964,5 +964,5 @@ def test_only_the_workers_of_a_pool_are_woken_for_what_waits_in_it(store, store_
             store.runs.cancel("g0", "enough", clock.now())
             assert all(event.wait(10) for event in woken.values())
     finally:
-        for bell in bells:
-            bell.close()
+        for listener in listeners:
+            listener.close()

@@ -704,7 +704,7 @@ def test_a_mistake_in_a_pass_ends_neither_the_worker_nor_what_runs_there(
             super()._wait()
 
     monkeypatch.setattr(store.runs, "refresh", refresh)
-    monkeypatch.setattr("flows.core.engine.BELL_ROUND", timedelta(0))
+    monkeypatch.setattr("flows.core.engine.NOTIFIED_ROUND", timedelta(0))
     monkeypatch.setitem(globals(), "Engine", Stubborn)
     served(store, [slow], executors={"inline": InlineExecutor()}, until=done)[1].join()
     assert caplog.text.count("a pass of this worker failed") == 1

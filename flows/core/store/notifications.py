@@ -1,9 +1,9 @@
-"""The bell: rings when another process has committed something, so that nobody has to poll.
+"""Notifications: who waits is told when another process has committed, and need not poll.
 
 SQLite has no notifications: a thread asks for the file's change counter, which costs
-microseconds and takes no lock. PostgreSQL has LISTEN and NOTIFY. Bells may ring too often, and
-for nothing; one that is lost (a connection that breaks) costs a moment, because whoever waits
-for a bell also looks round by itself now and then.
+microseconds and takes no lock. PostgreSQL has LISTEN and NOTIFY. Notifications may come
+too often, and for nothing; one that is lost (a connection that breaks) costs a moment, because
+whoever waits for one also looks round by itself now and then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ has for `CALM` looks. (A look costs what waking a thread costs: 25 a second are 
 CALM = 10
 CHANNEL, ANY_POOL = "ratchet", "ratchet_pool"
 """The channels on which PostgreSQL tells everybody of a commit, and who serves all pools; each
-pool has one of its own after the second. Releases before ring the first only."""
+pool has one of its own after the second. Releases before notify the first only."""
 LONGEST_CHANNEL = 63
 LISTENING = 0.25
 """Seconds after which a listener looks whether it is to end."""
@@ -34,17 +34,16 @@ RECONNECT = 1.0
 """Seconds from one try to reach PostgreSQL to the next."""
 
 Wake = Callable[[], None]
-Listen = Callable[[Wake, threading.Event], None]
-"""Calls the first until the second is set."""
 
 
-class Bell:
-    """A bell that is heard, from a thread of its own, until it is closed."""
+class Listener:
+    """Listens from a thread of its own, until it is closed."""
 
-    def __init__(self, listen: Listen, wake: Wake) -> None:
+    def __init__(self, listen: Callable[[Wake, threading.Event], None], wake: Wake) -> None:
+        """`listen` calls its first argument until the second is set."""
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=listen, args=(wake, self._stop), name="ratchet-bell", daemon=True
+            target=listen, args=(wake, self._stop), name="ratchet-listener", daemon=True
         )
         self._thread.start()
 
@@ -54,18 +53,18 @@ class Bell:
         self._thread.join()
 
 
-def hear(database: Database, wake: Wake, serves: Collection[str] | None = None) -> Bell:
+def listen(database: Database, wake: Wake, serves: Collection[str] | None = None) -> Listener:
     """Call `wake` soon after another connection has committed what a worker may have to do.
 
     `serves`: the pools that it serves; None: all. A file tells of every commit.
     """
     if database.url.get_backend_name() == "sqlite":
-        return Bell(partial(_watch_file, str(database.url.database)), wake)
+        return Listener(partial(_watch_file, str(database.url.database)), wake)
     channels = (CHANNEL, *([ANY_POOL] if serves is None else map(_of_pool, sorted(serves))))
-    return Bell(partial(_listen_to_server, database.url, channels), wake)
+    return Listener(partial(_listen_to_server, database.url, channels), wake)
 
 
-def ring(connection: Connection, pools: Collection[str], *, everybody: bool = False) -> None:
+def notify(connection: Connection, pools: Collection[str], *, everybody: bool = False) -> None:
     """Wake the workers of these pools, or everybody, once the open transaction is committed."""
     channels = [CHANNEL] if everybody else [ANY_POOL, *map(_of_pool, sorted(pools))]
     if connection.dialect.name == "postgresql" and (pools or everybody):

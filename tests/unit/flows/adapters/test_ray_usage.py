@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from flows.adapters.ray_room import UNKNOWN, RayCounter, RayRoom
+from flows.adapters.ray_usage import UNKNOWN, RayCounter, RayUsage
 from flows.core.claiming import Resources
 from flows.core.errors import ConfigError
 from ray_jobs import ClusterLoad, RayUnreachable
@@ -18,52 +18,52 @@ def load(at: float, *, cpus: float = 0, gpus: float = 0) -> ClusterLoad:
     return ClusterLoad(cpus=4, gpus=2, used_cpus=cpus, used_gpus=gpus, counted_at=at)
 
 
-def free(room: RayRoom, now: float) -> tuple[float, float]:
-    found = room.capacity(now).free
+def free(usage: RayUsage, now: float) -> tuple[float, float]:
+    found = usage.capacity(now).free
     return found.cpus, found.gpus
 
 
 def test_nothing_is_free_before_ray_has_answered() -> None:
-    room = RayRoom()
-    assert room.capacity(0) == UNKNOWN
+    usage = RayUsage()
+    assert usage.capacity(0) == UNKNOWN
     assert not UNKNOWN.takes(GPU)
 
 
 def test_what_others_use_is_not_free() -> None:
-    room = RayRoom()
-    room.see(load(1, cpus=3, gpus=2), now=100)
-    assert free(room, 100) == (1, 0)
+    usage = RayUsage()
+    usage.see(load(1, cpus=3, gpus=2), now=100)
+    assert free(usage, 100) == (1, 0)
 
 
 def test_a_job_that_was_submitted_holds_its_share_before_ray_counts_it() -> None:
-    room = RayRoom()
-    room.see(load(1), now=100)
-    room.reserve("a", GPU)
-    assert free(room, 100) == (3, 1)
-    room.begin("a", now=101)
-    assert free(room, 101) == (3, 1)
+    usage = RayUsage()
+    usage.see(load(1), now=100)
+    usage.reserve("a", GPU)
+    assert free(usage, 100) == (3, 1)
+    usage.begin("a", now=101)
+    assert free(usage, 101) == (3, 1)
 
 
 def test_a_job_that_has_settled_is_counted_once() -> None:
-    room = RayRoom()
-    room.see(load(1), now=100)
-    room.reserve("a", GPU)
-    room.begin("a", now=101)
-    room.see(load(2, cpus=1, gpus=1), now=120)
-    assert free(room, 120) == (3, 1)
-    room.see(load(3), now=125)  # it reads data just now, and will need its GPU again
-    assert free(room, 125) == (3, 1)
+    usage = RayUsage()
+    usage.see(load(1), now=100)
+    usage.reserve("a", GPU)
+    usage.begin("a", now=101)
+    usage.see(load(2, cpus=1, gpus=1), now=120)
+    assert free(usage, 120) == (3, 1)
+    usage.see(load(3), now=125)  # it reads data just now, and will need its GPU again
+    assert free(usage, 125) == (3, 1)
 
 
 def test_what_a_job_held_is_free_at_once_although_ray_counts_it_still() -> None:
-    room = RayRoom()
-    room.reserve("a", GPU)
-    room.begin("a", now=80)
-    room.see(load(1, cpus=1, gpus=1), now=100)
-    room.end("a", now=101)
-    assert free(room, 101) == (4, 2)
-    room.see(load(2, cpus=1, gpus=1), now=110)  # counted after its end: another one's
-    assert free(room, 110) == (3, 1)
+    usage = RayUsage()
+    usage.reserve("a", GPU)
+    usage.begin("a", now=80)
+    usage.see(load(1, cpus=1, gpus=1), now=100)
+    usage.end("a", now=101)
+    assert free(usage, 101) == (4, 2)
+    usage.see(load(2, cpus=1, gpus=1), now=110)  # counted after its end: another one's
+    assert free(usage, 110) == (3, 1)
 
 
 class Answers:

@@ -42,7 +42,7 @@ class _Reserved:
     ended_at: float | None = None
 
 
-class RayRoom:
+class RayUsage:
     """Adds up what jobs of one process need. Not thread-safe; `now` is monotonic seconds."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class RayCounter:
         self._load = load
         self.counted: Callable[[], None] | None = None  # called when there is a new answer
         self._lock = threading.Lock()
-        self._room = RayRoom()
+        self._usage = RayUsage()
         self._wanted_at = self._seen_at = -math.inf  # monotonic
         self._silent_since: float | None = None
         self._poke = threading.Event()
@@ -139,7 +139,7 @@ class RayCounter:
         with self._lock:
             self._wanted_at = now
             if now - self._seen_at <= FRESH:
-                return self._room.capacity(now)
+                return self._usage.capacity(now)
             silent = self._silent_since
         self._poke.set()
         return None if silent is not None and now - silent >= patience_s else UNKNOWN
@@ -147,22 +147,22 @@ class RayCounter:
     def reserve(self, job: str, needs: Resources) -> None:
         """A job that is about to be submitted, or is adopted."""
         with self._lock:
-            self._room.reserve(job, needs)
+            self._usage.reserve(job, needs)
 
     def begin(self, job: str) -> None:
         """The job runs."""
         with self._lock:
-            self._room.begin(job, time.monotonic())
+            self._usage.begin(job, time.monotonic())
 
     def end(self, job: str) -> None:
         """The job is gone."""
         with self._lock:
-            self._room.end(job, time.monotonic())
+            self._usage.end(job, time.monotonic())
 
     def reset(self) -> None:
         """Another Ray has taken the place of the one that was counted."""
         with self._lock:
-            self._room.forget_load()
+            self._usage.forget_load()
             self._seen_at, self._silent_since = -math.inf, None
         self._poke.set()
 
@@ -188,7 +188,7 @@ class RayCounter:
         with self._lock:
             self._silent_since = None
             if load is not None:
-                self._room.see(load, now)
+                self._usage.see(load, now)
                 self._seen_at = now
         if self.counted is not None:
             self.counted()
