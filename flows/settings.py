@@ -45,20 +45,22 @@ class ExecutorName(StrEnum):
     RAY = "ray"  # on the Ray of ``Settings.ray``
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoreConfig:
-    """The state store: runs, attempts, schedules and events."""
+class Strict:
+    """A config that takes no key but its own."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig(Strict):
+    """The state store: runs, attempts, schedules and events."""
 
     url: str  # SQLAlchemy URL: sqlite:///path, postgresql+psycopg://...
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlertRoute:
+class AlertRoute(Strict):
     """Alerts that go to other places than the default; all that is said here must hold."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     urls: tuple[str, ...]  # Apprise URLs
     flows: tuple[str, ...] = ("*",)  # name patterns of the flows (fnmatch); "" is no flow's
@@ -67,10 +69,8 @@ class AlertRoute:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlertsConfig:
+class AlertsConfig(Strict):
     """Who is told when a run, a schedule or a champion is not as it should be."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     urls: tuple[str, ...] = ()  # Apprise URLs; none: alerts go to `<home>/alerts.jsonl` only
     kinds: tuple[AlertKind, ...] = ()  # what the URLs are told of; empty: everything
@@ -79,24 +79,20 @@ class AlertsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkersConfig:
+class WorkersConfig(Strict):
     """How many tasks run at once on this machine; None: one per CPU core."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     threads: int | None = None  # threads of the ``threads`` executor
     processes: int | None = None  # processes of the ``processes`` executor
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
+class ScheduleConfig(Strict):
     """What makes a flow run by itself: one trigger, and what to do when it does not work out.
 
     Exactly one of the first six says what the trigger is. A key that is left out has the default
     of the trigger's own class in ``flows.core.schedule``; those of other triggers are refused.
     """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     flow: str  # name
     cron: str | None = None  # Cron: "0 3 * * *", or @daily
@@ -125,32 +121,26 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApiConfig:
+class ApiConfig(Strict):
     """The REST API of `ratchet up`; it listens on this machine only."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     webhook_secret: str | None = None  # ${secret:NAME}: signs the bodies of a web hook
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoolConfig:
+class PoolConfig(Strict):
     """What the tasks that name this pool share."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     slots: int | None = None  # what they may weigh together at once; None: no limit
     rate: str | None = None  # of starts, "10/1m"; None: no limit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Strict):
     """Everything that an installation decides once, for all its flows.
 
     Paths are absolute here: what a config says relatively is relative to ``project``.
     """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     project: str  # folder of the team's own conf/ and modules; given by the caller of compose
     home: str  # folder that Ratchet may write: state, models, artifacts

@@ -5,29 +5,17 @@ from __future__ import annotations
 import getpass
 from datetime import datetime, timedelta
 
-MARKS = {
-    "queued": "○",
-    "pending": "○",
-    "ready": "○",
-    "running": "●",
-    "cancelling": "●",
-    "retrying": "↻",
-    "succeeded": "✓",
-    "halted": "■",
-    "failed": "✗",
-    "timed_out": "✗",
-    "lost": "✗",
-    "cancelled": "⊘",
-    "skipped": "·",
-    "delivered": "✓",
-    "active": "✓",
-    "paused": "■",
-    "disabled": "✗",
-    "declared": "○",
-    "started": "✓",
-    "missed": "✗",
-    "dead": "✗",
+_STATUSES = {
+    "○": "queued pending ready declared",
+    "●": "running cancelling",
+    "↻": "retrying",
+    "✓": "succeeded delivered active started",
+    "■": "halted paused",
+    "✗": "failed timed_out lost disabled missed dead",
+    "⊘": "cancelled",
+    "·": "skipped",
 }
+MARKS = {status: mark for mark, statuses in _STATUSES.items() for status in statuses.split()}
 """A sign for each status, so that no colour has to be told apart."""
 
 

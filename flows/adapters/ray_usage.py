@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flows.core.claiming import Capacity, Resources
+from flows.core.claiming import NOTHING_FREE, Capacity, Resources
 
 if TYPE_CHECKING:
     from ray_jobs import ClusterLoad
@@ -30,9 +30,6 @@ SETTLED = 10.0
 
 LOOK, FRESH, WANTED = 1.0, 4.0, 10.0
 """Seconds. Between two questions to Ray; that an answer holds; that one who asked still cares."""
-
-UNKNOWN = Capacity(total=Resources(cpus=math.inf, gpus=math.inf), free=Resources(cpus=-1, gpus=-1))
-"""Of a Ray that has not answered yet: everything waits."""
 
 
 @dataclass(kw_only=True)
@@ -84,7 +81,7 @@ class RayUsage:
     def capacity(self, now: float) -> Capacity:
         """What is there, and what of it is free for more of our jobs."""
         if self._load is None:
-            return UNKNOWN
+            return NOTHING_FREE
         young = settled = ended = Resources()
         for job in self._jobs.values():
             if job.ended_at is not None:
@@ -142,7 +139,7 @@ class RayCounter:
                 return self._usage.capacity(now)
             silent = self._silent_since
         self._poke.set()
-        return None if silent is not None and now - silent >= patience_s else UNKNOWN
+        return None if silent is not None and now - silent >= patience_s else NOTHING_FREE
 
     def reserve(self, job: str, needs: Resources) -> None:
         """A job that is about to be submitted, or is adopted."""

@@ -135,10 +135,13 @@ def _tried(what: str, look: Callable[..., object], *args: Any) -> Finding:
     try:
         answer = look(*args)
     except Exception as error:  # whatever a library raises is what is wrong
-        sentence = one_line(error).removeprefix(f"{what}: ")
-        hint = getattr(error, "hint", None)
-        return Finding(what=what, ok=False, sentence=sentence, next=hint)
+        return _wrong(what, error)
     return Finding(what=what, sentence=answer if isinstance(answer, str) else None)
+
+
+def _wrong(what: str, error: Exception) -> Finding:
+    sentence = one_line(error).removeprefix(f"{what}: ")
+    return Finding(what=what, ok=False, sentence=sentence, next=getattr(error, "hint", None))
 
 
 # ---------------------------------------------------------------- check
@@ -147,12 +150,8 @@ def _tried(what: str, look: Callable[..., object], *args: Any) -> Finding:
 def _modules(ratchet: Ratchet) -> Iterator[Finding]:
     errors = {broken.module: broken.error for broken in ratchet.broken}
     for module in ratchet.settings.flows:
-        yield _tried(f"module {module}", _raise, errors.get(module))
-
-
-def _raise(error: Exception | None) -> None:
-    if error is not None:
-        raise error
+        what, error = f"module {module}", errors.get(module)
+        yield Finding(what=what) if error is None else _wrong(what, error)
 
 
 def _flows(ratchet: Ratchet) -> Iterator[Finding]:
@@ -199,7 +198,7 @@ def _schedules(ratchet: Ratchet) -> Iterator[Finding]:
     modules = {broken.module for broken in ratchet.broken}  # reported above
     for name, error in declared.problems.items():
         if name not in modules:
-            yield _tried(f"schedule {name}", _raise, error)
+            yield _wrong(f"schedule {name}", error)
     for schedule in declared.schedules:
         finding = _tried(f"schedule {schedule.name}", ratchet.schedules.validate, schedule)
         if finding.ok:
@@ -232,7 +231,7 @@ def _examined(options: GlobalOptions, ray: bool) -> Iterator[Finding]:
         settings = compose(project=options.project).settings
         refuse_other_home(options, settings)
     except RatchetError as error:
-        yield _tried("config", _raise, error)
+        yield _wrong("config", error)
         return
     yield Finding(what="config", sentence=f"project {settings.project}")
     secrets = _tried("secrets", _secrets, settings)
@@ -323,7 +322,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
     try:
         ratchet = bootstrap(settings)
     except RatchetError as error:
-        yield _tried("state store", _raise, error)
+        yield _wrong("state store", error)
         return
     with closing(ratchet), suppress(RatchetError):
         yield Finding(what="state store", sentence=ratchet.service.durability())

@@ -19,29 +19,15 @@ from flows.wording import MARKS
 WIDE = 200
 """Columns of what is not a terminal, where nobody folds lines."""
 
-COLOURS = {
-    "queued": "dim",
-    "pending": "dim",
-    "ready": "dim",
-    "running": "cyan",
-    "cancelling": "yellow",
-    "retrying": "yellow",
-    "succeeded": "green",
-    "halted": "yellow",
-    "failed": "red",
-    "timed_out": "red",
-    "lost": "red",
-    "cancelled": "magenta",
-    "skipped": "dim",
-    "delivered": "green",
-    "active": "green",
-    "paused": "yellow",
-    "disabled": "red",
-    "declared": "dim",
-    "started": "green",
-    "missed": "yellow",
-    "dead": "red",
+_STATUSES = {
+    "dim": "queued pending ready skipped declared",
+    "cyan": "running",
+    "yellow": "cancelling retrying halted paused missed",
+    "green": "succeeded delivered active started",
+    "red": "failed timed_out lost disabled dead",
+    "magenta": "cancelled",
 }
+COLOURS = {status: style for style, statuses in _STATUSES.items() for status in statuses.split()}
 _PLAIN_MARKS = {"○": "o", "●": "*", "↻": "~", "✓": "+", "■": "#", "✗": "x", "⊘": "/", "·": "-"}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,12 @@ class Capacity:
     def less(self, needs: Resources) -> Capacity:
         """What is left once work with these needs has started."""
         return replace(self, free=self.free - needs)
+
+
+NOTHING_FREE = Capacity(
+    total=Resources(cpus=math.inf, gpus=math.inf), free=Resources(cpus=-1, gpus=-1)
+)
+"""Of a cluster that cannot be asked, or has not answered yet: what needs it waits."""
 
 
 def needs_of(parameter: str | None, arguments: str) -> Resources:

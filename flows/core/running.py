@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.core.claiming import Capacity, Resources
+from flows.core.claiming import NOTHING_FREE, Capacity
 from flows.core.clock import Clock
 from flows.core.executors.perform import describe
 from flows.core.executors.protocol import Deliver, Executor, Outcome, OutcomeKind, Work
@@ -21,11 +20,6 @@ QUICK = 0.05
 """Seconds. While an executor's work takes less, as much again is claimed ahead of its workers,
 so that they do not wait for a commit between two pieces of work; never work with a timeout,
 which would pass in the queue."""
-
-NOTHING_FREE = Capacity(
-    total=Resources(cpus=math.inf, gpus=math.inf), free=Resources(cpus=-1, gpus=-1)
-)
-"""Of a cluster that cannot be asked: what needs it waits for a worker that can."""
 
 Calls = Callable[[str, str], Callable[..., Any] | None]
 """(flow, task) -> the function, for flows that live in this process only (notebooks)."""

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from flows.adapters.ray_usage import UNKNOWN, RayCounter, RayUsage
-from flows.core.claiming import Resources
+from flows.adapters.ray_usage import RayCounter, RayUsage
+from flows.core.claiming import NOTHING_FREE, Resources
 from flows.core.errors import ConfigError
 from ray_jobs import ClusterLoad, RayUnreachable
 
@@ -25,8 +25,8 @@ def free(usage: RayUsage, now: float) -> tuple[float, float]:
 
 def test_nothing_is_free_before_ray_has_answered() -> None:
     usage = RayUsage()
-    assert usage.capacity(0) == UNKNOWN
-    assert not UNKNOWN.takes(GPU)
+    assert usage.capacity(0) == NOTHING_FREE
+    assert not NOTHING_FREE.takes(GPU)
 
 
 def test_what_others_use_is_not_free() -> None:
@@ -90,9 +90,9 @@ def test_ray_is_asked_only_when_somebody_wants_to_know() -> None:
     counter.open()
     try:
         assert not ray.asked.wait(0.05)
-        assert counter.capacity(60) == UNKNOWN
+        assert counter.capacity(60) == NOTHING_FREE
         assert ray.asked.wait(5)
-        while (found := counter.capacity(60)) == UNKNOWN:
+        while (found := counter.capacity(60)) == NOTHING_FREE:
             pass
         assert found is not None
         assert found.free == Resources(cpus=4, gpus=2)
@@ -106,10 +106,10 @@ def test_work_waits_for_a_silent_ray_and_then_tries_all_the_same(problem: Except
     counter = RayCounter(ray)
     counter.open()
     try:
-        assert counter.capacity(60) == UNKNOWN
+        assert counter.capacity(60) == NOTHING_FREE
         assert ray.asked.wait(5)
         while counter.capacity(0) is not None:
             pass
-        assert counter.capacity(60) == UNKNOWN
+        assert counter.capacity(60) == NOTHING_FREE
     finally:
         counter.close()
