@@ -21,6 +21,9 @@ QUICK = 0.05
 so that they do not wait for a commit between two pieces of work; never work with a timeout,
 which would pass in the queue."""
 
+NEVER = timedelta(days=3650).total_seconds()
+"""A timeout is no longer: `timedelta.max` says the same, and is later than any date."""
+
 Calls = Callable[[str, str], Callable[..., Any] | None]
 """(flow, task) -> the function, for flows that live in this process only (notebooks)."""
 
@@ -71,7 +74,7 @@ class Running:
         live = self.live[attempt.id] = Live(
             executor=executor,
             given=self._clock.now(),
-            timeout=timedelta(seconds=timeout) if timeout else None,
+            timeout=timedelta(seconds=min(timeout, NEVER)) if timeout else None,
             alone=claim.alone,
         )
         for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed

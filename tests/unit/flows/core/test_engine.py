@@ -435,6 +435,26 @@ def test_quick_work_is_claimed_ahead_of_its_workers_but_never_work_with_a_timeou
             assert len(driver.running.live) == most
 
 
+@pytest.mark.parametrize("never", [timedelta.max, timedelta(days=9000 * 365)])
+def test_a_timeout_that_is_later_than_any_date_keeps_no_other_from_being_ended(store, clock, never):
+    @task(timeout=never, executor="held")
+    def endless() -> int: ...
+
+    @flow
+    def both() -> None:
+        endless()
+        limited()
+
+    held = Held()
+    with engine(store, clock, held, both) as driver:
+        made = begin(store, clock, both)
+        driver.drive(made.id)
+        driver.tick(clock.now())
+        assert len(held.started) == 2
+        driver.tick(clock.advance(9))
+        assert held.stopped == [f"{made.id}.limited.1"]
+
+
 @task(timeout=8, executor="held")
 def limited() -> int:
     return 1
