@@ -70,9 +70,8 @@ class RayExecutor:
         connect: Callable[[], RayClient],
         *,
         import_paths: tuple[str, ...] = (),
-        slots: int = 16,
     ) -> None:
-        self.slots = slots
+        self.slots = 16
         self._connect = connect
         self._import_paths = import_paths
         self._client: RayClient | None = None

@@ -236,7 +236,8 @@ def check_made_up(root: schema.Group, raw: Any, origin: Origin) -> None:
     """
     for path, text in schema.texts(raw):
         inside = _INNERMOST.findall(text)
-        if not inside or not _becomes_code(root, path):
+        becomes_code = schema.names_code(root, path) or schema.holds_code(schema.at(root, path))
+        if not inside or not becomes_code:
             continue
         if "${" in _INNERMOST.sub("", text) or not all(_fixed(root, i, path) for i in inside):
             raise ConfigError(
@@ -248,10 +249,6 @@ def check_made_up(root: schema.Group, raw: Any, origin: Origin) -> None:
 
 
 _INNERMOST = re.compile(r"\$\{([^{}]*)\}")  # an interpolation that holds no other
-
-
-def _becomes_code(root: schema.Group, path: schema.KeyPath) -> bool:
-    return schema.names_code(root, path) or schema.holds_code(schema.at(root, path))
 
 
 def _fixed(root: schema.Group, interpolation: str, path: schema.KeyPath) -> bool:

@@ -133,10 +133,10 @@ class Courier:
         return self._store.outbox.list(keys=keys, limit=len(keys))
 
     def alerts(
-        self, *, limit: int = 50, status: AlertStatus | None = None, subject: str | None = None
+        self, *, limit: int = 50, status: AlertStatus | None = None
     ) -> tuple[AlertRecord, ...]:
         """The newest alerts first, with what became of each."""
-        return self._store.outbox.list(limit=limit, status=status, subject=subject)
+        return self._store.outbox.list(limit=limit, status=status)
 
     def again(self, now: datetime) -> tuple[AlertRecord, ...]:
         """Try everything at once that some channel has not taken, also what was given up."""

@@ -115,24 +115,10 @@ Status = TypeVar("Status", RunStatus, TaskStatus, AttemptStatus)
 Happening = TypeVar("Happening", RunEvent, TaskEvent, AttemptEvent)
 
 
-def run_after(status: RunStatus, event: RunEvent) -> RunStatus:
-    """The run's next status. Raises IllegalTransition."""
-    return _after(RUN, status, event)
-
-
-def task_after(status: TaskStatus, event: TaskEvent) -> TaskStatus:
-    """The task run's next status. Raises IllegalTransition."""
-    return _after(TASK, status, event)
-
-
-def attempt_after(status: AttemptStatus, event: AttemptEvent) -> AttemptStatus:
-    """The attempt's next status. Raises IllegalTransition."""
-    return _after(ATTEMPT, status, event)
-
-
-def _after(
+def after(
     table: dict[tuple[Status, Happening], Status], status: Status, event: Happening
 ) -> Status:
+    """The next status by one of the tables. Raises IllegalTransition."""
     try:
         return table[status, event]
     except KeyError:

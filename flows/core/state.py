@@ -28,14 +28,7 @@ from flows.core.graph import (
     child_key,
     node_key,
 )
-from flows.core.lifecycle import (
-    AttemptEvent,
-    RunEvent,
-    TaskEvent,
-    attempt_after,
-    run_after,
-    task_after,
-)
+from flows.core.lifecycle import ATTEMPT, RUN, TASK, AttemptEvent, RunEvent, TaskEvent, after
 from flows.core.records import (
     Attempt,
     AttemptStatus,
@@ -208,7 +201,7 @@ class RunState:
     ) -> None:
         """End an attempt; what it cost goes into the event of its task that follows."""
         ended = replace(
-            attempt, status=attempt_after(attempt.status, event), ended_at=now, error=error
+            attempt, status=after(ATTEMPT, attempt.status, event), ended_at=now, error=error
         )
         self.keep(ended)
         del self.attempts[attempt.key]
@@ -225,7 +218,7 @@ class RunState:
         task = self.tasks[key]
         if fields.get("reason"):
             fields["reason"] = values.message(fields["reason"])
-        changed = replace(task, status=task_after(task.status, event), **fields)
+        changed = replace(task, status=after(TASK, task.status, event), **fields)
         self.tasks[key] = changed
         new = key in self._changes.new_tasks
         (self._changes.new_tasks if new else self._changes.tasks)[key] = changed
@@ -256,7 +249,7 @@ class RunState:
     ) -> None:
         if reason := fields.get("reason"):
             fields["reason"] = reason = values.storable(reason)
-        self.run = replace(self.run, status=run_after(self.run.status, event), **fields)
+        self.run = replace(self.run, status=after(RUN, self.run.status, event), **fields)
         self._append(event, now, None, None, {"reason": reason} if reason else data)
 
     def _append(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -112,13 +112,11 @@ def plan(
     )
 
 
-def carry_out(
-    ratchet: Ratchet, planned: Plan, tell: Callable[[int], object] | None = None
-) -> tuple[str, ...]:
+def carry_out(ratchet: Ratchet, planned: Plan) -> tuple[str, ...]:
     """Remove what was planned; returns the ids of the runs that were pruned.
 
-    `tell` is called with how many runs are done. A run that was opened again since the plan was
-    made stays, without its files. Raises StoreError, ArtifactError, OSError; repeat it then.
+    A run that was opened again since the plan was made stays, without its files. Raises
+    StoreError, ArtifactError, OSError; repeat it then.
     """
     for dataset in planned.datasets:
         dataset.hide()
@@ -132,8 +130,6 @@ def carry_out(
             _remove_files(doomed)
         removed = {d.run.id: {"files": d.files, "bytes": d.bytes} for d in batch}
         done += ratchet.service.store.prune.forget(removed, ratchet.clock.now())
-        if tell is not None:
-            tell(start + len(batch))
     ratchet.service.store.retention.remove(planned.until, ratchet.clock.now())
     return tuple(done)
 

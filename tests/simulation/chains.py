@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from flows.core import values
-from flows.core.lifecycle import RunEvent, TaskEvent, run_after, task_after
+from flows.core.lifecycle import RUN, TASK, RunEvent, TaskEvent, after
 from flows.core.progress import Progress
 from flows.core.records import (
     Attempt,
@@ -54,11 +54,11 @@ def check_chain(found: Findings, detail: RunDetail, chain: list[Event]) -> None:
     for event in chain:
         try:
             if event.kind in list(RunEvent):
-                status = run_after(status, RunEvent(event.kind))
+                status = after(RUN, status, RunEvent(event.kind))
             elif event.kind in list(TaskEvent):
                 assert event.task is not None
                 before = tasks.get(event.task, TaskStatus.READY)  # mapped children begin so
-                tasks[event.task] = task_after(before, TaskEvent(event.kind))
+                tasks[event.task] = after(TASK, before, TaskEvent(event.kind))
         except Exception as error:
             found.check(False, f"run {run.id}, event {event.seq}: {error}")
             return

@@ -13,8 +13,8 @@ from flows.core.store import rows, schema
 from flows.core.store.database import Database
 
 _run, _attempt = schema.run, schema.attempt
-_ALIVE = _attempt.c.status == AttemptStatus.RUNNING.value
-_STARTED = (RunStatus.RUNNING.value, RunStatus.CANCELLING.value)
+ALIVE = _attempt.c.status == AttemptStatus.RUNNING.value
+STARTED = (RunStatus.RUNNING.value, RunStatus.CANCELLING.value)
 
 
 class PoolStore:
@@ -30,7 +30,7 @@ class PoolStore:
 
     def holders(self, pool: str) -> tuple[Attempt, ...]:
         """The live attempts that hold slots of a limited pool, the oldest first."""
-        query = select(_attempt).where(_attempt.c.pool == pool, _ALIVE)
+        query = select(_attempt).where(_attempt.c.pool == pool, ALIVE)
         with self._database.read() as connection:
             alive = connection.execute(query.order_by(_attempt.c.started_at)).mappings()
             return tuple(rows.readable(alive, rows.attempt_from))
@@ -38,7 +38,7 @@ class PoolStore:
     def started(self, flow: str, lane: str | None) -> tuple[Run, ...]:
         """The open runs of a flow, or in a lane, that have started, the oldest first."""
         query = select(_run).where(
-            _run.c.status.in_(_STARTED), or_(_run.c.flow == flow, _run.c.lane == lane)
+            _run.c.status.in_(STARTED), or_(_run.c.flow == flow, _run.c.lane == lane)
         )
         with self._database.read() as connection:
             open_runs = connection.execute(query.order_by(_run.c.created_at)).mappings()
@@ -74,7 +74,7 @@ _USED = (
     .where(
         _attempt.c.pool.in_(bindparam("names", expanding=True)),
         _attempt.c.pool.is_not(None),
-        _ALIVE,
+        ALIVE,
     )
     .group_by(_attempt.c.pool)
 )

@@ -30,13 +30,12 @@ from flows.core.claiming import (
     Waiting,
 )
 from flows.core.errors import NotFound, Refused
-from flows.core.records import Attempt, AttemptStatus, Run, RunStatus
+from flows.core.records import Attempt, AttemptStatus, Run
 from flows.core.store import schema
 from flows.core.store.database import UtcTime
-from flows.core.store.pools import usage
+from flows.core.store.pools import STARTED, usage
 
 _run, _attempt = schema.run, schema.attempt
-_ALIVE = _attempt.c.status == AttemptStatus.RUNNING.value
 MOST = 64
 """Runs that are looked at in one transaction."""
 LOOKED_AT = 100
@@ -50,7 +49,6 @@ LEFT_ALONE = timedelta(minutes=1)
 """So long a run that could not be read or decided on is left alone before it is tried again."""
 
 _log = logging.getLogger(__name__)
-_STARTED = (RunStatus.RUNNING.value, RunStatus.CANCELLING.value)
 
 
 def next_due(connection: Connection, now: datetime) -> datetime | None:
@@ -322,7 +320,7 @@ class _Candidates:
 _NEXT_DUE = select(func.min(_run.c.claimable_at)).where(
     _run.c.claimable_at > bindparam("now"), _run.c.held_by.is_(None)
 )
-_OF_STARTED = select(_run.c.flow, _run.c.lane).where(_run.c.status.in_(_STARTED))
+_OF_STARTED = select(_run.c.flow, _run.c.lane).where(_run.c.status.in_(STARTED))
 _LIVE_OF_FLOWS = (
     select(_run.c.flow, func.count())
     .join_from(_attempt, _run, _attempt.c.run_id == _run.c.id)
