@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from flows.core.errors import ConfigError
 
 _POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # in seconds
+_LONGEST = 3650 * 86_400.0  # ten years: what can be taken from any date
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,10 @@ class Rate:
     def parse(cls, text: str) -> Rate:
         """From `10/1m`: ten a minute; units s, m, h and d. Raises ConfigError."""
         found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*([smhd])\s*", text)
-        if found is None or not int(found[1]) or float(found[2] or 1) == 0:
+        seconds = float(found[2] or 1) * _UNITS[found[3]] if found else 0
+        if found is None or not int(found[1]) or not 0 < seconds <= _LONGEST:
             raise ConfigError(f"{text!r} is no rate", hint="write it as 10/1m: ten a minute")
-        length = timedelta(**{_UNITS[found[3]]: float(found[2] or 1)})
-        return cls(count=int(found[1]), per=length)
+        return cls(count=int(found[1]), per=timedelta(seconds=seconds))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,9 @@ def test_a_rate_is_read_from_its_text(text, count, per):
     assert Rate.parse(text) == Rate(count=count, per=per)
 
 
-@pytest.mark.parametrize("text", ["", "ten/1m", "10", "0/1m", "10/0m", "10/1y", "-1/1m"])
+@pytest.mark.parametrize(
+    "text", ["", "ten/1m", "10", "0/1m", "10/0m", "10/1y", "-1/1m", "9/1000000d"]
+)
 def test_what_is_no_rate_is_refused_with_how_to_write_one(text):
     with pytest.raises(ConfigError, match="is no rate") as caught:
         Rate.parse(text)
