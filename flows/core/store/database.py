@@ -27,7 +27,7 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.types import TIMESTAMP, TypeEngine
 
@@ -148,9 +148,6 @@ class Database:
                     raise
         except (SQLAlchemyError, self._driver_error) as error:
             raise _explained(error, self.url) from error
-        except (UnicodeError, OverflowError) as error:  # what no driver even sends
-            where = _shown(self.url)
-            raise RowRefused(f"the state store {where} refuses a value: {error}") from error
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -245,6 +242,13 @@ def _can_be_read(driver: Any) -> bool:
     return bool(poll.poll(0))
 
 
+def _refuse_value(context: ExceptionContext) -> None:
+    """What no driver even sends is refused as a row is that the database does not take."""
+    error = context.original_exception
+    if isinstance(error, UnicodeError | OverflowError):
+        raise RowRefused(f"the state store refuses a value: {error}") from error
+
+
 def _refuse_closed(driver: Any, _record: Any, _proxy: Any) -> None:
     if _can_be_read(driver):
         raise InvalidatePoolError
@@ -265,6 +269,7 @@ _UNTIL_GONE = {
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         engine = create_engine(url, connect_args=_UNTIL_GONE, **_POOL)
+        event.listen(engine, "handle_error", _refuse_value)
         event.listen(engine, "checkout", _refuse_closed)
         return engine
     pool: dict[str, Any] = {}  # of what is in memory: a connection for each thread
@@ -276,6 +281,7 @@ def _engine(url: URL) -> Engine:
             raise _unwritable(url, error) from error
     arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
     engine = create_engine(url, connect_args=arguments, **pool)
+    event.listen(engine, "handle_error", _refuse_value)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -319,15 +325,11 @@ def _unwritable(url: URL, error: Exception) -> StoreError:
     )
 
 
-def _shown(url: URL) -> str:
-    return url.difference_update_query(("password",)).render_as_string(hide_password=True)
-
-
 def _explained(error: Exception, url: URL) -> StoreError:
     """The database's complaint as one sentence with the next step; never with its password."""
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
     text = text.strip().partition("\n")[0]
-    where = _shown(url)
+    where = url.difference_update_query(("password",)).render_as_string(hide_password=True)
     if _is_about_a_row(error):
         return RowRefused(f"the state store {where} refuses a row: {text}")
     if url.get_backend_name() != "sqlite" and (found := _of_server(text, where)):

@@ -145,6 +145,13 @@ def test_what_no_driver_takes_is_refused_in_one_line(database, value):
         read(database)
 
 
+@pytest.mark.parametrize("error", [OverflowError("date value out of range"), UnicodeError("no")])
+def test_what_goes_wrong_beside_the_statements_is_no_word_of_the_store(database, error):
+    for transaction in (database.read, database.write):
+        with pytest.raises(type(error)), transaction():
+            raise error
+
+
 def test_who_cancels_a_run_does_not_wait_for_what_an_engine_of_this_process_is_at(store):
     graph = validated((Node(key="a", function="m:a", inputs={}),))
     new = NewRun(id="r1", flow="f", key="k", source="m:f", graph=graph, config={}, config_yaml="",
