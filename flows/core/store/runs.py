@@ -21,7 +21,7 @@ from flows.core.claiming import Budget, Capabilities, Need, Waiting
 from flows.core.errors import RowRefused, StoreError
 from flows.core.graph import Graph
 from flows.core.progress import Progress
-from flows.core.records import Attempt, Event, Outcome, Run, RunStatus, TaskRun, TaskStatus
+from flows.core.records import Event, Outcome, Run, RunStatus, TaskRun, TaskStatus
 from flows.core.store import owners, writes
 from flows.core.store.cache import RunCache
 from flows.core.store.claims import Claim, Step, Stepping, arguments_of, claim_of, failed
@@ -298,11 +298,6 @@ class RunStore:
         """The runs of which these workers have something, the oldest first."""
         with self._database.read() as connection:
             return owners.runs_of(connection, list(workers))
-
-    def live_attempts(self, run_id: str) -> tuple[Attempt, ...]:
-        """The attempts of a run that nobody has seen end."""
-        with self._database.read() as connection:
-            return writes.live_attempts(connection, run_id)
 
     def refresh(self, run_ids: Iterable[str]) -> None:
         """Notice what other processes did: forget the runs that have moved since they were read."""

@@ -12,7 +12,7 @@ from flows.core.errors import NotFound, Pruned
 from flows.core.graph import Graph
 from flows.core.lifecycle import RunEvent, TaskEvent
 from flows.core.progress import Progress
-from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, TaskStatus
+from flows.core.records import AttemptStatus, Event, Run, RunStatus, TaskStatus
 from flows.core.state import Changes
 from flows.core.store import assets, events, outbox, rows, schema
 from flows.core.store.batch import change, execute, insertion
@@ -35,12 +35,13 @@ def read(connection: Connection, run_id: str) -> Progress:
     if definition is None:
         raise Pruned(run_id)
     tasks = connection.execute(_TASKS, {"run": run_id}).mappings().all()
+    attempts = connection.execute(_LIVE_ATTEMPTS, {"run": run_id}).mappings()
     return Progress(
         rows.run_from(row),
         values.loads(definition.graph, Graph),
         values.loads(definition.config),
         [rows.task_from(r) for r in tasks],
-        live_attempts(connection, run_id),
+        [rows.attempt_from(r) for r in attempts],
         definition.config_yaml,
     )
 
@@ -165,12 +166,6 @@ def by_key(connection: Connection, flow: str, key: str) -> Run | None:
     key = values.fitted(key, LONGEST_KEY)
     row = connection.execute(_BY_KEY, {"flow": flow, "key": key}).mappings().first()
     return rows.run_from(row) if row is not None else None
-
-
-def live_attempts(connection: Connection, run_id: str) -> tuple[Attempt, ...]:
-    """The attempts of a run that nobody has seen end."""
-    found = connection.execute(_LIVE_ATTEMPTS, {"run": run_id}).mappings().all()
-    return tuple(rows.attempt_from(row) for row in found)
 
 
 def seqs(connection: Connection, run_ids: Collection[str]) -> dict[str, int]:
