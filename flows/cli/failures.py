@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from typing import Any
@@ -42,6 +43,13 @@ def _explained(error: BaseException) -> tuple[str, str | None, int]:
         names = {kind.__name__ for kind in type(error).__mro__}
         code = USAGE if names & _USAGE_ERRORS else 1
         return one_line(error), error.hint, int(getattr(error, "exit_code", code))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" ({error.filename})" if error.filename else ""
+        return (
+            f"a disk is full{where}",
+            "free some space (ratchet doctor says where), and type it again",
+            1,
+        )
     sentence = f"{type(error).__name__}: {one_line(error)}".rstrip(": ")
     return sentence, "run again with --debug to see where: ratchet --debug ...", 1
 

@@ -32,6 +32,8 @@ def sign(secret: str, method: str, path: str, body: bytes, at: datetime) -> str:
 
 def verify(signature: str, secret: str, method: str, path: str, body: bytes, now: datetime) -> str:
     """The hex digits of a signature that fits, which no other request has. Raises Unsigned."""
+    if not secret:
+        raise Unsigned("the web hook's secret is empty: anybody could sign with it")
     form = _FORM.fullmatch(signature)
     if form is None:
         raise Unsigned("a signature is t=SECONDS,v1=HEX")

@@ -13,7 +13,7 @@ from functools import partial
 from flows.adapters.champions import ChampionWatch
 from flows.bootstrap import Ratchet
 from flows.console.server import ApiServer, Health, load_app
-from flows.core.errors import RatchetError
+from flows.core.errors import ConfigError, RatchetError
 from flows.settings import revealed
 from flows.up.child import Child
 from flows.up.loop import Loop, Serve
@@ -184,6 +184,11 @@ class Up:
     def _api_server(self) -> ApiServer:
         api = self._ratchet.settings.api
         secret = None if api.webhook_secret is None else revealed(api).webhook_secret
+        if secret == "":
+            raise ConfigError(
+                "The secret of api.webhook_secret is empty: anybody could sign with it.",
+                hint="set it, or leave api.webhook_secret out",
+            )
         shown = token(self._ratchet.home / "up" / API_TOKEN)
         app = partial(
             load_app,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -208,6 +209,16 @@ def test_what_nobody_expected_is_one_line_with_its_type(
     assert result.exit_code == 1
     assert result.stderr.splitlines()[0] == "error: ZeroDivisionError: division by zero"
     assert "--debug" in result.stderr.splitlines()[1]
+
+
+def test_a_full_disk_says_to_free_space(ratchet: Ratchet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fall(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/home/logs")
+
+    monkeypatch.setattr("flows.cli.runs.print_json", fall)
+    error, advice = ratchet("runs", "--json").stderr.splitlines()
+    assert error == "error: a disk is full (/home/logs)"
+    assert advice.startswith("  next: free some space")
 
 
 def test_a_home_that_the_project_overrules_is_refused(ratchet: Ratchet, project: Path) -> None:

@@ -26,6 +26,12 @@ def test_openssl_makes_the_same() -> None:
     assert sign(**REQUEST, at=AT) == f"t={int(AT.timestamp())},v1={digest.decode()}"
 
 
+def test_nobody_signs_with_an_empty_secret() -> None:
+    empty = REQUEST | {"secret": ""}
+    with pytest.raises(Unsigned, match="secret is empty"):
+        verify(sign(**empty, at=AT), **empty, now=AT)
+
+
 @pytest.mark.parametrize("way", [-1, 1])
 def test_it_is_good_for_five_minutes_of_either_clock(way: int) -> None:
     signature = sign(**REQUEST, at=AT)
