@@ -101,6 +101,7 @@ def cancel_others(
     for run_id in open_in_lane(connection, lane):
         if run_id not in own:
             with suppress(Refused, NotStorable):  # it has ended; a newer version wrote it
+                writes.lock(connection, (run_id,))
                 progress = writes.read(connection, run_id)
                 progress.cancel(reason, now)
                 writes.write(connection, progress)

@@ -335,6 +335,7 @@ class RunStore:
         while True:
             try:
                 with self._database.write() as connection:
+                    writes.lock(connection, (run_id,))  # its rows are of one moment then
                     progress = writes.read(connection, run_id)
                     change(progress)
                     writes.write(connection, progress)

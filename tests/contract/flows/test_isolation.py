@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from sqlalchemy import text
 
-from flows.core.clock import ManualClock
+from flows.core.clock import ManualClock, SystemClock
 from flows.core.context import noticed, produced, spent
 from flows.core.engine import Engine
 from flows.core.errors import GiveUp, Halt, Refused, Skip
@@ -365,3 +367,23 @@ def test_what_a_dead_worker_left_of_a_broken_run_does_not_stop_who_takes_over(st
         for _ in range(12):
             mine.tick(clock.advance(1.5))
     assert [store.reads.find(run.id).status for run in runs] == ["running", "succeeded"]
+
+
+def test_who_retries_and_who_cancels_at_once_see_a_run_of_one_moment(store_url):
+    stores = [Store.open(store_url) for _ in range(4)]
+    services = [Service(each, SystemClock()) for each in stores]
+    made = (
+        services[0]
+        .start(missing_flag, config={}, config_yaml="", config_digest="d", trigger={}, key="k")
+        .id
+    )
+
+    def act(number):
+        service = services[number % 4]
+        with suppress(Refused):
+            service.cancel(made, by="x") if number % 2 else service.retry(made)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(act, range(400)))
+    for each in stores:
+        each.close()
