@@ -109,7 +109,7 @@ class ReadStore:
 
     def detail(self, run_id: str) -> RunDetail:
         """One run with its graph, config, tasks and attempts. Raises NotFound, Pruned."""
-        with self._database.read() as connection:
+        with self._database.read(one_moment=True) as connection:
             run = connection.execute(_RUN, {"run": run_id}).mappings().first()
             if run is None:
                 raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")

@@ -265,7 +265,7 @@ class RunStore:
         run_id = run_of(attempt_id)
 
         def claim() -> Claim | None:
-            with self._database.read() as connection:
+            with self._database.read(one_moment=True) as connection:
                 progress = writes.read(connection, run_id)
             attempt = progress.live(attempt_id)
             if attempt is None or attempt.worker != worker:

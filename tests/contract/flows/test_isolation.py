@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -387,3 +388,29 @@ def test_who_retries_and_who_cancels_at_once_see_a_run_of_one_moment(store_url):
         list(pool.map(act, range(400)))
     for each in stores:
         each.close()
+
+
+def test_who_looks_at_a_run_sees_it_and_its_tasks_at_one_moment(store_url):
+    looked_at, moved = Store.open(store_url), Store.open(store_url)
+    service, stop = Service(moved, SystemClock()), threading.Event()
+    made = service.start(
+        missing_flag, config={}, config_yaml="", config_digest="d", trigger={}, key="k"
+    ).id
+
+    def move():
+        while not stop.is_set():
+            service.cancel(made, by="x")
+            service.retry(made)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        for _ in range(200):
+            detail = looked_at.reads.detail(made)
+            ended = {task.status.ended for task in detail.tasks}
+            assert (ended == {True}) is detail.run.status.ended
+    finally:
+        stop.set()
+        mover.join()
+    looked_at.close()
+    moved.close()
