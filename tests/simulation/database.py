@@ -101,9 +101,9 @@ class FaultyDatabase(Database):
         self._fault("after a write")
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self, *, one_moment: bool = False) -> Iterator[Connection]:
         self._fault("before a read")
-        with super().read() as connection:
+        with super().read(one_moment=one_moment) as connection:
             yield connection
 
     def close(self) -> None:
