@@ -57,7 +57,7 @@ def test_what_a_column_cannot_hold_is_refused_alike_and_what_it_can_is_kept(stor
 
 def test_what_only_the_database_knows_of_a_row_is_no_outage(new_postgres):
     store = Store.open(new_postgres())
-    with pytest.raises(RowRefused, match="cannot keep a row as it is"):
+    with pytest.raises(RowRefused, match="refuses a row"):
         insert(store, schema.run.c.reason, "NUL \x00")
     assert issubclass(RowRefused, StoreError)
     assert RowRefused.permanent
