@@ -521,6 +521,8 @@ def test_a_worker_that_is_told_to_stop_claims_no_more_and_lets_work_end(store):
     assert held.given.wait(10)
     ending = threading.Thread(target=end)
     ending.start()
+    while not opened._draining:  # else it may claim what follows before it hears of the end
+        pass
     held.end(value="1")
     ending.join()
     opened.close()
