@@ -42,7 +42,7 @@ READS = frozenset(
         "Outbox.list",
         *("PruneStore.belongings", "PruneStore.candidates", "PruneStore.mentions"),
         *("RetentionStore.count", "RetentionStore.kept_since"),
-        *("RunStore.attempts_of", "RunStore.due", "RunStore.forget", "RunStore.live_attempts"),
+        *("RunStore.attempts_of", "RunStore.due", "RunStore.forget"),
         *("RunStore.refresh", "RunStore.resume", "RunStore.runs_of", "RunStore.workers"),
         "RunStore.workers_of",
         *("ScheduleStore.due", "ScheduleStore.fires", "ScheduleStore.fires_of"),

@@ -234,6 +234,8 @@ def test_nothing_works_on_after_the_driver_of_an_embedded_ray_was_killed(tmp_pat
         finally:
             driver.kill()
     assert client.wait([spec.id], PATIENCE) == (spec.id,)
-    assert client.status(spec.id).state is JobState.LOST
+    # Stopped where the dying Ray's SIGTERM was heard in time; as nobody had asked for it, the
+    # attempt is lost either way.
+    assert client.status(spec.id).state in (JobState.LOST, JobState.STOPPED)
     assert not is_running(pid)
     until(lambda: not any(map(is_running, left)), "all of Ray has ended")

@@ -69,7 +69,7 @@ class Crash(BaseException):
     """The process is gone."""
 
 
-READS = ("due", "refresh", "live_attempts", "workers_of", "attempts_of", "workers", "runs_of")
+READS = ("due", "refresh", "workers_of", "attempts_of", "workers", "runs_of")
 
 
 class Crashing:
