@@ -172,7 +172,7 @@ class Memory:
 
     def leave_alone(self, run_id: str, error: BaseException, now: datetime) -> None:
         """A run can be neither read nor decided on: go on without it, and say so once."""
-        self._left_alone[run_id] = now + LEFT_ALONE, error
+        self._stay_away_from(run_id, error, now)
         if run_id not in self._said:
             self._said.add(run_id)
             _log.warning(
@@ -188,13 +188,17 @@ class Memory:
         if self._knows(run.source):
             return False
         package = run.source.partition(":")[0].partition(".")[0]
-        if len(self._left_alone) >= REMEMBERED:
-            self._left_alone.clear()
-        self._left_alone[run.id] = now + LEFT_ALONE, NotFound(f"there is no {package} here")
+        self._stay_away_from(run.id, NotFound(f"there is no {package} here"), now)
         if package not in self._said:
             self._said.add(package)
             _log.warning("runs of %s are left to workers that have it", package)
         return True
+
+    def _stay_away_from(self, run_id: str, error: BaseException, now: datetime) -> None:
+        if len(self._left_alone) >= REMEMBERED:
+            self._left_alone.clear()
+            self._said.clear()
+        self._left_alone[run_id] = now + LEFT_ALONE, error
 
     def is_left_alone(self, run_id: str, now: datetime) -> bool:
         """Whether a run is not to be touched for now."""

@@ -13,13 +13,13 @@ from sqlalchemy import text
 from flows.core.clock import ManualClock, SystemClock
 from flows.core.context import noticed, produced, spent
 from flows.core.engine import Engine
-from flows.core.errors import GiveUp, Halt, Refused, Skip
+from flows.core.errors import GiveUp, Halt, NotStorable, Refused, Skip
 from flows.core.executors.inline import InlineExecutor
 from flows.core.flow import flow, task, when
 from flows.core.progress import Progress
 from flows.core.records import RunStatus
 from flows.core.service import Service
-from flows.core.store import Store, rows
+from flows.core.store import Store, rows, waiting
 from flows.core.store.database import Database
 
 NOT_UTF8, NUL = "caf\udce9.csv", "a\x00b"
@@ -337,6 +337,16 @@ def test_a_run_that_cannot_be_read_leaves_no_query_open(store, clock):
             engine.tick(clock.advance(1.5))
     for each in (mine, others):
         each.close()
+
+
+def test_what_a_worker_remembers_of_runs_that_it_leaves_alone_is_bounded(clock, monkeypatch):
+    monkeypatch.setattr(waiting, "REMEMBERED", 3)
+    memory = waiting.Memory()
+    for number in range(10):
+        memory.leave_alone(f"r{number}", NotStorable("newer"), clock.now())
+    assert len(memory._left_alone) <= 3
+    assert len(memory._said) <= 3
+    assert memory.is_left_alone("r9", clock.now())
 
 
 def alone(store, clock, run_id):
