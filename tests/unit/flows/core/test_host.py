@@ -80,7 +80,8 @@ def test_runs_that_are_driven_one_after_the_other_share_a_worker(store, host):
     assert workers == {hosting.worker}
 
 
-def test_a_host_that_loses_its_lease_goes_on_as_a_new_worker(store, host):
+def at_work(store, host):
+    """A host in the middle of a task, its run, and what lets the task end."""
     begun, end = threading.Event(), threading.Event()
 
     @task
@@ -97,6 +98,11 @@ def test_a_host_that_loses_its_lease_goes_on_as_a_new_worker(store, host):
     run = start(store, lasting, hosting)
     hosting.drive(run.id)
     assert begun.wait(PATIENCE)
+    return hosting, run, end
+
+
+def test_a_host_that_loses_its_lease_goes_on_as_a_new_worker(store, host):
+    hosting, run, end = at_work(store, host)
     was = hosting.worker
     hosting._engine._lease._lost = LeaseLost("it was taken")
     hosting.wake()
@@ -124,21 +130,6 @@ def test_a_store_that_stays_away_stops_the_driving_and_says_so(store, host, monk
 
 
 def test_what_is_unfinished_when_a_host_is_closed_is_named(store, host):
-    begun, end = threading.Event(), threading.Event()
-
-    @task
-    def long() -> int:
-        begun.set()
-        end.wait(PATIENCE)
-        return 1
-
-    @flow
-    def lasting() -> None:
-        long()
-
-    hosting = host(lasting)
-    run = start(store, lasting, hosting)
-    hosting.drive(run.id)
-    assert begun.wait(PATIENCE)
+    hosting, run, end = at_work(store, host)
     assert hosting.close(0.05) == (run.id,)
     end.set()
