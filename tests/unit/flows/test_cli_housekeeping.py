@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,18 +18,17 @@ from flows.cli.prune import size
 from flows.core.alert import Alert, AlertKind, Severity
 from flows.core.schedule import Cron, Schedule
 
-PROJECT = Path(__file__).parents[2] / "acceptance" / "cli_project"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 Ratchet = Callable[..., Any]
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "home"))
+def project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RATCHET_HOME", str(project.parent / "home"))
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    return Path(shutil.copytree(PROJECT, tmp_path / "project"))
+    return project
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,16 +21,15 @@ from flows.cli.app import app
 from flows.core.errors import Outdated
 from flows.core.store import Store, migrate
 
-PROJECT = Path(__file__).parents[2] / "acceptance" / "cli_project"
 Ratchet = Callable[..., Any]
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "home"))
+def project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RATCHET_HOME", str(project.parent / "home"))
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    return Path(shutil.copytree(PROJECT, tmp_path / "project"))
+    return project
 
 
 @pytest.fixture

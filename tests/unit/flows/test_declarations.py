@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,12 +30,6 @@ from flows.retrain import retrain
 from flows.settings import PoolConfig, ScheduleConfig, Settings
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
-PROJECT = Path(__file__).parents[2] / "acceptance" / "cli_project"
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(PROJECT, tmp_path / "project"))
 
 
 def settings_of(project: Path, **settings: object) -> Settings:
