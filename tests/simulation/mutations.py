@@ -37,11 +37,12 @@ from flows.core.records import AttemptStatus, OutcomeKind
 from flows.core.running import Running
 from flows.core.service import Service
 from flows.core.store import assets, fires, outbox, runs, writes
-from flows.core.store.claims import Stepping
+from flows.core.store.claims import Step, Stepping
 from flows.core.store.database import Database
 from flows.core.store.leases import LeaseStore
 from flows.core.store.outbox import Outbox
 from flows.core.store.requests import RequestStore
+from flows.core.store.runs import RunStore
 from flows.core.store.schedules import ScheduleStore
 
 
@@ -344,13 +345,19 @@ def workers_trust_their_clocks() -> AbstractContextManager[Any]:
 
 
 def runs_are_decided_together() -> AbstractContextManager[Any]:
-    """What goes wrong in the decisions about one run goes wrong for all."""
+    """What goes wrong in the decisions about one run goes wrong for all, also the second time."""
 
     def apart(self: Stepping, run_id: str, decide: Callable[[], None]) -> bool:
         decide()
         return True
 
-    return patch.object(Stepping, "_apart", apart)
+    def together(self: RunStore, can: Any, by_run: Any, waiting: Any) -> Step:
+        return self._stepped(can, by_run, waiting)
+
+    return _both(
+        patch.object(Stepping, "_apart", apart),
+        patch.object(RunStore, "_one_by_one", together),
+    )
 
 
 def a_refused_row_is_an_outage() -> AbstractContextManager[Any]:
