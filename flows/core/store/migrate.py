@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import OperationalError
 
-from flows.core.errors import Outdated, StoreError
+from flows.core.clock import SystemClock
+from flows.core.errors import Outdated, StoreBusy, StoreError
 from flows.core.store.database import Database, has_table
+from flows.core.store.schema import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -29,6 +32,9 @@ HEAD = "0003"
 """The newest migration; a test compares it with the scripts."""
 OLDEST = "0002"
 """The oldest tables that this code works on, until it is told to upgrade them."""
+
+TRIES, PAUSE = 60, 0.2
+"""How often an upgrade asks for a server's tables, and how many seconds others work in between."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,12 +124,39 @@ def upgrade(database: Database) -> Version:
     with database.write() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(7282438)"))
-            # Whoever waits for a table's lock has everybody else wait behind it.
-            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         version = _version(connection)  # another process may have been faster
         if version is not None and version.is_newest:
             return version
+        if connection.dialect.name == "postgresql":
+            _stop_others(connection)
         return _upgrade(connection, version)
+
+
+def _stop_others(connection: Connection) -> None:
+    """Take all tables before the first is changed, or none of them; workers wait meanwhile.
+
+    Table by table, a worker could hold one that comes later and wait for one that came before:
+    a deadlock. What is asked for is given back before a worker's wait for it counts as one
+    (PostgreSQL looks after a second), so that no transaction of a worker is ever ended by this.
+    """
+    existing = inspect(connection).get_table_names()
+    tables = [f'"{table.name}"' for table in metadata.sorted_tables if table.name in existing]
+    if not tables:
+        return
+    connection.execute(text("SET LOCAL statement_timeout = '500ms'"))
+    for attempt in range(TRIES):
+        try:
+            with connection.begin_nested():
+                connection.execute(text(f"LOCK TABLE {', '.join(tables)}"))
+            break
+        except OperationalError as error:
+            if attempt == TRIES - 1:
+                raise StoreBusy(
+                    "others work in the state store all the time: the tables were not upgraded",
+                    hint="stop long-running queries or some workers, then: ratchet store upgrade",
+                ) from error
+            SystemClock().sleep(PAUSE)
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
 
 
 def _upgrade_file(database: Database, version: Version) -> Version:

@@ -12,10 +12,13 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from flows.core.errors import StoreBusy
 from flows.core.records import AttemptStatus, RunStatus
 from flows.core.store import Store, migrate
 from flows.core.store.database import Database
@@ -128,6 +131,47 @@ def test_the_new_one_works_on_the_old_tables_until_it_is_told_to_upgrade(new_pos
         assert fleet.end() == [0]
     assert migrate.version_of(store.database) == migrate.Version(schema="0002", needs="0002")
     store.close()
+
+
+def test_an_upgrade_ends_no_transaction_of_a_worker_by_a_deadlock(new_postgres, tmp_path):
+    url = new_postgres()
+    released_at(tmp_path, url).do("make")
+    worker, operator = Database(url), Database(url)
+    with ThreadPoolExecutor(1) as threads, worker.write() as connection:
+        connection.execute(text("LOCK TABLE event IN ROW EXCLUSIVE MODE"))
+        upgrading = threads.submit(migrate.upgrade, operator)
+        wait_until_somebody_waits(worker)
+        connection.execute(text("LOCK TABLE run IN ROW EXCLUSIVE MODE"))
+        connection.commit()
+        assert upgrading.result(60).is_newest
+    worker.close()
+    operator.close()
+
+
+def test_an_upgrade_that_never_gets_the_tables_says_so_and_changes_nothing(
+    new_postgres, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(migrate, "TRIES", 2)
+    url = new_postgres()
+    released_at(tmp_path, url).do("make")
+    reader, operator = Database(url), Database(url)
+    with reader.read() as connection:
+        connection.execute(text("SELECT 1 FROM run"))
+        with pytest.raises(StoreBusy, match="the tables were not upgraded"):
+            migrate.upgrade(operator)
+    assert migrate.version_of(operator) == migrate.Version(schema="0002", needs="0002")
+    reader.close()
+    operator.close()
+
+
+def wait_until_somebody_waits(database: Database) -> None:
+    """Until a transaction of another connection waits for a table."""
+    until = time.monotonic() + LONGEST
+    while time.monotonic() < until:
+        with database.read() as connection:
+            if connection.execute(text("SELECT 1 FROM pg_locks WHERE NOT granted")).first():
+                return
+    raise AssertionError("nobody waits")
 
 
 def wait_for(store: Store, runs: int) -> Counter[RunStatus]:
