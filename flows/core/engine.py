@@ -215,10 +215,10 @@ class Engine:
             self._in_doubt = True  # until `_compare` has found what was committed all the same
             raise
         for outcome in self._unrecorded:
-            self.running.ended(outcome.attempt_id, now)
+            self.running.ended(outcome.attempt_id)
         self._unrecorded = []
         self._after(step, now)
-        for attempt_id in self.running.overdue(now):
+        for attempt_id in self.running.overdue():
             self.store.runs.note_stopping(attempt_id, "timeout", now)
             self._tell_to_end(attempt_id)
         return step.ended
@@ -272,15 +272,15 @@ class Engine:
         if not self._outcomes.empty():
             return
         now = self.clock.now()
-        times = [now + self._round, *self.running.deadlines()]
+        times = [now + self._round]
         times += [due for run_id in self.runs if (due := self.store.runs.due(run_id))]
         if self._notified.is_set():
             times.append(self._looked + NOTICE_ROUND)
         if self._next_at is not None:
             times.append(self._next_at)
-        seconds = max(0.0, (min(times) - now).total_seconds())
+        seconds = min((min(times) - now).total_seconds(), self.running.next_timeout())
         try:
-            outcome = self._outcomes.get(timeout=seconds)
+            outcome = self._outcomes.get(timeout=max(0.0, seconds))
         except queue.Empty:
             return
         if outcome is not None:

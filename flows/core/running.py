@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +21,6 @@ QUICK = 0.05
 so that they do not wait for a commit between two pieces of work; never work with a timeout,
 which would pass in the queue."""
 
-NEVER = timedelta(days=3650).total_seconds()
-"""A timeout is no longer: `timedelta.max` says the same, and is later than any date."""
-
 Calls = Callable[[str, str], Callable[..., Any] | None]
 """(flow, task) -> the function, for flows that live in this process only (notebooks)."""
 
@@ -36,9 +33,9 @@ class Live:
     """An attempt that this worker has given to an executor."""
 
     executor: Executor
-    given: datetime
-    timeout: timedelta | None
-    deadline: datetime | None = None  # set once its work has really begun
+    given: float  # when, by the counter that nobody sets (`Clock.elapsed`)
+    timeout: float | None  # seconds
+    times_out: float | None = None  # when, by the same; set once its work has really begun
     alone: bool = False  # nothing else may start in this process
     told: bool = False  # to end
 
@@ -69,12 +66,12 @@ class Running:
 
     def start(self, claim: Claim) -> None:
         """Give an attempt to its executor; one that cannot take it delivers its failure."""
-        attempt, timeout = claim.attempt, claim.node.timeout
+        attempt = claim.attempt
         executor = self.executors[attempt.executor]
         live = self.live[attempt.id] = Live(
             executor=executor,
-            given=self._clock.now(),
-            timeout=timedelta(seconds=min(timeout, NEVER)) if timeout else None,
+            given=self._clock.elapsed(),
+            timeout=claim.node.timeout,
             alone=claim.alone,
         )
         for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed
@@ -84,7 +81,8 @@ class Running:
         try:
             executor.start(self._work(claim))
             if live.timeout and self._began(live, attempt.id):
-                live.deadline = attempt.started_at + live.timeout
+                worked = self._clock.now() - attempt.started_at  # long, where it was adopted
+                live.times_out = live.given + live.timeout - worked.total_seconds()
         except (Exception, SystemExit) as error:  # also of the module that has the task
             failed = Outcome(attempt_id=attempt.id, kind=OutcomeKind.FAILED, error=describe(error))
             self._deliver(failed)
@@ -106,30 +104,31 @@ class Running:
         else:
             self.tell_to_end(attempt_id)
 
-    def ended(self, attempt_id: str, now: datetime) -> None:
+    def ended(self, attempt_id: str) -> None:
         """Forget an attempt whose end is recorded."""
         live = self.live.pop(attempt_id, None)
         if live is not None:
-            took, name = (now - live.given).total_seconds(), live.executor.name
+            took, name = self._clock.elapsed() - live.given, live.executor.name
             self._pace[name] = 0.8 * self._pace.get(name, 2 * QUICK) + 0.2 * took
 
-    def overdue(self, now: datetime) -> list[str]:
+    def overdue(self) -> list[str]:
         """The attempts whose timeout has passed since their work began, and that were not told."""
-        found = []
+        elapsed, overdue = self._clock.elapsed(), []
         for attempt_id, live in self.live.items():
             if live.timeout is None or live.told:
                 continue
-            if live.deadline is None:
+            if live.times_out is None:
                 if not self._began(live, attempt_id):
                     continue
-                live.deadline = now + live.timeout
-            if live.deadline <= now:
-                found.append(attempt_id)
-        return found
+                live.times_out = elapsed + live.timeout
+            if live.times_out <= elapsed:
+                overdue.append(attempt_id)
+        return overdue
 
-    def deadlines(self) -> list[datetime]:
-        """When the timeouts pass of what was not told to end."""
-        return [live.deadline for live in self.live.values() if live.deadline and not live.told]
+    def next_timeout(self) -> float:
+        """Seconds until the next timeout passes of what was not told to end."""
+        times = (live.times_out for live in self.live.values() if not live.told)
+        return min((at for at in times if at), default=math.inf) - self._clock.elapsed()
 
     def here(self) -> list[str]:
         """The attempts that end with this process."""

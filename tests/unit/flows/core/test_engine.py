@@ -482,6 +482,33 @@ def test_a_timeout_counts_from_when_the_work_began_not_from_the_queue(store, clo
         assert held.stopped == [f"{made.id}.limited.1"]
 
 
+class Stepped:
+    """The clock of a machine that may be set; what passes is counted all the same."""
+
+    def __init__(self, clock):
+        self.by, self._clock = timedelta(0), clock
+        self.elapsed, self.sleep, self.wait = clock.elapsed, clock.sleep, clock.wait
+
+    def now(self):
+        return self._clock.now() + self.by
+
+
+@pytest.mark.parametrize("by", [timedelta(hours=1), timedelta(hours=-1)], ids=["on", "back"])
+def test_a_clock_that_is_set_neither_ends_an_attempt_nor_lets_it_go_on(store, clock, by):
+    held, set_clock = Held(), Stepped(clock)
+    with engine(store, set_clock, held, limiting) as driver:
+        made = begin(store, clock, limiting)
+        driver.drive(made.id)
+        driver.tick(driver.clock.now())
+        set_clock.by = by
+        clock.advance(7)
+        driver.tick(driver.clock.now())
+        assert held.stopped == []
+        clock.advance(1)
+        driver.tick(driver.clock.now())
+        assert held.stopped == [f"{made.id}.limited.1"]
+
+
 def serving(store, executor, *flows, **options):
     """An engine that serves in a thread; give the run that it starts with, and how to end it."""
     stop, opened = threading.Event(), engine(store, SystemClock(), executor, *flows)
