@@ -203,7 +203,7 @@ def _check_single(override: Override) -> None:
 def _check_own(override: Override) -> None:
     _check_single(override)
     key = override.key_or_group
-    if schema.parse(key)[0] in schema.group_of(Settings).fields or override.package is not None:
+    if schema.parse(key)[0] in schema.keys_of(Settings) or override.package is not None:
         raise ConfigError(
             f"{override.get_key_element()} is a setting of the installation; "
             "a run may not change it.",

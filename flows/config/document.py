@@ -54,7 +54,7 @@ def document(
     root = root_of(config_type)
     typed.check_keys(root, data, origin)
     _refuse_passwords(data, origin)
-    own = schema.group_of(Settings).fields
+    own = schema.keys_of(Settings)
     settings = _trusting(typed.build(Settings, {k: v for k, v in data.items() if k in own}, origin))
     rest = {k: v for k, v in data.items() if k not in own}
     flow = None if config_type is None else typed.build(config_type, rest, origin)
@@ -100,7 +100,7 @@ def recorded(text: str, here: Settings) -> Settings:
         data = _mapping(text)
     except ConfigError:
         return here
-    while unknown := schema.first_unknown(schema.group_of(Settings), data):
+    while unknown := schema.first_unknown(Settings, data):
         _leave_out(data, unknown)
     settings, complete = here, typed.plain(here)
     for name, value in data.items():

@@ -32,42 +32,39 @@ _WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Keys with their annotations: the fields of a dataclass, or of several at one level."""
+    """The fields of several dataclasses at one level, with their annotations."""
 
     fields: Mapping[str, Any]
-    required: frozenset[str]
+
+
+def keys_of(branch: Any) -> Mapping[str, Any]:
+    """The keys of a config dataclass or a group, with their annotations; none of anything else."""
+    if isinstance(branch, Group):
+        return branch.fields
+    return _fields(branch) if is_dataclass(branch) else {}
 
 
 @lru_cache(maxsize=256)
-def group_of(kind: type) -> Group:
-    """The keys of one config dataclass."""
+def _fields(kind: type) -> Mapping[str, Any]:
     hints = get_type_hints(kind)
     fields = [f for f in dataclasses.fields(kind) if f.init]
-    required = frozenset(
-        f.name
-        for f in fields
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    )
     code = {f.name for f in fields if f.metadata.get("names") == "code"}
-    annotations = {f.name: hints[f.name] for f in fields}
-    annotations |= {name: Annotated[annotations[name], CODE] for name in code}
-    return Group(fields=annotations, required=required)
+    return {
+        f.name: Annotated[hints[f.name], CODE] if f.name in code else hints[f.name] for f in fields
+    }
 
 
 def merge(*kinds: type) -> Group:
     """The keys of several dataclasses at one level. Raises ConfigError when two share a key."""
     fields: dict[str, Any] = {}
-    required: frozenset[str] = frozenset()
     for kind in kinds:
-        group = group_of(kind)
-        for name in group.fields.keys() & fields.keys():
+        for name in keys_of(kind).keys() & fields.keys():
             raise ConfigError(
                 f"{kind.__name__}.{name} has the name of a setting.",
                 hint=f"rename the field; taken are {', '.join(sorted(fields))}",
             )
-        fields |= group.fields
-        required |= group.required
-    return Group(fields=fields, required=required)
+        fields |= keys_of(kind)
+    return Group(fields=fields)
 
 
 def branches(annotation: Any) -> tuple[Any, ...]:
@@ -87,12 +84,7 @@ def child(annotation: Any, key: str | int) -> Any:
 def _children(annotation: Any, key: str | int) -> Iterator[Any]:
     """The annotations of what is under `key`, of each alternative that has it."""
     for branch in branches(annotation):
-        if isinstance(branch, Group):
-            below = branch.fields.get(str(key))
-        elif is_dataclass(branch):
-            below = group_of(branch).fields.get(str(key))
-        else:
-            below = _element(branch, key)
+        below = keys_of(branch).get(str(key), _element(branch, key))
         if below is not None:
             yield below
 
@@ -110,13 +102,8 @@ def names_code(annotation: Any, path: KeyPath) -> bool:
 
 def holds_code(annotation: Any) -> bool:
     """Whether there are keys below that become code."""
-    if names_code(annotation, ()):
-        return True
-    below = [group_of(b) if is_dataclass(b) else b for b in branches(annotation)]
-    return any(
-        any(map(holds_code, b.fields.values() if isinstance(b, Group) else get_args(b)))
-        for b in below
-    )
+    below = ((*keys_of(b).values(), *get_args(b)) for b in branches(annotation))
+    return names_code(annotation, ()) or any(holds_code(each) for part in below for each in part)
 
 
 def _element(branch: Any, key: str | int) -> Any:
@@ -142,13 +129,7 @@ def is_dataclass(annotation: Any) -> bool:
 
 def names(annotation: Any) -> tuple[str, ...]:
     """The keys that may stand directly below; none for a leaf or a free mapping."""
-    found: list[str] = []
-    for branch in branches(annotation):
-        if isinstance(branch, Group):
-            found += branch.fields
-        elif is_dataclass(branch):
-            found += group_of(branch).fields
-    return tuple(found)
+    return tuple(name for branch in branches(annotation) for name in keys_of(branch))
 
 
 def at(annotation: Any, path: KeyPath) -> Any:
@@ -240,8 +221,8 @@ def describe(annotation: Any) -> str:
 
 
 def _describe(branch: Any) -> str:
-    if isinstance(branch, Group) or is_dataclass(branch):
-        return f"a group of keys ({', '.join(names(branch))})"
+    if keys := keys_of(branch):
+        return f"a group of keys ({', '.join(keys)})"
     origin, args = get_origin(branch) or branch, get_args(branch)
     if origin is Literal:
         return "one of " + ", ".join(str(a) for a in args)

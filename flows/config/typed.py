@@ -25,6 +25,7 @@ from ray_jobs import UnknownName, require_allowed
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
+    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 FIRST_LINE = "# @package _global_"
@@ -43,12 +44,17 @@ def check_keys(root: schema.Group, data: Any, origin: Origin) -> None:
     """Refuse keys that the schema does not have and mandatory ones that are missing."""
     if path := schema.first_unknown(root, data):
         raise unknown_key(root, path, origin(path))
-    if path := _first_missing(root, data):
-        raise ConfigError(
-            f"{schema.dotted(path)} is missing{_place(origin(path))}: "
-            f"it must be {schema.describe(schema.at(root, path))}.",
-            hint=f"set it in a config file, or as {schema.dotted(path)}=...",
-        )
+    for path, value in schema.nodes(data):
+        if value == "???":
+            raise _missing(root, path, origin)
+
+
+def _missing(root: Any, path: schema.KeyPath, origin: Origin) -> ConfigError:
+    return ConfigError(
+        f"{schema.dotted(path)} is missing{_place(origin(path))}: "
+        f"it must be {schema.describe(schema.at(root, path))}.",
+        hint=f"set it in a config file, or as {schema.dotted(path)}=...",
+    )
 
 
 def unknown_key(root: schema.Group, path: schema.KeyPath, origin: str | None) -> ConfigError:
@@ -78,30 +84,6 @@ def _place(origin: str | None) -> str:
     return f" ({origin})" if origin else ""
 
 
-def _first_missing(
-    annotation: Any, data: Any, prefix: schema.KeyPath = ()
-) -> schema.KeyPath | None:
-    if data == "???":
-        return prefix
-    if isinstance(data, Mapping):
-        for name in _required(annotation):
-            if name not in data:
-                return (*prefix, name)
-    for key, value in schema.items(data):
-        if found := _first_missing(schema.child(annotation, key), value, (*prefix, key)):
-            return found
-    return None
-
-
-def _required(annotation: Any) -> tuple[str, ...]:
-    for branch in schema.branches(annotation):
-        if isinstance(branch, schema.Group):
-            return tuple(n for n in branch.fields if n in branch.required)
-        if schema.is_dataclass(branch):
-            return _required(schema.group_of(branch))
-    return ()
-
-
 def build(kind: type[T], data: Mapping[str, Any], origin: Origin) -> T:
     """`data` as the dataclass `kind`. Raises ConfigError for the first value that does not fit."""
     from pydantic import ValidationError
@@ -120,15 +102,15 @@ def build(kind: type[T], data: Mapping[str, Any], origin: Origin) -> T:
     return built
 
 
-def _refuse_infinite(data: Any, origin: Origin, path: schema.KeyPath = ()) -> None:
+def _refuse_infinite(data: Any, origin: Origin) -> None:
     """No bound is NaN: every comparison with it would be false, and it is no JSON."""
-    if isinstance(data, float) and not math.isfinite(data):
-        raise ConfigError(
-            f"{schema.dotted(path)} must be a finite number, not {data}{_place(origin(path))}.",
-            hint="write null for no bound, where the key allows it",
-        )
-    for key, value in schema.items(data):
-        _refuse_infinite(value, origin, (*path, key))
+    for path, value in schema.nodes(data):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(
+                f"{schema.dotted(path)} must be a finite number, not {value}"
+                f"{_place(origin(path))}.",
+                hint="write null for no bound, where the key allows it",
+            )
 
 
 @lru_cache(maxsize=64)
@@ -162,11 +144,13 @@ def _iso_duration(value: Any) -> Any:
 def _wrong_value(
     kind: type[Any], data: Mapping[str, Any], error: ValidationError, origin: Origin
 ) -> ConfigError:
-    errors = [(_path_in(data, e["loc"]), e) for e in error.errors(include_url=False)]
+    errors = [(_path_in(data, e), e) for e in error.errors(include_url=False)]
     # An override that others interpolate is wrong where it was given, not where it was copied.
     path, _ = min(errors, key=lambda e: not (origin(e[0]) or "").startswith("override"))
     # Of the alternatives of a union, the one that the value got furthest into was meant.
     path, first = max((e for e in errors if e[0][: len(path)] == path), key=lambda e: len(e[0]))
+    if first["type"] == "missing":
+        return _missing(kind, path, origin)
     key = schema.dotted(path) or kind.__name__
     value, annotation = _value_at(data, path), schema.at(kind, path)
     place = _place(origin(path))
@@ -186,16 +170,16 @@ _BOUNDS = frozenset(
 )
 
 
-def _path_in(data: Any, loc: Sequence[str | int]) -> schema.KeyPath:
+def _path_in(data: Any, error: ErrorDetails) -> schema.KeyPath:
     """The part of pydantic's location that is in the data (it adds names of union members)."""
     path: list[str | int] = []
-    for key in loc:
+    for key in error["loc"]:
         inside = isinstance(data, Mapping) and key in data
         inside = inside or (isinstance(data, list) and isinstance(key, int) and key < len(data))
         if inside:
             path.append(key)
             data = data[key]
-    return tuple(path)
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)
 
 
 def _value_at(data: Any, path: schema.KeyPath) -> Any:
@@ -258,7 +242,7 @@ def _fixed(root: schema.Group, interpolation: str, path: schema.KeyPath) -> bool
     name = interpolation.lstrip(".")
     levels = len(interpolation) - len(name)
     source = (*(path[:-levels] if levels else ()), *schema.parse(name))
-    if schema.names_code(root, source) or source[0] in schema.group_of(Settings).fields:
+    if schema.names_code(root, source) or source[0] in schema.keys_of(Settings):
         return True
     kind = schema.at(root, source)
     return kind is not None and kind is not Any and kind == schema.at(root, path)
@@ -270,8 +254,8 @@ def plain(value: Any, annotation: Any = Any) -> Any:
     The same value is always written in the same way: 1 in a field of floats is 1.0.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = schema.group_of(type(value)).fields
-        return {name: plain(getattr(value, name), kind) for name, kind in fields.items()}
+        kinds = schema.keys_of(type(value))
+        return {name: plain(getattr(value, name), kind) for name, kind in kinds.items()}
     if isinstance(value, Mapping):
         return {str(k): plain(v, schema.child(annotation, k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
