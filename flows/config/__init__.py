@@ -14,9 +14,9 @@ ConfigError: one line with the key, the nearest valid key or the expected type, 
 the value came from.
 """
 
-from flows.config.compose import check_outside, check_own, compose, expand
+from flows.config.compose import Composer, compose
 from flows.config.document import Change, Composed, diff, load, recorded
-from flows.config.remembered import Composer
+from flows.config.overrides import check_outside, check_own, expand
 
 __all__ = [
     "Change",

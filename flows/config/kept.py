@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import schema
-from flows.config.paths import anchored
-from flows.config.sources import ConfigPath, Stamp, settled, stamp_of
+from flows.config.sources import ConfigPath, Stamp, anchored, settled, stamp_of
 
 FOLDER = "composed"
 """Below the home; readable by its owner alone."""

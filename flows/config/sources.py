@@ -1,4 +1,7 @@
-"""Where config files are: the project's own conf/ first, Ratchet's behind it."""
+"""Where config files are, and what relative paths in them are relative to: the project's folder.
+
+The project's own conf/ comes first, Ratchet's behind it.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,17 @@ from flows.core.errors import ConfigError
 ENTRY = "hydra"  # our folder with the one file that Hydra starts from; no group of anybody's
 TICK_NS = 2_000_000_000
 """The coarsest clock of a file system."""
+PATHS = (
+    "home",
+    "artifacts",
+    "feature_store.uri",
+    "registry.export_uri",
+    "registry.artifact_uri",
+    "ray.token_path",
+)
+"""Settings that are paths."""
+DATABASES = ("store.url", "registry.tracking_uri", "registry.ledger_url")
+"""Settings that are URLs of databases; that of SQLite holds a path."""
 _FLOWS = Path(__file__).resolve().parents[1]
 
 Stamp = tuple[tuple[str, int, int, int, int], ...]
@@ -159,6 +173,25 @@ def _ours() -> Path:
     raise ConfigError(
         f"Ratchet's own conf/ is missing beside {_FLOWS}.", hint="reinstall ratchet-ml"
     )
+
+
+def anchored(key: str, value: str, project: Path) -> str:
+    """The value of a setting with its path absolute; URIs and references to secrets stay."""
+    if value.startswith("secret:"):
+        return value
+    return _absolute_sqlite(value, project) if key in DATABASES else _absolute(value, project)
+
+
+def _absolute(path: str, project: Path) -> str:
+    if "://" in path:
+        return path
+    return os.path.normpath(project / Path(path).expanduser())
+
+
+def _absolute_sqlite(url: str, project: Path) -> str:
+    scheme, separator, path = url.partition(":///")
+    in_file = scheme.startswith("sqlite") and separator and path and not path.startswith(":")
+    return f"{scheme}:///{_absolute(path, project)}" if in_file else url
 
 
 def _line(file: Path, path: schema.KeyPath) -> int | None:
