@@ -197,7 +197,7 @@ class Event:
     """One line of the append-only record: every transition writes exactly one."""
 
     id: int = 0  # global order; 0 until it is stored
-    seq: int = 0  # number within its run, from 1; or of the schedule
+    seq: int = 0  # number within its run, from 1, or of the schedule; 0: no transition
     at: datetime
     kind: str  # `run.created`, `task.started`, `task.succeeded`, ...
     run_id: str | None = None

@@ -19,6 +19,7 @@ from flows.core.lease_keeper import living_among
 from flows.core.pool import Pool, Usage
 from flows.core.records import Event, Lease, Run, RunStatus
 from flows.core.store import NewRun, RunDetail, Store
+from flows.core.store.events import LEFT_ALONE
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing that looks alike
 
@@ -130,14 +131,20 @@ class Service:
     def why_waiting(self, run: Run) -> str | None:
         """Why nothing more of an open run can start just now, in one sentence; None when it can.
 
-        Its lane or its flow's limit, the full pools of all that waits, or no worker for it.
+        Its lane or its flow's limit, no worker for it, one that cannot carry it on, or the full
+        pools of all that waits.
         """
         now = self.clock.now()
         if run.status.ended or run.claimable_at is None:
             return None
         if run.claimable_at > now:
             return f"its next try is due at {run.claimable_at:%H:%M:%S} UTC"
-        return self._why_not_begun(run) or self._why_no_worker(run) or self._why_no_slot(run, now)
+        return (
+            self._why_not_begun(run)
+            or self._why_no_worker(run)
+            or self._why_left_alone(run)
+            or self._why_no_slot(run, now)
+        )
 
     def _why_not_begun(self, run: Run) -> str | None:
         if run.status is not RunStatus.QUEUED or (run.lane is None and run.max_runs is None):
@@ -162,6 +169,12 @@ class Service:
         if "*" in served or set(pools) & set(served.split()):
             return None
         return f"no worker serves {' or '.join(f'pool {name}' for name in pools)}"
+
+    def _why_left_alone(self, run: Run) -> str | None:
+        newest = self.store.reads.newest_event(run.id)
+        if newest is None or newest.kind != LEFT_ALONE:
+            return None
+        return f"worker {newest.data['worker']} cannot carry it on: {newest.data['reason']}"
 
     def _why_no_slot(self, run: Run, now: datetime) -> str | None:
         pools = {name: self.pools.get(name) for name in (run.claimable or "").split()}

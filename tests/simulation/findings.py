@@ -34,7 +34,7 @@ class Record:
             self.events += more
         self.chains: dict[str, list[Event]] = defaultdict(list)
         for event in self.events:
-            if event.run_id is not None:
+            if event.run_id is not None and event.seq:  # else it is no transition
                 self.chains[event.run_id].append(event)
 
     def _last(self) -> int:

@@ -18,6 +18,8 @@ from flows.core.store.batch import execute, insertion
 
 _event, _retention = schema.event, schema.retention
 
+LEFT_ALONE = "run.left_alone"
+"""The event that says that a worker cannot carry a run on, and why."""
 ASTRAY = timedelta(days=1)
 """How far the clock of a worker may be behind, for its events to be found by time."""
 
@@ -25,6 +27,11 @@ ASTRAY = timedelta(days=1)
 def append(connection: Connection, events: Iterable[Event]) -> None:
     """Append events, in their order."""
     execute(connection, _INSERT, [rows.event_row(event) for event in events])
+
+
+def note(connection: Connection, event: Event) -> None:
+    """Append what is no transition of its run, and is said of it once: `seq` is 0."""
+    execute(connection, f"{_INSERT} ON CONFLICT DO NOTHING", [rows.event_row(event)])
 
 
 def first_since(connection: Connection, since: datetime) -> int:

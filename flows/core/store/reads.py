@@ -158,6 +158,13 @@ class ReadStore:
             found = connection.execute(query.order_by(_event.c.id).limit(limit)).mappings()
             return tuple(rows.event_from(row) for row in found)
 
+    def newest_event(self, run_id: str) -> Event | None:
+        """What was said of a run last."""
+        query = select(_event).where(_event.c.run_id == run_id).order_by(_event.c.id.desc())
+        with self._database.read() as connection:
+            row = connection.execute(query.limit(1)).mappings().first()
+            return rows.event_from(row) if row is not None else None
+
     def events_by_run(self, kinds: Iterable[str], since: datetime | None) -> Iterator[Event]:
         """Events of some kinds, one run after the other, each in its order; read as they come.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -22,7 +23,7 @@ from flows.core.errors import RowRefused, StoreError
 from flows.core.graph import Graph
 from flows.core.progress import Progress
 from flows.core.records import Event, Outcome, Run, RunStatus, TaskRun, TaskStatus
-from flows.core.store import owners, writes
+from flows.core.store import events, owners, writes
 from flows.core.store.cache import RunCache
 from flows.core.store.claims import Claim, Step, Stepping, arguments_of, claim_of, failed
 from flows.core.store.database import Database
@@ -128,6 +129,7 @@ class RunStore:
                     raise
                 step = self._one_by_one(can, by_run, seen.waiting)
         step.next_at = seen.next_at
+        self._record_left_alone(can)
         if not discover:
             self._memory.refuse_left_alone(runs, can.now)
         return step
@@ -191,6 +193,18 @@ class RunStore:
                 raise
             self._memory.leave_alone(run_id, error, now)
             return None
+
+    def _record_left_alone(self, can: Capabilities) -> None:
+        """Say once, where people look, which runs this worker leaves alone; its log says it too."""
+        if unrecorded := self._memory.unrecorded:
+            self._memory.unrecorded = {}
+            with suppress(StoreError), self._database.write() as connection:
+                for run_id, why in unrecorded.items():
+                    data = {"worker": can.worker, "reason": why}
+                    events.note(
+                        connection,
+                        Event(at=can.now, kind=events.LEFT_ALONE, run_id=run_id, data=data),
+                    )
 
     def cancel(self, run_id: str, reason: str, now: datetime) -> Run:
         """Ask for a run's end; the tasks that have not started never will. Raises Refused."""

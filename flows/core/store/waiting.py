@@ -31,7 +31,7 @@ from flows.core.claiming import (
 )
 from flows.core.errors import NotFound, Refused
 from flows.core.records import Attempt, AttemptStatus, Run
-from flows.core.store import schema
+from flows.core.store import events, schema
 from flows.core.store.database import UtcTime
 from flows.core.store.pools import STARTED, usage
 
@@ -159,6 +159,7 @@ class Memory:
         self._blocked: OrderedDict[str, Blocked] = OrderedDict()
         self._left_alone: dict[str, tuple[datetime, BaseException]] = {}  # until when, and why
         self._said: set[str] = set()
+        self.unrecorded: dict[str, str] = {}  # runs left alone that no event says yet, and why
 
     def keep(self, run_id: str, blocked: Blocked) -> None:
         """Remember what a run lacks."""
@@ -175,12 +176,12 @@ class Memory:
         self._stay_away_from(run_id, error, now)
         if run_id not in self._said:
             self._said.add(run_id)
+            self.unrecorded[run_id] = why = f"{type(error).__name__}: {values.storable(error)}"
             _log.warning(
-                "run %s is left alone, this worker cannot carry it on: %s: %s",
+                "run %s is left alone, this worker cannot carry it on: %s",
                 run_id,
-                type(error).__name__,
-                values.storable(error),
-                extra={"action": "run.left_alone", "run": run_id},
+                why,
+                extra={"action": events.LEFT_ALONE, "run": run_id},
             )
 
     def is_elsewhere(self, run: Run, now: datetime) -> bool:

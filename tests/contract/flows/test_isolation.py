@@ -23,6 +23,7 @@ from flows.core.store import Store, rows, waiting
 from flows.core.store.database import Database
 
 NOT_UTF8, NUL = "caf\udce9.csv", "a\x00b"
+WHY_NEWER = "NotStorable: Node has no field 'newer': a newer Ratchet wrote it"
 
 
 class Mute(Exception):
@@ -315,6 +316,36 @@ def test_a_run_that_a_newer_version_made_is_left_alone_and_said_once(store, cloc
     assert caplog.text.count("is left alone") == 1
     with pytest.raises(Refused, match=f"run {made.id} cannot be carried on here"):
         alone(store, clock, made.id)
+
+
+def test_a_run_that_is_left_alone_says_so_in_an_event_and_when_asked_why_it_waits(store, clock):
+    made = serve(store, clock, [missing_flag], ticks=0)["missing_flag"]
+    change = text("UPDATE definition SET graph = :graph")
+    with store.database.write() as connection:
+        graph = connection.execute(text("SELECT graph FROM definition")).scalar_one()
+        connection.execute(change, {"graph": '{"nodes":[{"newer":1}]}'})
+    workers = []
+
+    def look():
+        """As a process of its own, which remembers nothing of those before."""
+        engine = Engine(
+            Store(store.database), {"inline": InlineExecutor()}, clock=clock,
+            default_executor="inline", discovers=True,
+            calls=lambda name, key: missing_flag.tasks[key].function,
+        )  # fmt: skip
+        workers.append(engine.worker)
+        with engine:
+            for _ in range(3):
+                engine.tick(clock.advance(1.5))
+            return Service(store, clock).why_waiting(store.reads.find(made.id))
+
+    assert [look(), look()] == [f"worker {workers[0]} cannot carry it on: {WHY_NEWER}"] * 2
+    alone = [e for e in store.reads.events(run_id=made.id) if e.kind == "run.left_alone"]
+    assert [(e.data, e.seq) for e in alone] == [({"worker": workers[0], "reason": WHY_NEWER}, 0)]
+    with store.database.write() as connection:
+        connection.execute(change, {"graph": graph})
+    assert look() is None
+    assert store.reads.find(made.id).status.ended
 
 
 def test_a_run_that_cannot_be_read_leaves_no_query_open(store, clock):
