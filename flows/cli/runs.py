@@ -11,12 +11,13 @@ from rich.text import Text
 
 from flows.bootstrap import Ratchet
 from flows.cli.driving import EXIT_CODES, INTERRUPTED, View, driver
+from flows.cli.failures import report
 from flows.cli.installation import flow_named, for_overrides, for_recorded, opened
 from flows.cli.progress import view_of
 from flows.cli.show import say_ending
 from flows.cli.wording import console, cut, marked, print_json, table
 from flows.config import expand
-from flows.core.errors import ConfigError
+from flows.core.errors import ConfigError, RatchetError, StoreError
 from flows.core.flow import Flow
 from flows.core.records import Run, RunStatus
 from flows.documents import between, run_json
@@ -100,7 +101,10 @@ def _one(
 def _sweep(
     ratchet: Ratchet, flow: Flow, runs: Sequence[Sequence[str]], executor: str | None, as_json: bool
 ) -> int:
-    """Run after run, and a table at the end; stops at the first one that is cancelled."""
+    """Run after run, and a table at the end; stops at the first one that is cancelled.
+
+    One that cannot be driven to its end is told of, and counts as failed.
+    """
     say = console(stderr=as_json)
     ended: list[tuple[Sequence[str], Run]] = []
     for overrides in runs:
@@ -109,14 +113,20 @@ def _sweep(
         say.print(f"{number} of {len(runs)}: {' '.join(overrides)}", markup=False, style="bold")
         with for_overrides(ratchet, flow, overrides) as place, driver(place, executor) as drives:
             started = place.start(flow, overrides, trigger=_trigger(), held_by=drives.worker)
-            ended.append((overrides, drives.drive(started, _view(place, started, as_json))))
+            try:
+                started = drives.drive(started, _view(place, started, as_json))
+            except StoreError:
+                raise
+            except RatchetError as error:  # of this run alone, such as that it cannot be read
+                report(error, debug=False)
+            ended.append((overrides, started))
             if drives.interrupted:
                 break
     if as_json:
         print_json([run_json(run) for _, run in ended])
     else:
         _say_sweep(ended, say)
-    codes = [EXIT_CODES[run.status] for _, run in ended]
+    codes = [EXIT_CODES.get(run.status, 1) for _, run in ended]
     return next((code for code in (INTERRUPTED, 1, 3) if code in codes), 0)
 
 

@@ -15,6 +15,9 @@ import pytest
 from feature_store import Watermarks
 from flows.bootstrap import open_project
 from flows.cli.app import COMMANDS
+from flows.cli.driving import Driver, View
+from flows.core.errors import NotStorable
+from flows.core.records import Run
 
 RUN_KEYS = {
     "id",
@@ -151,6 +154,24 @@ def test_a_sweep_prints_a_table_of_its_runs(ratchet: Ratchet) -> None:
     lines = ratchet("run", "nightly", "-m", "parts=1,2").stdout.splitlines()
     assert lines[-3].split() == ["run", "overrides", "status", "took", "reason"]
     assert [line.split()[1] for line in lines[-2:]] == ["parts=1", "parts=2"]
+
+
+def test_a_run_of_a_sweep_that_cannot_be_driven_on_stops_no_other(
+    ratchet: Ratchet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive, runs = Driver.drive, []
+
+    def unreadable_at_first(driver: Driver, run: Run, view: View) -> Run:
+        runs.append(run)
+        if len(runs) == 1:
+            raise NotStorable("task work of the run cannot be read")
+        return drive(driver, run, view)
+
+    monkeypatch.setattr(Driver, "drive", unreadable_at_first)
+    result = ratchet("run", "nightly", "-m", "parts=1,2", "--json")
+    assert result.exit_code == 1
+    assert "error: task work of the run cannot be read" in result.stderr
+    assert [run["status"] for run in json.loads(result.stdout)] == ["queued", "succeeded"]
 
 
 def test_a_mistake_in_the_last_run_of_a_sweep_is_told_before_the_first(ratchet: Ratchet) -> None:
