@@ -183,10 +183,6 @@ class Settings(Strict):
         """What a run keeps of the settings: all but what only scheduler and workers need."""
         return replace(self, schedules={}, pools={}, api=ApiConfig())
 
-    def reveal(self, value: str) -> str:
-        """``value`` with each reference ``secret:NAME`` replaced by the secret (see ``reveal``)."""
-        return reveal(value)
-
 
 def _pool(name: str, config: PoolConfig) -> Pool:
     check_pool_name(name)

@@ -18,6 +18,7 @@ from flows.core.errors import Refused
 from flows.core.store import migrate
 from flows.core.store.database import Database
 from flows.core.store.leases import LeaseStore
+from flows.settings import reveal
 
 store = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -75,7 +76,7 @@ def _opened(context: typer.Context) -> Iterator[Database]:
     options: GlobalOptions = context.find_root().obj
     settings = compose(project=options.project).settings
     refuse_other_home(options, settings)
-    database = Database(settings.reveal(settings.store.url))
+    database = Database(reveal(settings.store.url))
     try:
         yield database
     finally:

@@ -87,10 +87,6 @@ class Task(Generic[R]):
             return [self.function(item, *args[1:], **kwargs) for item in args[0]]
         return draft.add(self, args, kwargs, mapped=True)  # type: ignore[return-value]
 
-    def options_with(self, **changes: Any) -> Task[R]:
-        """The same function with other options."""
-        return Task(self.function, dataclasses.replace(self.options, **changes))
-
     def code_version(self) -> str:
         """What `cache` compares: the given version, else a digest of the source.
 
@@ -302,10 +298,10 @@ class _Draft:
         except TypeError as error:
             raise GraphError(f"{key}: {error}") from None
         over = next(iter(given), None) if mapped else None
-        inputs = {
-            name: input_of(key, name, value, _expected(hints.get(name, Any), name == over))
-            for name, value in given.items()
-        }
+        expected = {name: hints.get(name, Any) for name in given}
+        if over is not None:
+            expected[over] = list[expected[over]]  # type: ignore[valid-type]
+        inputs = {name: input_of(key, name, value, expected[name]) for name, value in given.items()}
         self.nodes[key] = _node(key, task, inputs, self._keys(key, after), over)
         self.tasks[key] = task
         self._refuse_values_of_skipped(self.nodes[key], hints)
@@ -325,12 +321,11 @@ class _Draft:
 
     @staticmethod
     def _keys(key: str, after: Any) -> tuple[str, ...]:
-        found = []
-        for output in after if isinstance(after, tuple | list) else (after,):
+        outputs = after if isinstance(after, tuple | list) else (after,)
+        for output in outputs:
             if not isinstance(output, Output):
                 raise GraphError(f"{key}: after= takes values of tasks, not {output!r}")
-            found.append(output._ref.node)
-        return tuple(found)
+        return tuple(output._ref.node for output in outputs)
 
     def _refuse_values_of_skipped(self, node: Node, hints: Mapping[str, Any]) -> None:
         """A task that runs although something before it did not must take None for its value."""
@@ -374,14 +369,11 @@ def _build(
     token = _draft.set(draft)
     try:
         function(*[Output(Ref(node=CONFIG), config_type) for _ in parameters])
+        graph = validated_graph(tuple(draft.nodes.values()))
     except GraphError as error:
         raise GraphError(f"flow {name}: {error}", hint=error.hint) from error
     finally:
         _draft.reset(token)
-    try:
-        graph = validated_graph(tuple(draft.nodes.values()))
-    except GraphError as error:
-        raise GraphError(f"flow {name}: {error}", hint=error.hint) from None
     return config_type if isinstance(config_type, type) else None, graph, draft.tasks
 
 
@@ -389,7 +381,8 @@ def _node(
     key: str, task: Task[Any], inputs: dict[str, Input], after: tuple[str, ...], over: str | None
 ) -> Node:
     options = task.options
-    executor = options.executor or ("processes" if options.timeout else None)
+    if options.resources is not None and options.resources not in inputs:
+        raise GraphError(f"{key} has no input {options.resources!r}, which resources= names")
     return Node(
         key=key,
         function=task.path,
@@ -397,21 +390,11 @@ def _node(
         after=after,
         run_if=options.run_if,
         over=over,
-        executor=executor,
+        executor=options.executor or ("processes" if options.timeout else None),
         retry=options.retry,
         timeout=options.timeout.total_seconds() if options.timeout else None,
         cache=task.code_version() if options.cache else None,
         pool=options.pool,
         weight=options.weight,
-        resources=_resources(key, options.resources, inputs),
+        resources=options.resources,
     )
-
-
-def _resources(key: str, parameter: str | None, inputs: dict[str, Input]) -> str | None:
-    if parameter is not None and parameter not in inputs:
-        raise GraphError(f"{key} has no input {parameter!r}, which resources= names")
-    return parameter
-
-
-def _expected(annotation: Any, mapped: bool) -> Any:
-    return list[annotation] if mapped else annotation

@@ -18,7 +18,7 @@ import pytest
 from flows.config import Composed, check_own, compose, diff, expand, load, sources
 from flows.core.errors import ConfigError
 from flows.core.values import dumps
-from flows.settings import ExecutorName, Settings
+from flows.settings import ExecutorName, Settings, reveal
 
 
 class Metric(StrEnum):
@@ -624,9 +624,7 @@ def test_a_secret_stays_a_reference_in_everything_that_is_stored(
     composed = nightly(project, "store.url='postgresql://me:${secret:PG_PASSWORD}@db/ratchet'")
     assert composed.settings.store.url == "postgresql://me:secret:PG_PASSWORD@db/ratchet"
     assert "hunter2" not in composed.yaml + json.dumps(composed.data)
-    assert composed.settings.reveal(composed.settings.store.url) == (
-        "postgresql://me:hunter2@db/ratchet"
-    )
+    assert reveal(composed.settings.store.url) == "postgresql://me:hunter2@db/ratchet"
 
 
 def test_a_secret_from_the_environment_is_refused_with_the_better_way(project: Path) -> None:
