@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -27,11 +28,16 @@ from flows.core.records import (
     TaskStatus,
 )
 from flows.core.schedule import (
+    Cron,
+    Deadline,
     Fire,
     FireOutcome,
+    Interval,
+    NewData,
     Schedule,
     ScheduleStatus,
     StoredSchedule,
+    Trigger,
     topic_of,
 )
 from flows.core.store import schema
@@ -208,17 +214,34 @@ def schedule_row(stored: StoredSchedule) -> dict[str, Any]:
 
 
 def schedule_from(row: Row) -> StoredSchedule:
-    """A StoredSchedule. Raises NotStorable or ValueError when a newer version wrote it."""
+    """A StoredSchedule. Raises NotStorable when a newer version wrote it."""
+    try:
+        schedule: Schedule = values.loads(row["definition"], Schedule)
+        cursor: dict[str, Any] = values.loads(row["cursor"], dict[str, Any])
+        for key, annotation in _CURSORS.get(type(schedule.trigger), {}).items():
+            values.from_json(cursor.get(key), annotation)
+    except (ValueError, TypeError) as error:  # a word, or a time, that is none here
+        raise NotStorable(str(error), hint="upgrade ratchet-ml") from error
     return StoredSchedule(
-        schedule=values.loads(row["definition"], Schedule),
-        status=ScheduleStatus(row["status"]),
+        schedule=schedule,
+        status=known(ScheduleStatus, row["status"]),
         reason=row["reason"],
         next_at=row["next_at"],
-        cursor=values.loads(row["cursor"], dict[str, Any]),
+        cursor=cursor,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         seq=row["seq"],
     )
+
+
+_TIMES = {"at": datetime, "anchor": datetime | None}
+_CURSORS: Mapping[type[Trigger], Mapping[str, Any]] = {
+    Cron: _TIMES,
+    Interval: _TIMES,
+    Deadline: _TIMES,
+    NewData: {"version": int | None, "restored": int | None},
+}
+"""What is read of a schedule's cursor, by its trigger."""
 
 
 def fire_row(fire: Fire) -> dict[str, Any]:

@@ -8,8 +8,6 @@ same commit.
 
 from __future__ import annotations
 
-import builtins
-import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +24,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    tuple_,
 )
 from sqlalchemy.sql import Select
 
@@ -41,8 +40,6 @@ _schedule, _fire, _run = schema.schedule, schema.fire, schema.run
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
-
 
 class ScheduleStore:
     """The schedules of an installation, and their fires."""
@@ -51,7 +48,7 @@ class ScheduleStore:
         """`owners` are the modules of the project whose schedules it lists; None: all of them."""
         self._database = database
         self._whose = true() if owners is None else _whose(owners)
-        self._unreadable: set[str] = set()  # names of those that a newer version wrote
+        self._unreadable: dict[str, int] = {}  # name and `seq` of what a newer version wrote
 
     # ------------------------------------------------------------------ what is known
 
@@ -119,11 +116,11 @@ class ScheduleStore:
     def due(self, now: datetime, limit: int = 100) -> tuple[StoredSchedule, ...]:
         """The schedules to look at by now, the longest due first. Costs by these alone."""
         while True:
-            unreadable = frozenset(self._unreadable)
-            where = {"now": now, "limit": limit, "unreadable": [*unreadable]}
+            unreadable = [*self._unreadable.items()]
+            where = {"now": now, "limit": limit, "unreadable": unreadable}
             schedules = self._read(_DUE.where(self._whose), where)
-            if schedules or unreadable == self._unreadable:  # else the next ones may be readable
-                return schedules
+            if schedules or unreadable == [*self._unreadable.items()]:
+                return schedules  # else the next ones may be readable
 
     def on(self, topics: Iterable[str]) -> tuple[StoredSchedule, ...]:
         """The active schedules that wait for one of some topics."""
@@ -300,16 +297,10 @@ class ScheduleStore:
         """The schedules of a query, but those of a newer version: they are left alone."""
         with self._database.read() as connection:
             selected = connection.execute(query, where).mappings().all()
-        schedules: builtins.list[StoredSchedule] = []
-        for row in selected:
-            try:
-                schedules.append(rows.schedule_from(row))
-                self._unreadable.discard(row["name"])
-            except (NotStorable, ValueError, TypeError) as error:
-                if row["name"] not in self._unreadable:
-                    self._unreadable.add(row["name"])
-                    log.warning("schedule %s is left alone: %s", row["name"], error)
-        return tuple(schedules)
+        schedules = tuple(rows.readable(selected, rows.schedule_from))
+        names = {each.schedule.name for each in schedules}
+        self._unreadable |= {r["name"]: r["seq"] for r in selected if r["name"] not in names}
+        return schedules
 
 
 def _whose(owners: Collection[str]) -> ColumnElement[bool]:
@@ -371,7 +362,7 @@ def _redeclared(row: RowMapping, fresh: StoredSchedule) -> StoredSchedule | None
         return None
     try:
         stored = rows.schedule_from(row)
-    except (NotStorable, ValueError, TypeError) as error:
+    except NotStorable as error:
         problem = f"schedule {row['name']} was written by a newer Ratchet: {error}"
         raise Refused(problem, hint="upgrade this one") from error
     changed = replace(fresh, created_at=row["created_at"], seq=row["seq"] + 1)
@@ -399,7 +390,7 @@ _DUE = (
     .where(
         _IS_ACTIVE,
         _schedule.c.next_at <= bindparam("now"),
-        _schedule.c.name.not_in(bindparam("unreadable", expanding=True)),
+        tuple_(_schedule.c.name, _schedule.c.seq).not_in(bindparam("unreadable", expanding=True)),
     )
     .order_by(_schedule.c.next_at)
     .limit(bindparam("limit"))

@@ -31,7 +31,7 @@ from flows.core.schedule import (
     lane_of,
 )
 from flows.core.scheduler import Scheduler
-from flows.core.store import NewRun, Store
+from flows.core.store import NewRun, Store, rows
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=5)
@@ -39,6 +39,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 GRAPH = validated((Node(key="a", function="m:a", inputs={"x": Const(const=1)}),))
 SEVEN = Asset(name="model:digits", version="7")
 NIGHTLY = Schedule(name="nightly", flow="f", trigger=Cron(cron="0 3 * * *"))
+SEEN, SEEN_SOON = {"at": NOW.isoformat()}, {"at": SOON.isoformat()}
 
 
 def new(run_id="r1", key="nightly:k1", lane="schedule:nightly", deadline=None):
@@ -52,13 +53,13 @@ def fire(key="k1", outcome=FireOutcome.STARTED, reason=None, schedule="nightly",
     return Fire(schedule=schedule, key=key, at=NOW, decided_at=now, outcome=outcome, reason=reason)
 
 
-def saved(store, schedule=NIGHTLY, next_at=NOW, cursor=None):
-    assert store.schedules.save(schedule, next_at, cursor or {"at": NOW.isoformat()}, NOW)
+def saved(store, schedule=NIGHTLY, next_at=NOW, cursor=SEEN):
+    assert store.schedules.save(schedule, next_at, cursor, NOW)
     return store.schedules.get(schedule.name)
 
 
-def record(store, stored, *entries, next_at=SOON, cursor=None, now=NOW):
-    return store.schedules.fire(stored, entries, next_at=next_at, cursor=cursor or {}, now=now)
+def record(store, stored, *entries, next_at=SOON, cursor=SEEN, now=NOW):
+    return store.schedules.fire(stored, entries, next_at=next_at, cursor=cursor, now=now)
 
 
 def kinds(store):
@@ -85,20 +86,20 @@ def test_a_schedule_comes_back_as_it_was_declared(store):
 
 def test_saving_what_is_as_it_was_changes_nothing(store):
     before = saved(store)
-    assert not store.schedules.save(NIGHTLY, SOON, {"at": "later"}, SOON)
+    assert not store.schedules.save(NIGHTLY, SOON, SEEN_SOON, SOON)
     assert store.schedules.get("nightly") == before
     assert kinds(store) == ["schedule.saved"]
 
 
 def test_another_trigger_begins_anew_and_anything_else_keeps_what_was_seen(store):
     saved(store)
-    store.schedules.save(replace(NIGHTLY, overrides=("a=1",)), SOON, {"at": "new"}, SOON)
+    store.schedules.save(replace(NIGHTLY, overrides=("a=1",)), SOON, SEEN_SOON, SOON)
     kept = store.schedules.get("nightly")
-    assert (kept.next_at, kept.cursor) == (NOW, {"at": NOW.isoformat()})
+    assert (kept.next_at, kept.cursor) == (NOW, SEEN)
     assert kept.schedule.overrides == ("a=1",)
-    store.schedules.save(replace(NIGHTLY, trigger=Cron(cron="5 3 * * *")), SOON, {"at": "n"}, SOON)
+    store.schedules.save(replace(NIGHTLY, trigger=Cron(cron="5 3 * * *")), SOON, SEEN_SOON, SOON)
     begun = store.schedules.get("nightly")
-    assert (begun.next_at, begun.cursor, begun.created_at) == (SOON, {"at": "n"}, NOW)
+    assert (begun.next_at, begun.cursor, begun.created_at) == (SOON, SEEN_SOON, NOW)
 
 
 def test_a_paused_schedule_is_not_due_and_stays_paused_when_it_is_declared_anew(store):
@@ -106,7 +107,7 @@ def test_a_paused_schedule_is_not_due_and_stays_paused_when_it_is_declared_anew(
     assert store.schedules.pause("nightly", "paused by ann", SOON).status is ScheduleStatus.PAUSED
     assert store.schedules.due(SOON) == ()
     assert store.schedules.next_at() is None
-    store.schedules.save(replace(NIGHTLY, priority=3), SOON, {}, SOON)
+    store.schedules.save(replace(NIGHTLY, priority=3), SOON, SEEN_SOON, SOON)
     paused = store.schedules.get("nightly")
     assert (paused.status, paused.reason) == (ScheduleStatus.PAUSED, "paused by ann")
     resumed = store.schedules.resume("nightly", "ann", SOON)
@@ -124,8 +125,8 @@ def test_a_disabled_schedule_tells_people_once_and_wakes_when_it_is_corrected(st
     assert [record.alert.kind.value for record in store.outbox.list()] == ["schedule_disabled"]
     with pytest.raises(Refused, match="disabled: no such option"):
         store.schedules.pause("nightly", "x", SOON)
-    assert not store.schedules.save(NIGHTLY, SOON, {}, SOON)
-    assert store.schedules.save(replace(NIGHTLY, overrides=("a=1",)), SOON, {}, SOON)
+    assert not store.schedules.save(NIGHTLY, SOON, SEEN_SOON, SOON)
+    assert store.schedules.save(replace(NIGHTLY, overrides=("a=1",)), SOON, SEEN_SOON, SOON)
     corrected = store.schedules.get("nightly")
     assert (corrected.status, corrected.next_at) == (ScheduleStatus.ACTIVE, NOW)
     assert kinds(store) == [
@@ -141,7 +142,7 @@ def test_a_removed_schedule_keeps_its_fires_and_may_come_back(store):
     assert [s.status for s in store.schedules.list(removed=True)] == [ScheduleStatus.REMOVED]
     with pytest.raises(NotFound):
         store.schedules.resume("nightly", "ann", SOON)
-    assert store.schedules.save(NIGHTLY, SOON, {"at": "n"}, SOON)
+    assert store.schedules.save(NIGHTLY, SOON, SEEN_SOON, SOON)
     back = store.schedules.get("nightly")
     assert (back.status, back.next_at) == (ScheduleStatus.ACTIVE, SOON)
     assert record(store, back, (fire(), new("r2"))) == ()
@@ -157,12 +158,12 @@ def test_an_unknown_schedule_names_the_nearest(store):
 
 def test_a_fire_its_run_and_the_next_time_are_one_commit(store):
     stored = saved(store)
-    (recorded,) = record(store, stored, (fire(), new()), cursor={"at": "seen"})
+    (recorded,) = record(store, stored, (fire(), new()), cursor=SEEN_SOON)
     assert recorded.run_id == "r1"
     assert store.schedules.fires("nightly") == (recorded,)
     assert store.reads.find("r1").status is RunStatus.QUEUED
     moved = store.schedules.get("nightly")
-    assert (moved.next_at, moved.cursor, moved.seq) == (SOON, {"at": "seen"}, stored.seq + 1)
+    assert (moved.next_at, moved.cursor, moved.seq) == (SOON, SEEN_SOON, stored.seq + 1)
     fired = [e for e in store.reads.events() if e.kind == "schedule.fired"]
     assert [(e.run_id, e.data["schedule"], e.data["run"]) for e in fired] == [
         (None, "nightly", "r1")
@@ -281,25 +282,33 @@ def test_trouble_is_an_event_once_until_it_is_over(store):
         'definition = \'{"name": "strange", "trigger": {"moon": "full"}}\'',
         "status = 'sleeping'",
         "cursor = '[7]'",
+        'cursor = \'{"after": "2026-03-01"}\'',
+        'cursor = \'{"at": "a week ago"}\'',
         "definition = 'no JSON'",
     ],
 )
 def test_a_schedule_that_a_newer_version_wrote_is_left_alone_and_the_rest_is_read(
     store, strange, caplog
 ):
-    names = [f"strange{number:03}" for number in range(120)]
+    prefix = f"strange-{store.database.url.get_backend_name()}-"  # a process says it once
+    names = [f"{prefix}{number:03}" for number in range(120)]
     for name in names:
         saved(store, replace(NIGHTLY, name=name), next_at=NOW - HOUR)
     saved(store)
+    readable = rows.schedule_row(store.schedules.get(f"{prefix}007"))
     with store.database.write() as connection:
         connection.execute(text(f"UPDATE schedule SET {strange} WHERE name LIKE 'strange%'"))
     for _ in range(2):
         assert [s.schedule.name for s in store.schedules.due(NOW)] == ["nightly"]
         assert [s.schedule.name for s in store.schedules.list()] == ["nightly"]
-    with pytest.raises(Refused, match="strange000 was written by a newer Ratchet"):
-        store.schedules.save(replace(NIGHTLY, name="strange000", priority=1), SOON, {}, SOON)
+    with pytest.raises(Refused, match=f"{prefix}000 was written by a newer Ratchet"):
+        store.schedules.save(replace(NIGHTLY, name=f"{prefix}000", priority=1), SOON, SEEN_SOON, SOON)
     assert "schedule.disabled" not in kinds(store)
-    assert caplog.text.count("schedule strange000 is left alone") == 1
+    assert caplog.text.count(f"schedule {prefix}000 is left alone") == 1
+    with store.database.write() as connection:
+        again = "definition = :definition, status = 'active', cursor = :cursor, seq = seq + 1"
+        connection.execute(text(f"UPDATE schedule SET {again} WHERE name = :name"), readable)
+    assert {s.schedule.name for s in store.schedules.due(NOW)} == {"nightly", f"{prefix}007"}
 
 
 def test_a_fire_whose_outcome_only_a_newer_version_knows_hides_no_other(store):
@@ -318,7 +327,7 @@ def test_an_open_run_that_only_a_newer_version_knows_keeps_no_other_from_taking_
     nightly = store.schedules.get("nightly")
     started = (fire("k2"), replace(new("r2", "nightly:k2"), lane=lane))
     recorded = store.schedules.fire(
-        nightly, [started], next_at=None, cursor={}, now=NOW, instead="a newer one"
+        nightly, [started], next_at=None, cursor=SEEN, now=NOW, instead="a newer one"
     )
     assert [each.run_id for each in recorded] == ["r2"]
 
