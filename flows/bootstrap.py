@@ -166,8 +166,8 @@ class Ratchet:
             check_outside(overrides, flow.config_type)
         composed = self.compose(flow, overrides)
         if key is not None:
-            scope = "api" if outside else flow.name
-            self._bind(f"{scope}:{key}", "start", flow.name, *overrides)
+            scope, request = "api" if outside else flow.name, ("start", flow.name, *overrides)
+            self.service.store.requests.bind([scope], key, request, self.clock.now())
             key = f"api:{key}" if outside else key
         return self.service.start(
             flow,
@@ -236,15 +236,9 @@ class Ratchet:
 
         Raises NotFound, Refused, KeyReused, ConfigError.
         """
-        declared = self.schedules.show(schedule, limit=1)[0].schedule
-        check_outside(overrides, self.flow(declared.flow).config_type)
-        if key is not None:  # what cannot be done takes no key
-            self._check(replace(declared, overrides=(*declared.overrides, *overrides)))
-            self._bind(f"api:{key}", "fire", schedule, *overrides)
-        return self.schedules.fire(schedule, key=key, by=by, overrides=tuple(overrides))
-
-    def _bind(self, key: str, *request: str) -> None:
-        self.service.store.requests.bind(key, request, self.clock.now())
+        stored, _ = self.schedules.show(schedule, limit=1)
+        check_outside(overrides, self.flow(stored.schedule.flow).config_type)
+        return self.schedules.fire(schedule, key=key, by=by, overrides=overrides, scopes=("api",))
 
     def declared(self) -> Declared:
         """The schedules of config and flows, and what is wrong; broken modules are among it."""

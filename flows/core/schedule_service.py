@@ -222,15 +222,22 @@ class ScheduleService:
         return self._store.schedules.resume(name, by, self._clock.now())
 
     def fire(
-        self, name: str, *, key: str | None = None, by: str, overrides: Sequence[str] = ()
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        by: str,
+        overrides: Sequence[str] = (),
+        scopes: Collection[str] = (),
     ) -> Fire:
         """Fire it now; the same key again gives the fire that the first call made.
 
-        `overrides` follow those of the schedule, for this run alone.
+        `overrides` follow those of the schedule, for this run alone. A key stands for one request
+        to this schedule, and for one in each of `scopes`, whatever it asks for.
 
         Raises:
             NotFound: there is no such schedule.
-            Refused: it is disabled, or the key is too long.
+            Refused: it is disabled, the key is too long, or stands for another request.
             RatchetError: its run cannot be prepared.
         """
         stored, now = self._store.schedules.get(name), self._clock.now()
@@ -241,9 +248,13 @@ class ScheduleService:
             )
         if key is not None and not 0 < len(key) <= LONGEST_KEY:
             raise Refused(f"a key has 1 to {LONGEST_KEY} characters, not {len(key)}")
-        if overrides:
-            more = (*stored.schedule.overrides, *overrides)
-            stored = replace(stored, schedule=replace(stored.schedule, overrides=more))
+        schedule = stored.schedule
+        schedule = replace(schedule, overrides=(*schedule.overrides, *overrides))
+        if key is not None:
+            self._check(schedule)  # what cannot be done takes no key
+            request = ("fire", name, *overrides)
+            self._store.requests.bind({f"fire {name}", *scopes}, key, request, now)
+        stored = replace(stored, schedule=schedule)
         return self._firing.request(stored, key or f"by:{new_run_id(now)}", by, now)
 
     def backfill(

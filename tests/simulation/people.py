@@ -116,7 +116,7 @@ class Person(Process):
     def _bind(self, key: str, body: str) -> None:
         assert self.store is not None
         try:
-            self.store.requests.bind(key, [body], self.clock.now())
+            self.store.requests.bind(["api"], key, [body], self.clock.now())
         except KeyReused:
             self.world.reach("key refused for another request")
             raise

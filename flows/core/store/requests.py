@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, delete, select
@@ -31,22 +31,27 @@ class RequestStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def bind(self, key: str, request: Sequence[str], now: datetime) -> None:
-        """Let `key` stand for a request. Raises KeyReused when it stands for another one."""
+    def bind(
+        self, scopes: Collection[str], key: str, request: Sequence[str], now: datetime
+    ) -> None:
+        """Let `key` stand for a request in some scopes, that of the API or that of a flow.
+
+        Raises KeyReused, and binds nothing, when it stands for another one in any of them.
+        """
+        bound = [f"{scope}:{key}" for scope in sorted(scopes)]
         digest = hashlib.sha256(json.dumps(list(request)).encode()).hexdigest()
         with self._database.write() as connection:
             if not has_table(connection, _request.name):
                 return
             connection.execute(_OLD, {"before": now - KEPT})
-            execute(connection, _INSERT, [{"key": key, "digest": digest, "at": now}])
-            bound = connection.execute(_BOUND, {"bound": key}).scalar_one()
-        if bound != digest:
-            raise KeyReused(
-                f"the key {key.partition(':')[2]} stands for another request",
-                hint="send the same request again, or use a new key",
-            )
+            execute(connection, _INSERT, [{"key": k, "digest": digest, "at": now} for k in bound])
+            if set(connection.execute(_BOUND, {"bound": bound}).scalars()) != {digest}:
+                raise KeyReused(
+                    f"the key {key} stands for another request",
+                    hint="send the same request again, or use a new key",
+                )
 
 
 _INSERT = f"{insertion(_request)} ON CONFLICT DO NOTHING"
-_BOUND = select(_request.c.digest).where(_request.c.key == bindparam("bound"))
+_BOUND = select(_request.c.digest).where(_request.c.key.in_(bindparam("bound", expanding=True)))
 _OLD = delete(_request).where(_request.c.at < bindparam("before"))

@@ -302,7 +302,9 @@ def test_a_schedule_that_a_newer_version_wrote_is_left_alone_and_the_rest_is_rea
         assert [s.schedule.name for s in store.schedules.due(NOW)] == ["nightly"]
         assert [s.schedule.name for s in store.schedules.list()] == ["nightly"]
     with pytest.raises(Refused, match=f"{prefix}000 was written by a newer Ratchet"):
-        store.schedules.save(replace(NIGHTLY, name=f"{prefix}000", priority=1), SOON, SEEN_SOON, SOON)
+        store.schedules.save(
+            replace(NIGHTLY, name=f"{prefix}000", priority=1), SOON, SEEN_SOON, SOON
+        )
     assert "schedule.disabled" not in kinds(store)
     assert caplog.text.count(f"schedule {prefix}000 is left alone") == 1
     with store.database.write() as connection:

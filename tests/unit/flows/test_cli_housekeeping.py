@@ -104,7 +104,9 @@ def test_an_audit_exits_with_1_for_what_it_finds(ratchet: Ratchet, project: Path
     )  # fmt: skip
     store.outbox.post([alert], NOW)
     gone = Schedule(name="old", flow="gone", trigger=Cron(cron="0 3 * * *"))
-    store.schedules.save(gone, next_at=NOW + timedelta(days=1), cursor={}, now=NOW)
+    store.schedules.save(
+        gone, next_at=NOW + timedelta(days=1), cursor={"at": NOW.isoformat()}, now=NOW
+    )
     run = opened.start(opened.flow("nightly"), trigger={"kind": "test"})
     opened.close()
     said = ratchet("audit", "--json")

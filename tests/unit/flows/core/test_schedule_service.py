@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
 
 from flows.core.clock import ManualClock
-from flows.core.errors import ConfigError, DataUnavailable, NotFound, Refused, StoreError
+from flows.core.errors import ConfigError, DataUnavailable, KeyReused, NotFound, Refused, StoreError
 from flows.core.firing import Unprepared
 from flows.core.graph import Const, Node, validated
 from flows.core.schedule import (
@@ -76,6 +77,8 @@ def service_of(store, clock, views, owners=(), flows=("f", "g")):
     def check(schedule):
         if schedule.flow not in flows:
             raise NotFound(f"there is no flow {schedule.flow!r}")
+        if "wrong=1" in schedule.overrides:
+            raise ConfigError("no setting wrong")
 
     def prepare(schedule, key, at):
         if schedule.overrides == ("bad=1",):
@@ -232,6 +235,25 @@ def test_firing_twice_with_one_key_starts_one_run(service, store):
     assert len(store.reads.runs()) == 1
     trigger = store.reads.runs()[0].trigger
     assert (trigger["kind"], trigger["by"], trigger["key"]) == ("request", "api", "k")
+
+
+def test_a_key_of_a_schedule_stands_for_one_request_whoever_asks(service, store):
+    service.sync([HOOK, replace(HOOK, name="other")])
+    first = service.fire("hook", key="k", by="api", overrides=("b=2",), scopes=("api",))
+    with pytest.raises(KeyReused, match="the key k stands for another request"):
+        service.fire("hook", key="k", by="ann")
+    assert service.fire("hook", key="k", by="ann", overrides=("b=2",)) == first
+    service.fire("other", key="k", by="ann")
+    with pytest.raises(KeyReused):
+        service.fire("other", key="k", by="api", scopes=("api",))
+    assert len(store.reads.runs()) == 2
+
+
+def test_what_cannot_be_done_takes_no_key(service):
+    service.sync([HOOK])
+    with pytest.raises(ConfigError, match="no setting wrong"):
+        service.fire("hook", key="k", by="ann", overrides=("wrong=1",))
+    assert service.fire("hook", key="k", by="ann").run_id is not None
 
 
 def test_firing_without_a_key_starts_a_run_each_time(service, store):
