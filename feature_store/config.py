@@ -1,14 +1,11 @@
 """Where the feature store is."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureStoreConfig:
     """One feature store: a folder or object-store prefix that holds a table for each view."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     uri: str
     """Local folder, or (with Delta) a URI such as `s3://bucket/prefix`; credentials come from

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from feature_store import FeatureStoreConfig
@@ -45,21 +45,15 @@ class ExecutorName(StrEnum):
     RAY = "ray"  # on the Ray of ``Settings.ray``
 
 
-class Strict:
-    """A config that takes no key but its own."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-
 @dataclass(frozen=True, kw_only=True)
-class StoreConfig(Strict):
+class StoreConfig:
     """The state store: runs, attempts, schedules and events."""
 
     url: str  # SQLAlchemy URL: sqlite:///path, postgresql+psycopg://...
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlertRoute(Strict):
+class AlertRoute:
     """Alerts that go to other places than the default; all that is said here must hold."""
 
     urls: tuple[str, ...]  # Apprise URLs
@@ -69,7 +63,7 @@ class AlertRoute(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlertsConfig(Strict):
+class AlertsConfig:
     """Who is told when a run, a schedule or a champion is not as it should be."""
 
     urls: tuple[str, ...] = ()  # Apprise URLs; none: alerts go to `<home>/alerts.jsonl` only
@@ -79,7 +73,7 @@ class AlertsConfig(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkersConfig(Strict):
+class WorkersConfig:
     """How many tasks run at once on this machine; None: one per CPU core."""
 
     threads: int | None = None  # threads of the ``threads`` executor
@@ -87,7 +81,7 @@ class WorkersConfig(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig(Strict):
+class ScheduleConfig:
     """What makes a flow run by itself: one trigger, and what to do when it does not work out.
 
     Exactly one of the first six says what the trigger is. A key that is left out has the default
@@ -121,14 +115,14 @@ class ScheduleConfig(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApiConfig(Strict):
+class ApiConfig:
     """The REST API of `ratchet up`; it listens on this machine only."""
 
     webhook_secret: str | None = None  # ${secret:NAME}: signs the bodies of a web hook
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoolConfig(Strict):
+class PoolConfig:
     """What the tasks that name this pool share."""
 
     slots: int | None = None  # what they may weigh together at once; None: no limit
@@ -136,7 +130,7 @@ class PoolConfig(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Strict):
+class Settings:
     """Everything that an installation decides once, for all its flows.
 
     Paths are absolute here: what a config says relatively is relative to ``project``.

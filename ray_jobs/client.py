@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ray_jobs.resources import ClusterResources
 from ray_jobs.spec import JobSpec, JobStatus, LogChunk
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class RayConfig:
     """Which Ray runs the jobs, and how it is reached."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     mode: Literal["embedded", "cluster"] = "embedded"
     """embedded: a Ray in this process, gone with it; cluster: a Ray that runs elsewhere."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
 
 
 class Engine(StrEnum):
@@ -31,8 +30,6 @@ class HoldoutConfig:
     min_rows: int = 100
     """Fewer held-out rows than this cannot judge a model: the data is unfit."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class JoinConfig:
@@ -52,8 +49,6 @@ class JoinConfig:
 
     version: int | None = None
     """Pinned version of the other view; None: its newest at the time of extraction."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,5 +91,3 @@ class FeaturesConfig:
 
     engine: Engine = Engine.POLARS
     """What reads and writes Parquet inside a shard."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -1,14 +1,11 @@
 """Where models are tracked, where the ledger is kept, where a champion is copied to."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryConfig:
     """One setting each takes the registry from one laptop to a server."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     tracking_uri: str
     """MLflow: `sqlite:///path/mlflow.db`, `postgresql://...`, or the `http(s)://` of a server."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 from registry.errors import GateError
 from registry.methods.metrics import Metric, find_metric
@@ -65,8 +65,6 @@ class OnHarm(StrEnum):
 class WatchConfig:
     """The watch over a new champion: its predecessor is scored beside it on fresh rows."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
     nights: int = 7
     """Nights with fresh rows that a new champion is watched for; 0: it is not."""
     harm: float = 0.0
@@ -81,8 +79,6 @@ class WatchConfig:
 class ApprovalConfig:
     """Whether a person has to agree before a proven challenger becomes champion."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
     required: bool = False
     """The verdict waits for `ratchet approve`."""
     expires_after: timedelta = timedelta(days=3)
@@ -92,8 +88,6 @@ class ApprovalConfig:
 @dataclass(frozen=True, kw_only=True)
 class CostConfig:
     """What a challenger may cost to serve; none: not measured."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     latency_ms: float | None = None
     """Milliseconds of one core to predict 1,000 rows, at most."""
@@ -108,8 +102,6 @@ class CostConfig:
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
     """What a challenger must show."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     metric: str = "accuracy"
     """The metric of the comparison."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
 
 
 class ExtraColumns(StrEnum):
@@ -28,8 +27,6 @@ class Scope(StrEnum):
 class Range:
     """Closed bounds; a missing one is open."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
     min: float | None = None
     """Smallest value allowed."""
     max: float | None = None
@@ -39,8 +36,6 @@ class Range:
 @dataclass(frozen=True, kw_only=True)
 class ChecksConfig:
     """What the data of a snapshot must satisfy before anything is trained on it."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     scope: Scope = Scope.NEW
     """Rows that nulls, ranges, allowed, duplicates and label_classes look at."""

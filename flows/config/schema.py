@@ -164,7 +164,7 @@ def first_unknown(annotation: Any, data: Any, prefix: KeyPath = ()) -> KeyPath |
         path = (*prefix, key)
         below = child(annotation, key)
         if below is None:
-            if known and isinstance(key, str):
+            if known and isinstance(data, Mapping):
                 return path
             continue  # a value of the wrong type: said by the validation
         if unknown := first_unknown(below, value, path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 
 class TrainerKind(StrEnum):
@@ -59,8 +59,6 @@ class Interval:
     integer: bool = False
     """Draw whole numbers."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
@@ -83,8 +81,6 @@ class SearchConfig:
 
     parallel: int | None = None
     """Trials at a time; None: as many as the cluster holds."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,5 +124,3 @@ class TrainerConfig:
 
     search: SearchConfig | None = None
     """Hyper-parameter search before the fit; None: `params` as they are."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

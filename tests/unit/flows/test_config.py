@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from subprocess import run
 from textwrap import dedent
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -40,8 +40,6 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
     estimator: str = field(
         default="sklearn.linear_model.LogisticRegression", metadata={"names": "code"}
     )
@@ -322,6 +320,7 @@ def test_a_plus_does_not_slip_past_the_schema(project: Path) -> None:
         "gate has confidence, metric, min_effect, paired, rounds, slices. | None"
     )
     assert "There is no setting nope" in refusal(project, "++nope=1")
+    assert "There is no setting gate.1 (override gate={1: 2})" in refusal(project, "gate={1: 2}")
 
 
 def test_a_key_without_its_group_names_the_whole_path(project: Path) -> None:
