@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flows.adapters.ray_usage import RayCounter
+from flows.adapters.ray_usage import RayUsage
 from flows.core.claiming import Capacity, needs_of
 from flows.core.errors import RatchetError
 from flows.core.executors.perform import describe, outcome_from_text, work_to_text
@@ -80,7 +80,7 @@ class RayExecutor:
         self._lock = threading.Lock()
         self._work = threading.Event()
         self._closing = threading.Event()
-        self._counter = RayCounter(lambda: self._ray.load())
+        self._usage = RayUsage(lambda: self._ray.load())
         self._calls: ThreadPoolExecutor | None = None
         self._monitor: threading.Thread | None = None
 
@@ -102,7 +102,7 @@ class RayExecutor:
     @property
     def capacity(self) -> Capacity | None:
         """What the cluster has free; None for a Ray that only this process uses."""
-        return self._counter.capacity(self._patience) if self.survives else None
+        return self._usage.capacity(self._patience) if self.survives else None
 
     @property
     def _patience(self) -> float:
@@ -114,13 +114,13 @@ class RayExecutor:
 
     def when_counted(self, wake: Callable[[], None]) -> None:
         """Have `wake` called whenever what is free was counted anew."""
-        self._counter.counted = wake
+        self._usage.counted = wake
 
     def reconnect(self) -> None:
         """Take the Ray that `connect` gives now: another head has taken the place of ours."""
         with self._lock:
             client, self._client = self._client, None
-        self._counter.reset()
+        self._usage.reset()
         if client is not None:
             client.wake()
 
@@ -128,7 +128,7 @@ class RayExecutor:
         """Take the function that receives outcomes."""
         self._deliver = deliver
         self._closing.clear()
-        self._counter.open()
+        self._usage.open()
         self._calls = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ray-calls")
         self._monitor = threading.Thread(target=self._watch, name="ray-monitor", daemon=True)
         self._monitor.start()
@@ -141,7 +141,7 @@ class RayExecutor:
                 return
             log = Path(work.log) if work.log else None
             self._live[spec.id] = _Live(attempt_id=work.attempt_id, spec=spec, log=log)
-        self._counter.reserve(spec.id, needs_of(work.resources, work.arguments))
+        self._usage.reserve(spec.id, needs_of(work.resources, work.arguments))
         self._call(self._submit, spec)
 
     def began(self, attempt_id: str) -> bool:
@@ -158,14 +158,14 @@ class RayExecutor:
     def warm(self) -> None:
         """Begin to start an embedded Ray, or to count a cluster: a run will need it."""
         if self.survives:
-            self._counter.capacity(self._patience)
+            self._usage.capacity(self._patience)
         self._call(lambda: self._ray.warm(self._import_paths))
 
     def close(self) -> None:
         """End an embedded Ray with its jobs; let go of a cluster, whose jobs go on."""
         self._closing.set()
         self._work.set()
-        self._counter.close()
+        self._usage.close()
         if self._client is not None:
             self._client.wake()
         if self._monitor is not None:
@@ -277,14 +277,14 @@ class RayExecutor:
         with self._lock:
             if self._live.pop(job, None) is None:
                 return
-        self._counter.end(job)
+        self._usage.end(job)
         self._deliver(outcome)
 
     def _note_begin(self, job: str) -> None:
         live = self._live.get(job)
         if live is not None and not live.begun and self._ray.has_begun(job):
             live.begun = True
-            self._counter.begin(job)
+            self._usage.begin(job)
 
     def _copy_log(self, job: str) -> None:
         """Bring the attempt's log file up to date; a file that is there was begun before."""
@@ -367,17 +367,7 @@ def _ending(attempt_id: str, status: JobStatus) -> Outcome:
                 ),
             )
     if status.state is JobState.FAILED:
-        return _failed(
-            attempt_id,
-            ErrorInfo(
-                type=error.type,
-                message=error.message,
-                kinds=error.kinds,
-                trace=error.trace,
-                hint=error.hint,
-                permanent=error.permanent,
-            ),
-        )
+        return _failed(attempt_id, ErrorInfo(**vars(error)))  # the same, of another package
     stopped = status.state is JobState.STOPPED
     kind = OutcomeKind.STOPPED if stopped else OutcomeKind.LOST
     return Outcome(attempt_id=attempt_id, kind=kind, reason=error.message)
