@@ -25,8 +25,6 @@ from ray_jobs.resources import ClusterResources, connected_nodes, ensure_feasibl
 from ray_jobs.spec import JobSpec
 from ray_jobs.witnesses import RayAnswer, RayState
 
-_KEPT_SESSIONS = 10  # folders of Ray's own logs
-
 
 @dataclass
 class _Task:
@@ -223,8 +221,6 @@ class _Keeper:
         if self._import_paths:
             os.environ["PYTHONPATH"] = _joined(self._import_paths)
         folder = session_folder("embedded")
-        if Path("/proc/self").exists():
-            _sweep_sessions(folder)
         try:
             return ray.init(
                 address="local",
@@ -272,15 +268,6 @@ def _ensure_token(path: Path) -> None:
             os.link(temporary, path)
     finally:
         Path(temporary).unlink()
-
-
-def _sweep_sessions(folder: Path) -> None:
-    """Removes what killed drivers left, but for the newest, whose logs somebody may want."""
-    # session_2026-11-22_13-29-58_508286_30662: the time, which sorts, and the driver's pid
-    sessions = sorted(folder.glob("session_2*_*"), reverse=True)
-    for session in sessions[_KEPT_SESSIONS:]:
-        if not Path(f"/proc/{session.name.rpartition('_')[2]}").exists():
-            shutil.rmtree(session, ignore_errors=True)
 
 
 def _joined(paths: tuple[str, ...]) -> str:

@@ -2,14 +2,16 @@
 
 Ray makes its own folder writable for everybody, and a folder for temporary files is everybody's:
 whoever makes ours first, or reaches the sockets in it, could speak for our Ray. So Ray's folder
-lies inside one that is ours alone.
+lies inside one that is ours alone. What killed ones left in there goes when the next is started.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,11 @@ from ray_jobs.errors import RayJobError
 
 _LONGEST = 107  # bytes of a socket's path
 _BELOW = len("/session_2026-11-22_13-29-58_508286_4194304/sockets/plasma_store")
+
+KEPT_SESSIONS = 10
+"""Of each Ray, the newest of those that ended without removing what they left: their logs ..."""
+KEPT_SECONDS = 7 * 86400.0
+"""... and for how long."""
 
 
 def session_folder(name: str) -> Path:
@@ -29,8 +36,31 @@ def session_folder(name: str) -> Path:
     if len(os.fsencode(parent / inside)) + _BELOW > _LONGEST:
         parent = Path("/tmp")
     _require_fixed(parent)
-    _own(parent / inside.parent)
+    ours = _own(parent / inside.parent)
+    if Path("/proc/self").exists():
+        _sweep(ours)
     return _own(parent / inside)
+
+
+def _sweep(ours: Path) -> None:
+    """Remove what killed Rays left, but for the newest, whose logs somebody may want."""
+    for folder in ours.glob("ray-*"):
+        # session_2026-11-22_13-29-58_508286_30662: the time, which sorts, and a process's id
+        sessions = sorted(folder.glob("session_2*_*"), reverse=True)
+        for number, session in enumerate(sessions):
+            lives = Path(f"/proc/{session.name.rpartition('_')[2]}").exists()
+            old = number >= KEPT_SESSIONS or _age(session) > KEPT_SECONDS
+            if old and not lives:
+                shutil.rmtree(session, ignore_errors=True)
+        if not sessions and _age(folder) > KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _age(folder: Path) -> float:
+    """Seconds since something was last made in it; 0 when it has just been removed."""
+    with suppress(FileNotFoundError):
+        return time.time() - folder.stat().st_mtime
+    return 0.0
 
 
 def _require_fixed(parent: Path) -> None:

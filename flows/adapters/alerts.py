@@ -39,6 +39,7 @@ LARGEST = 10 << 20
 TIMEOUT = 15.0
 """Seconds that a service gets for one alert; to connect and to answer it gets 4 s each, unless
 its URL says otherwise (`?cto=` and `?rto=`)."""
+NO_SERVICE = "this is no URL of a service that Apprise knows"
 _WEB = frozenset({"http", "https", "json", "jsons", "xml", "xmls", "form", "forms"})
 _LONGEST_NAME = 180
 """Characters of a channel's name, without the part by which two of one service differ."""
@@ -53,6 +54,10 @@ class Alerts:
         self.config = config
         self.home = home
 
+    def has(self, channel: str) -> bool:
+        """Whether the config has a channel of that name."""
+        return channel == FILE or channel in self._named()
+
     def throttle(self, channel: str) -> Throttle | None:
         """How much a channel takes in a window; the file takes everything."""
         return None if channel == FILE else self.config.throttle
@@ -66,10 +71,14 @@ class Alerts:
         """Send an alert, and say how that went; with FAILED the problem, in one line."""
         if channel == FILE:
             return self._write(alert)
-        url = self._named().get(channel)
-        if url is None:
-            return DeliveryState.FAILED, "it is in no config any more"
-        return self._tell(masked(alert), url)
+        return self._tell(masked(alert), self._named()[channel])
+
+    def problems(self) -> dict[str, str | None]:
+        """What keeps each channel from being told, as far as that is seen without sending.
+
+        That a secret is not set here is no mistake of the config.
+        """
+        return {channel: _misfit(url) for channel, url in self._named().items()}
 
     def test(self, now: datetime) -> tuple[Delivery, ...]:
         """Send a test to every channel of the config, past the outbox."""
@@ -171,6 +180,16 @@ def undelivered(records: Iterable[AlertRecord]) -> str | None:
     return f"the alert did not reach {'; '.join(failed)}" if failed else None
 
 
+def _misfit(url: str) -> str | None:
+    import apprise
+
+    try:
+        revealed = reveal(url)
+    except ConfigError:  # `ratchet doctor` looks for secrets
+        return None
+    return None if apprise.Apprise.instantiate(revealed) else NO_SERVICE
+
+
 def _send(alert: Alert, url: str) -> str | None:
     """Deliver through Apprise; what went wrong, or None."""
     import apprise
@@ -181,7 +200,7 @@ def _send(alert: Alert, url: str) -> str | None:
     }
     service = apprise.Apprise()
     if not service.add(url):
-        return "this is no URL of a service that Apprise knows"
+        return NO_SERVICE
     result = service.notify(
         title=f"Ratchet: {alert.title}",
         body=_body(alert),

@@ -24,6 +24,7 @@ from rich.text import Text
 import feature_store
 import ray_jobs
 import registry
+from flows.adapters.alerts import Alerts
 from flows.bootstrap import Ratchet, bootstrap
 from flows.cli.app import GlobalOptions
 from flows.cli.failures import one_line
@@ -42,6 +43,7 @@ from flows.core.schedule import Cron, Deadline, Interval, Schedule
 from flows.core.store.schedules import ScheduleStore
 from flows.declarations import in_words
 from flows.settings import Settings, reveal, revealed
+from flows.up.ray_head import kept_head
 
 ENOUGH_DISK = 2 * 2**30
 """Bytes that a few training sets and models need."""
@@ -58,7 +60,7 @@ def check(
 ) -> int:
     """Validate flows, configs and schedules without running them; exit code 1 when one is wrong."""
     with opened(context) as ratchet:
-        looks = (_modules, _flows, _configs, _code, _schedules, _pools)
+        looks = (_modules, _flows, _configs, _code, _schedules, _pools, _channels)
         looked_at = [finding for look in looks for finding in look(ratchet)]
     wrong = sum(not finding.ok for finding in looked_at)
     if as_json:
@@ -219,6 +221,13 @@ def _pools(ratchet: Ratchet) -> Iterator[Finding]:
         yield limits
         return
     yield from (Finding(what=f"pool {name}") for name in ratchet.settings.limits())
+
+
+def _channels(ratchet: Ratchet) -> Iterator[Finding]:
+    """Whom alerts go to; nothing is sent."""
+    for channel, problem in Alerts(ratchet.settings.alerts, ratchet.home).problems().items():
+        next_step = problem and "the URLs of services: https://appriseit.com/services"
+        yield Finding(what=f"alerts to {channel}", ok=not problem, sentence=problem, next=next_step)
 
 
 # ---------------------------------------------------------------- doctor
@@ -386,7 +395,9 @@ def _ray_resources(settings: Settings) -> str:
 
 
 def _ray_not_asked(settings: Settings) -> str:
-    """An embedded Ray starts with the first run."""
+    """An embedded Ray is that of a `ratchet up`, or starts with the first run."""
+    if head := kept_head(Path(settings.home)):
+        return f"that of `ratchet up`: {head}"
     return f"{settings.ray.mode}, starts with the first run; try it now: ratchet doctor --ray"
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Why = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 DONE = {
     Action.PROMOTE: "promoted",
     Action.ROLLBACK: "put back",
@@ -45,7 +46,7 @@ def champion(
     restore: Annotated[
         bool, typer.Option("--restore", help="Undo what somebody else set.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    reason: Why = "",
     by: By = None,
     as_json: Json = False,
 ) -> None:
@@ -112,7 +113,7 @@ def ledger(
 def rollback(
     context: typer.Context,
     model: Model,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    reason: Why = "",
     to: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Default: the champion before.")
     ] = None,
@@ -120,6 +121,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make an earlier version of a model live again."""
+    _require_reason(reason, "a rollback", f"ratchet rollback {model}{f' --to {to}' if to else ''}")
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         refuse_unknown(registry, model)
         entry = housekeeping.rollback(
@@ -132,6 +134,11 @@ def rollback(
         before = f" instead of {entry.previous_version}" if entry.previous_version else ""
         say.print(f"{model}: version {entry.version} is live{before} (epoch {entry.epoch})")
         say.print(Text(f"next: ratchet ledger {model}", "dim"))
+
+
+def _require_reason(reason: str, what: str, command: str) -> None:
+    if not reason.strip():
+        raise Refused(f"{what} needs a reason, for the record", hint=f"{command} --reason TEXT")
 
 
 def refuse_unknown(registry: Reader, model: str) -> None:
@@ -274,16 +281,13 @@ def approve(
         str | None, typer.Argument(metavar="MODEL", help="Default: list what waits.")
     ] = None,
     version: Version = None,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    reason: Why = "",
     by: By = None,
     as_json: Json = False,
 ) -> None:
     """Make a proven version champion that waits for approval; without a model, list what waits."""
-    if model is not None and not reason.strip():
-        raise Refused(
-            "an approval needs a reason, for the record",
-            hint=f"ratchet approve {model} {version or 'VERSION'} --reason TEXT",
-        )
+    if model is not None:
+        _require_reason(reason, "an approval", f"ratchet approve {model} {version or 'VERSION'}")
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         if model is None:
             now = ratchet.clock.now()
@@ -308,12 +312,13 @@ def approve(
 def reject(
     context: typer.Context,
     model: Model,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")],
     version: Version = None,
+    reason: Why = "",
     by: By = None,
     as_json: Json = False,
 ) -> None:
     """Refuse a version that waits for approval: it is never proposed again."""
+    _require_reason(reason, "a rejection", f"ratchet reject {model} {version or 'VERSION'}")
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         refuse_unknown(registry, model)
         answer = registry.reject(

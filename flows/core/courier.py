@@ -5,6 +5,8 @@
   given up is dead, which is an event, and can be revived.
 - A channel takes so many alerts in a window, and at its end one digest of all that is over.
   Several couriers count together, but may send a few more when they send at the same moment.
+- What is for a channel that is in no config is given up once no courier has taken it for a few
+  minutes: projects that share a store have couriers and channels of their own.
 - Channels are served side by side, each by a thread of its own. One that fails is not tried
   with the other alerts that are due, and one that never answers holds up nobody else's.
 """
@@ -43,6 +45,9 @@ LEASE = timedelta(minutes=3)
 """How long a courier has a delivery to itself: longer than it sends without looking again."""
 LONGEST = timedelta(seconds=10)
 """A channel is sent nothing more, before the next look, when it has been sent to for so long."""
+LEFT_TO_OTHERS = timedelta(minutes=5)
+"""So long what is for a channel that is not known here is left to whoever knows it."""
+REMOVED = "the channel was removed: it is in no config any more"
 BATCH = 5000
 """Deliveries taken at once; more than one digest is made of what is more."""
 _LONGEST_PROBLEM = 1000
@@ -62,6 +67,9 @@ class Channels(Protocol):
 
     def channels(self, alert: Alert) -> tuple[str, ...]:
         """The names of the channels that an alert has to reach; unique, without a secret."""
+
+    def has(self, channel: str) -> bool:
+        """Whether there is a channel of that name: an alert of long ago may name one that was."""
 
     def throttle(self, channel: str) -> Throttle | None:
         """How much a channel takes; None: everything."""
@@ -152,6 +160,9 @@ class Courier:
         outbox, started = self._store.outbox, []
         keys = {*outbox.address(self._channels.channels, now, limit=BATCH, subject=subject)}
         for channel in outbox.due_channels(now, subject=subject):
+            if not self._channels.has(channel):
+                self._give_up(channel, now)
+                continue
             with self._guard:
                 busy = self._sending.get(channel)
                 if busy is None:
@@ -170,6 +181,14 @@ class Courier:
                 self._record(waiting, _failed("it still has not answered"))
                 keys |= {delivery.alert for delivery in waiting}
         return keys, started
+
+    def _give_up(self, channel: str, now: datetime) -> None:
+        """Settle what no courier has taken, as none knows its channel."""
+        for held in (False, True):
+            before = now - LEFT_TO_OTHERS
+            due = self._store.outbox.take(channel, before, limit=BATCH, lease=LEASE, held=held)
+            moves = [(taken, _given_up(taken, now, REMOVED)) for _, taken in due]
+            self._store.outbox.settle(moves, now)
 
     def _send_due(self, sending: _Sending) -> None:
         """Send a channel what is due there: first a digest, as it tells of what came first."""
@@ -255,17 +274,29 @@ def _after(delivery: Delivery, answer: Answer, now: datetime) -> Delivery:
     state, problem = answer
     if state is not DeliveryState.FAILED:
         return replace(delivery, state=state, next_at=None, at=now, problem=None)
+    problem = storable(problem, _LONGEST_PROBLEM)
     tries = delivery.tries + 1
-    again = now + wait(AGAIN, tries, key=f"{delivery.alert}.{tries}")
-    given_up = tries >= AGAIN.attempts
-    stays_held = delivery.state is DeliveryState.HELD and not given_up
+    if tries >= AGAIN.attempts:
+        return _given_up(delivery, now, problem)
+    is_held = delivery.state is DeliveryState.HELD
     return replace(
         delivery,
-        state=DeliveryState.HELD if stays_held else DeliveryState.FAILED,
+        state=DeliveryState.HELD if is_held else DeliveryState.FAILED,
         tries=tries,
-        next_at=None if given_up else again,
+        next_at=now + wait(AGAIN, tries, key=f"{delivery.alert}.{tries}"),
         at=now,
-        problem=storable(problem, _LONGEST_PROBLEM),
+        problem=problem,
+    )
+
+
+def _given_up(delivery: Delivery, now: datetime, problem: str) -> Delivery:
+    return replace(
+        delivery,
+        state=DeliveryState.FAILED,
+        tries=delivery.tries + 1,
+        next_at=None,
+        at=now,
+        problem=problem,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from flows.adapters.champions import ChampionWatch
 from flows.bootstrap import Ratchet
@@ -149,6 +151,7 @@ class Up:
         states = {loop.name: loop.state for loop in self._loops}
         states |= {name: state.value for name, state in self._supervisor.states().items()}
         states["store"] = self._store_state()
+        states["home"] = home_state(self._ratchet.home)
         return Health(ok=all(state == "up" for state in states.values()), parts=states)
 
     # ------------------------------------------------------------------ inside
@@ -234,3 +237,13 @@ class Up:
             more = f" and {len(running) - 5} more" if len(running) > 5 else ""
             waits = f"waiting up to {seconds:.0f} s for {', '.join(running[:5])}{more}"
             self._say(f"{waits}; Ctrl-C again stops now")
+
+
+def home_state(home: Path) -> str:
+    """`up`, or why nothing can be written there: what reads only does not notice a full disk."""
+    try:
+        with tempfile.TemporaryFile(dir=home) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        return f"{home} cannot be written: {error.strerror}"
+    return "up"

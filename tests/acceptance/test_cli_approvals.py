@@ -197,8 +197,8 @@ def test_a_rejection_stands_in_the_ledger_and_leaves_the_champion(
         (("approve", "digits", "1", "--reason", "x"), 1, "is the champion already"),
         (("approve", "digits", "9", "--reason", "x"), 1, "Version 9 of digits"),
         (("approve", "digits", "3"), 2, "an approval needs a reason"),
-        (("reject", "digits", "3"), 2, "--reason"),
-        (("reject", "digits", "3", "--reason", " "), 1, "needs a reason and a name"),
+        (("reject", "digits", "3"), 2, "next: ratchet reject digits 3 --reason TEXT"),
+        (("reject", "digits", "3", "--reason", " "), 2, "a rejection needs a reason"),
         (("approve", "digit", "--reason", "x"), 2, "did you mean digits?"),
     ],
 )

@@ -216,7 +216,8 @@ def test_a_refused_command_tells_nothing_of_what_a_run_has_promoted(
 def test_rollback_without_a_reason_is_refused(ratchet: Ratchet) -> None:
     result = ratchet("rollback", "digits")
     assert result.exit_code == 2
-    assert "--reason" in result.stderr
+    assert "a rollback needs a reason, for the record" in result.stderr
+    assert "next: ratchet rollback digits --reason TEXT" in result.stderr
 
 
 @pytest.mark.parametrize(("option", "version"), [("--adopt", "1"), ("--restore", "2")])

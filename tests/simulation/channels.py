@@ -27,6 +27,9 @@ class Channels:
     def channels(self, alert: Alert) -> tuple[str, ...]:
         return ("pager", "mail")
 
+    def has(self, channel: str) -> bool:
+        return True
+
     def throttle(self, channel: str) -> Throttle | None:
         return THROTTLE if channel == "pager" else None
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from flows.cli.app import COMMANDS
 from flows.cli.driving import Driver, View
 from flows.core.errors import NotStorable
 from flows.core.records import Run
+from flows.up.private_file import write_json
+from flows.up.process import Process
 
 RUN_KEYS = {
     "id",
@@ -36,8 +40,8 @@ RUN_KEYS = {
 Ratchet = Callable[..., Any]
 
 
-def shown(result: Any) -> Any:
-    assert result.exit_code == 0, result.stderr
+def shown(result: Any, code: int = 0) -> Any:
+    assert result.exit_code == code, result.stderr
     return json.loads(result.stdout)
 
 
@@ -416,6 +420,31 @@ def test_check_names_a_broken_module_and_a_wrong_config(ratchet: Ratchet, projec
     assert "module broken_flows: ModuleNotFoundError" in wrong[0]
     assert "config conf/flow/nightly.yaml" in wrong[-1]
     assert "part" in wrong[-1]
+
+
+def test_check_names_an_alert_channel_that_no_service_has(
+    ratchet: Ratchet, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CHAT_URL", raising=False)
+    config = project / "conf" / "config.yaml"
+    urls = '["json://localhost", "nonsense", "${secret:CHAT_URL}"]'
+    config.write_text(f"{config.read_text()}\nalerts:\n  urls: {urls}\n")
+    looked_at = shown(ratchet("check", "--json"), code=1)["findings"]
+    channels = {f["what"]: f["problem"] for f in looked_at if f["what"].startswith("alerts to")}
+    assert channels == {
+        "alerts to json://localhost": None,
+        "alerts to a URL": "this is no URL of a service that Apprise knows",
+        "alerts to secret:CHAT_URL": None,
+    }
+
+
+def test_doctor_says_which_ray_head_is_used(ratchet: Ratchet, tmp_path: Path) -> None:
+    myself = Process.of(os.getpid())
+    assert myself is not None
+    record = {"address": "http://127.0.0.1:8265", **asdict(myself)}
+    write_json(tmp_path / "home" / "up" / "ray.json", record)
+    (ray,) = [f for f in shown(ratchet("doctor", "--json")) if f["what"] == "ray"]
+    assert ray["found"] == "that of `ratchet up`: http://127.0.0.1:8265"
 
 
 def test_doctor_looks_at_everything(ratchet: Ratchet) -> None:

@@ -74,3 +74,20 @@ def test_a_place_where_everybody_may_replace_folders_is_refused(temporary: Path)
     with pytest.raises(RayJobError, match="everybody may replace") as refused:
         session_folder("a")
     assert refused.value.hint == f"chmod +t {temporary}, or set TMPDIR to a short path of your own"
+
+
+def test_what_killed_rays_left_goes_when_the_next_starts(temporary: Path) -> None:
+    folder, other = session_folder("a"), session_folder("b")
+    session, dead = "session_2026-11-22_13-29-58_508286_", 2**22 + 1
+    for name in (folder / f"{session}{os.getpid()}", other / f"{session}{dead}", other / "logs"):
+        name.mkdir()
+    session_folder("c")
+    assert (other / f"{session}{dead}").exists()  # somebody may want its logs
+    for name in (folder, other, *folder.iterdir(), *other.iterdir()):
+        os.utime(name, (0, 0))
+    session_folder("c")
+    assert (folder / f"{session}{os.getpid()}").exists()
+    assert not (other / f"{session}{dead}").exists()
+    os.utime(other, (0, 0))
+    session_folder("c")
+    assert sorted(each.name for each in other.parent.iterdir()) == ["ray-a", "ray-c"]

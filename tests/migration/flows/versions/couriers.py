@@ -34,6 +34,9 @@ class Files:
     def channels(self, alert: Alert) -> tuple[str, ...]:
         return CHANNELS
 
+    def has(self, channel: str) -> bool:
+        return channel in CHANNELS
+
     @property
     def throttle(self) -> Any:
         is_before = hasattr(courier, "Post")  # as the protocol was called

@@ -43,6 +43,9 @@ class Channels:
     def channels(self, alert: Alert) -> tuple[str, ...]:
         return self.names
 
+    def has(self, channel: str) -> bool:
+        return channel in self.names
+
     def throttle(self, channel: str) -> Throttle | None:
         return self.limit if channel != "file" else None
 
@@ -154,6 +157,39 @@ def test_what_was_given_up_is_delivered_when_somebody_asks(
     (record,) = courier.again(clock.now())
     assert record.status is AlertStatus.DELIVERED
     assert channels.keys("chat") == ["failed:run-1:1"]
+
+
+def test_what_is_for_a_removed_channel_is_given_up_soon_and_goes_to_the_others_when_asked(
+    store: Store, clock: ManualClock
+) -> None:
+    channels = Channels("file", "chat")
+    channels.answers["chat"] = lambda _: REFUSED
+    post(store, clock, 1)
+    Courier(store, channels, clock=clock).tick(clock.now())
+    restarted = Courier(store, Channels("file", "mail"), clock=clock)
+    clock.advance(HOUR)
+    restarted.tick(clock.now())
+    record = stands(store)
+    assert record.status is AlertStatus.DEAD
+    assert [d.problem for d in record.deliveries if d.channel == "chat"] == [module.REMOVED]
+    (record,) = restarted.again(clock.now())
+    assert record.status is AlertStatus.DELIVERED
+    assert {d.channel for d in record.deliveries} == {"file", "mail"}
+
+
+def test_a_channel_that_is_not_known_here_is_left_to_a_courier_that_knows_it(
+    store: Store, clock: ManualClock
+) -> None:
+    theirs = Channels("chat")
+    theirs.answers["chat"] = lambda _: REFUSED
+    post(store, clock, 1)
+    Courier(store, theirs, clock=clock).tick(clock.now())
+    clock.advance(timedelta(minutes=1))
+    Courier(store, Channels("mail"), clock=clock).tick(clock.now())
+    assert stands(store).status is AlertStatus.PENDING
+    theirs.answers.clear()
+    Courier(store, theirs, clock=clock).tick(clock.now())
+    assert stands(store).status is AlertStatus.DELIVERED
 
 
 def test_a_channel_that_raises_is_a_failed_delivery(store: Store, clock: ManualClock) -> None:
