@@ -30,7 +30,7 @@ from flows.cli.app import GlobalOptions
 from flows.cli.failures import one_line
 from flows.cli.installation import opened, refuse_other_home
 from flows.cli.wording import COLOURS, console, mark, print_json
-from flows.config import compose
+from flows.config import compose, schema
 from flows.config.sources import config_path
 from flows.core import findings
 from flows.core.alert import AlertStatus
@@ -292,18 +292,11 @@ def _problem(requirement: Requirement) -> str | None:
 
 def _secrets(settings: Settings) -> str:
     """Every reference to a secret can be followed; none is shown. Raises ConfigError."""
-    references = sorted({text for text in _texts(asdict(settings)) if "secret:" in text})
+    texts = (text for _, text in schema.texts(asdict(settings)))
+    references = sorted({text for text in texts if "secret:" in text})
     for reference in references:
         reveal(reference)
     return f"{len(references)} used, all are set"
-
-
-def _texts(data: Any) -> Iterator[str]:
-    if isinstance(data, str):
-        yield data
-    elif isinstance(data, dict | list | tuple):
-        for value in data.values() if isinstance(data, dict) else data:
-            yield from _texts(value)
 
 
 def _home(folder: Path) -> Finding:
