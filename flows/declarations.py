@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -104,12 +103,8 @@ def check(schedule: Schedule, flows: Flows, compose: Compose, now: datetime) -> 
     `now` fills the placeholders of its overrides.
     """
     if schedule.flow not in flows.names():
-        close = difflib.get_close_matches(schedule.flow, flows.names(), n=1)
-        names = f"known: {', '.join(sorted(flows.names())) or 'none'}"
-        raise NotFound(
-            f"schedule {schedule.name}: there is no flow {schedule.flow!r}",
-            hint=f"did you mean {close[0]}?" if close else names,
-        )
+        unknown = flows.unknown(schedule.flow)
+        raise NotFound(f"schedule {schedule.name}: {unknown}", hint=unknown.hint)
     try:
         compose(flows.get(schedule.flow), due.filled(schedule, now))
     except ConfigError as error:

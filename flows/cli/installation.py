@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import typer
@@ -14,7 +13,7 @@ import registry
 from flows.bootstrap import Ratchet, bootstrap, open_project
 from flows.cli.app import GlobalOptions
 from flows.config import recorded
-from flows.core.errors import ConfigError, NotFound
+from flows.core.errors import ConfigError
 from flows.core.flow import Flow
 from flows.core.store import RunDetail
 from flows.settings import Settings, revealed
@@ -74,19 +73,6 @@ def for_recorded(ratchet: Ratchet, detail: RunDetail) -> Ratchet:
 def recorded_artifacts(ratchet: Ratchet, detail: RunDetail) -> str:
     """The artifact store that a run was started with."""
     return recorded(detail.config_yaml, ratchet.settings).artifacts
-
-
-def flow_named(ratchet: Ratchet, name: str) -> Flow:
-    """A flow by its name or dotted path. Raises NotFound, naming the nearest."""
-    try:
-        return ratchet.flow(name)
-    except NotFound as error:
-        close = get_close_matches(name, ratchet.flows.names(), n=1)
-        if not close or ":" in name:
-            raise
-        raise NotFound(
-            str(error), hint=f"did you mean {close[0]}? ratchet run {close[0]}"
-        ) from None
 
 
 def connected_registry(ratchet: Ratchet) -> registry.Registry:

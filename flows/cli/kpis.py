@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.installation import flow_named, opened
+from flows.cli.installation import opened
 from flows.cli.wording import console, print_json, span, table
 from flows.core.kpis import KINDS, Freshness, Kpis, Share, Times, measure
 from flows.documents import iso
@@ -28,7 +28,7 @@ def kpis(
     back = None if since == "all" else span(since, "--since")
     with opened(context) as ratchet:
         if flow is not None and not ratchet.service.runs(flow=flow, limit=1):
-            flow_named(ratchet, flow)  # a name that no run has may be a mistake
+            ratchet.flow(flow)  # a name that no run has may be a mistake
         figures = _measured(ratchet, back, flow)
         if as_json:
             print_json(kpis_json(figures))

@@ -12,7 +12,7 @@ from rich.text import Text
 from flows.bootstrap import Ratchet
 from flows.cli.driving import EXIT_CODES, INTERRUPTED, View, driver
 from flows.cli.failures import report
-from flows.cli.installation import flow_named, for_overrides, for_recorded, opened
+from flows.cli.installation import for_overrides, for_recorded, opened
 from flows.cli.progress import view_of
 from flows.cli.show import say_ending
 from flows.cli.wording import console, cut, marked, print_json, table
@@ -53,7 +53,7 @@ def run(
     """
     typed = overrides or []
     with opened(context) as ratchet:
-        declared = flow_named(ratchet, flow)
+        declared = ratchet.flow(flow)
         if not multirun:
             return _one(ratchet, declared, typed, key, executor, as_json)
         if key is not None:
@@ -210,7 +210,7 @@ def runs(
     with opened(context) as ratchet:
         newest = ratchet.service.runs(flow=flow, status=status, limit=limit)
         if flow is not None and not newest and not ratchet.service.runs(flow=flow, limit=1):
-            flow_named(ratchet, flow)  # a name that no run has may be a mistake
+            ratchet.flow(flow)  # a name that no run has may be a mistake
         if as_json:
             print_json([run_json(run) for run in newest])
         else:

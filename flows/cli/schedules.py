@@ -13,7 +13,7 @@ from rich.text import Text
 
 from flows.bootstrap import Ratchet
 from flows.cli.failures import one_line
-from flows.cli.installation import flow_named, opened
+from flows.cli.installation import opened
 from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, span, table
 from flows.config.duration import format_duration
 from flows.core import due
@@ -294,7 +294,7 @@ def backfill(
     Such runs wait behind all others. Times that ran are left alone, so it can be typed again.
     """
     with opened(context) as ratchet:
-        name = flow_named(ratchet, flow).name
+        name = ratchet.flow(flow).name
         zone = UTC if every else _zone(ratchet, name, schedule)
         filled = ratchet.schedules.backfill(
             name,

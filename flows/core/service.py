@@ -9,6 +9,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
 from flows.core.clock import Clock
@@ -234,9 +235,14 @@ class Flows:
             flow = self._load(name)
             self.add(flow)
             return flow
-        raise NotFound(
-            f"there is no flow {name!r}", hint=f"known: {', '.join(sorted(self._known)) or 'none'}"
-        )
+        raise self.unknown(name)
+
+    def unknown(self, name: str) -> NotFound:
+        """That there is no flow of a name, and which was probably meant."""
+        close = get_close_matches(name, self._known, n=1)
+        known = f"known: {', '.join(sorted(self._known)) or 'none'}"
+        hint = f"did you mean {close[0]}?" if close else known
+        return NotFound(f"there is no flow {name!r}", hint=hint)
 
 
 def new_run_id(now: datetime) -> str:
