@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, text
@@ -16,7 +17,7 @@ from flows.core.schedule import ASSET, FireOutcome, ScheduleStatus
 from flows.core.state import ASSET_UPDATED
 from flows.core.store import events, schema
 from flows.core.store.batch import execute, insertion
-from flows.core.store.database import Database
+from flows.core.store.database import Database, one_at_a_time
 
 _event, _schedule = schema.event, schema.schedule
 
@@ -49,6 +50,7 @@ class AssetStore:
             data["at"] = asset.at.isoformat()
         same = {"data": values.dumps(data)}
         with self._database.write() as connection:
+            one_at_a_time(connection, f"asset {asset.name}")
             if connection.execute(_SAME, same).first() is not None:
                 return False
             events.append(connection, [Event(at=now, kind=ASSET_UPDATED, data=data)])
@@ -96,7 +98,7 @@ def insert_fires(
         if fnmatchcase(ASSET + update.asset, schedule.topic)
         and not (after_the_fact and update.at < _saved_at(schedule.cursor))
     ]
-    execute(connection, _INSERT_FIRE, pending)
+    execute(connection, _INSERT_FIRE, sorted(pending, key=itemgetter("schedule", "key")))
 
 
 def _saved_at(cursor: str) -> datetime:

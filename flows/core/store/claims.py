@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.core import values
@@ -35,6 +35,7 @@ from flows.core.records import Attempt, ErrorInfo, Event, Outcome, OutcomeKind, 
 from flows.core.rules import undecidable
 from flows.core.store import pools, waiting, writes
 from flows.core.store.cache import RunCache
+from flows.core.store.database import one_at_a_time
 from flows.core.store.waiting import Memory
 
 
@@ -315,22 +316,15 @@ class _Limits:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._entered: set[str] = set()
-        self._needless = connection.dialect.name != "postgresql"
 
     def enter(self, name: str) -> bool:
         """Have a limit to this transaction alone; False when another has it just now."""
-        if self._needless or name in self._entered:
+        if name in self._entered:
             return True
-        if self._entered and not self._connection.execute(_TRY_LOCK, {"name": name}).scalar():
-            return False
-        if not self._entered:
-            self._connection.execute(_LOCK, {"name": name})
-        self._entered.add(name)
-        return True
-
-
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('ratchet:' || :name, 0))")
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('ratchet:' || :name, 0))")
+        free = one_at_a_time(self._connection, name, waits=not self._entered)
+        if free:
+            self._entered.add(name)
+        return free
 
 
 def _waiting(progress: Progress) -> Waiting:

@@ -210,6 +210,19 @@ def has_table(connection: Connection, name: str) -> bool:
     return name in seen
 
 
+def one_at_a_time(connection: Connection, name: str, *, waits: bool = True) -> bool:
+    """Let no other transaction be at what `name` says until this one ends.
+
+    It waits for the one that is; False without `waits`. A database with one writer needs no more.
+    """
+    if connection.dialect.name == "sqlite":
+        return True
+    statement = _LOCK if waits else _TRY_LOCK
+    return connection.execute(statement, {"name": name}).scalar() is not False
+
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('ratchet:' || :name, 0))")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('ratchet:' || :name, 0))")
 _TABLE = {
     "sqlite": text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"),
     "postgresql": text("SELECT 1 WHERE to_regclass(:name) IS NOT NULL"),

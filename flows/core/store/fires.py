@@ -98,13 +98,13 @@ def cancel_others(
     connection: Connection, lane: str | None, own: Collection[str], reason: str, now: datetime
 ) -> None:
     """Cancel what is open in a lane beside `own`, in the commit that records these runs."""
-    for run_id in open_in_lane(connection, lane):
-        if run_id not in own:
-            with suppress(Refused, NotStorable):  # it has ended; a newer version wrote it
-                writes.lock(connection, (run_id,))
-                progress = writes.read(connection, run_id)
-                progress.cancel(reason, now)
-                writes.write(connection, progress)
+    others = [run_id for run_id in open_in_lane(connection, lane) if run_id not in own]
+    writes.lock(connection, others)
+    for run_id in others:
+        with suppress(Refused, NotStorable):  # it has ended; a newer version wrote it
+            progress = writes.read(connection, run_id)
+            progress.cancel(reason, now)
+            writes.write(connection, progress)
 
 
 def read(connection: Connection, query: Select[Any], **where: Any) -> tuple[Fire, ...]:

@@ -39,7 +39,12 @@ Move = tuple[Delivery, Delivery]
 
 
 def insert(connection: Connection, alerts: Iterable[Alert]) -> list[Alert]:
-    """Post alerts within the open transaction; returns those whose key is new."""
+    """Post alerts within the open transaction; returns those whose key is new.
+
+    In the order of their keys, and all of a transaction at once: whoever posts the same at the
+    same moment waits for it, and no two may wait for each other.
+    """
+    alerts = sorted(alerts, key=lambda alert: alert.key)
     return [alert for alert in alerts if execute(connection, _INSERT, [rows.alert_row(alert)]) == 1]
 
 

@@ -103,12 +103,13 @@ class PruneStore:
         """
         done = []
         with self._database.write() as connection:
-            found = select(_run).where(
+            ended = select(_run).where(
                 _run.c.id.in_(removed),
                 _run.c.status.in_(_ENDED),
                 select(_definition.c.run_id).where(_definition.c.run_id == _run.c.id).exists(),
             )
-            runs = [*rows.readable(connection.execute(found).mappings(), rows.run_from)]
+            rows_of = connection.execute(ended.order_by(_run.c.id)).mappings()
+            runs = [*rows.readable(rows_of, rows.run_from)]
             for run in runs:
                 moved = {"of": run.id, "base": run.seq, "next": run.seq + 1}
                 if connection.execute(_MOVE, moved).rowcount != 1:

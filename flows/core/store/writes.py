@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from sqlalchemy import Connection, and_, bindparam, select
 
 from flows.core import values
-from flows.core.alert import TOLD_OF, alert_of_run
+from flows.core.alert import TOLD_OF, Alert, alert_of_run
 from flows.core.errors import NotFound, Pruned
 from flows.core.graph import Graph
 from flows.core.lifecycle import RunEvent, TaskEvent
@@ -53,9 +53,10 @@ def write(connection: Connection, *moved: Progress) -> list[Event]:
     appended = _in_order([changes.events for changes in all_changes])
     events.append(connection, appended)
     assets.insert_fires(connection, assets.updated(connection, appended))
-    for progress, changes in zip(moved, all_changes, strict=True):
-        _post_alerts(connection, progress, changes.events)
-    _wake_others(connection, list(zip(moved, all_changes, strict=True)))
+    changed = list(zip(moved, all_changes, strict=True))
+    alerts = (alert for progress, changes in changed for alert in _alerts(progress, changes.events))
+    outbox.insert(connection, alerts)
+    _wake_others(connection, changed)
     return appended
 
 
@@ -122,14 +123,14 @@ _MAKES_CLAIMABLE = frozenset(
 )
 
 
-def _post_alerts(connection: Connection, progress: Progress, events: list[Event]) -> None:
-    """Post what people have to be told of, in the transaction of the events themselves."""
-    told = [event for event in events if event.kind in TOLD_OF]
-    if told:
+def _alerts(progress: Progress, events: list[Event]) -> Iterator[Alert]:
+    """What people have to be told of; posted in the transaction of the events themselves."""
+    to_tell = [event for event in events if event.kind in TOLD_OF]
+    if to_tell:
         tasks = (progress.tasks[node.key] for node in progress.graph.nodes)
         cause = next((task for task in tasks if task.status == progress.run.status.value), None)
-        found = (alert_of_run(progress.run, event, cause) for event in told)
-        outbox.insert(connection, [alert for alert in found if alert is not None])
+        alerts = (alert_of_run(progress.run, event, cause) for event in to_tell)
+        yield from (alert for alert in alerts if alert is not None)
 
 
 def _write_rows(connection: Connection, all_changes: list[Changes]) -> None:

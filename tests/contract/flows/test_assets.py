@@ -85,6 +85,26 @@ def test_one_change_is_told_once_and_another_again(store: Store) -> None:
     assert len(told(store)) == 2
 
 
+def test_a_change_that_several_tell_of_at_the_same_moment_is_told_once(store_url: str) -> None:
+    stores, epochs = [Store.open(store_url) for _ in range(3)], range(10)
+    save(stores[0], "any")
+    together = threading.Barrier(len(stores), timeout=60)
+
+    def tell_of_all(store: Store) -> list[bool]:
+        news = []
+        for epoch in epochs:
+            together.wait()
+            news.append(store.assets.update(SEVEN, cause=f"approved: epoch {epoch}", now=NOW))
+        return news
+
+    with ThreadPoolExecutor(len(stores)) as threads:
+        of_each = list(threads.map(tell_of_all, stores))
+    assert [sum(news) for news in zip(*of_each, strict=True)] == [1] * len(epochs)
+    assert len(waiting(stores[0], "any")) == len(epochs)
+    for opened in stores:
+        opened.close()
+
+
 def test_a_new_schedule_begins_now_however_much_was_told_before(store: Store) -> None:
     with store.database.write() as connection:
         connection.execute(

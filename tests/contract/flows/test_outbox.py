@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,6 +92,27 @@ def test_an_alert_is_posted_once_for_each_key(store: Store) -> None:
     assert store.outbox.post([alert(2)], NOW) == []
     assert [record.alert for record in store.outbox.list()] == [alert(1), alert(2)]
     assert kinds(store) == ["alert.raised", "alert.raised"]
+
+
+def test_those_who_post_the_same_alerts_in_another_order_do_not_wait_for_each_other(
+    store_url: str,
+) -> None:
+    stores, rounds = [Store.open(store_url), Store.open(store_url)], range(10)
+    together = threading.Barrier(len(stores), timeout=60)
+
+    def post_all(store: Store, step: int) -> int:
+        together.wait()
+        new = 0
+        for each in rounds:
+            alerts = [alert(number, subject=f"run-{each}") for number in range(50)]
+            new += len(store.outbox.post(alerts[::step], NOW))
+            together.wait()
+        return new
+
+    with ThreadPoolExecutor(len(stores)) as threads:
+        assert sum(threads.map(post_all, stores, (1, -1))) == 50 * len(rounds)
+    for opened in stores:
+        opened.close()
 
 
 def test_an_alert_goes_with_the_transaction_that_it_was_written_in(store: Store) -> None:
