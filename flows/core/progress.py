@@ -24,7 +24,7 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
-from flows.core.rules import ending, to_do_again, undecidable, why_not
+from flows.core.rules import ending, not_mappable, to_do_again, undecidable, why_not
 from flows.core.state import RunState
 
 
@@ -258,12 +258,7 @@ class Progress(RunState):
         return reason
 
     def _expand(self, node: Node, items: Any, now: datetime) -> None:
-        if not isinstance(items, list):
-            error = ErrorInfo(
-                type="NotAList",
-                message=f"{node.key} is mapped over {node.over}, which is not a list",
-                permanent=True,
-            )
+        if (error := not_mappable(node, items)) is not None:
             self._fail_task(node.key, error, now, settle=False)
             return
         self.move_task(node.key, TaskEvent.EXPANDED, now, {"children": len(items)}, started_at=now)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from flows.core.graph import Graph, RunIf
+from flows.core.graph import Graph, Node, RunIf
 from flows.core.lifecycle import RunEvent
 from flows.core.records import ErrorInfo, TaskRun, TaskStatus
 from flows.core.values import message
+
+MOST_ELEMENTS = 10_000
+"""A task may be mapped over so many: all of them are made in one transaction, and everybody
+else waits for it."""
 
 
 def why_not(rule: RunIf, before: Sequence[TaskRun]) -> str | None:
@@ -76,3 +81,16 @@ def undecidable(key: str, error: Exception) -> ErrorInfo:
         hint="what the tasks before it returned does not have what the flow reads from it",
         permanent=True,
     )
+
+
+def not_mappable(node: Node, items: Any) -> ErrorInfo | None:
+    """Why a task cannot be mapped over these; None when it can."""
+    if not isinstance(items, list):
+        problem, hint, kind = "which is not a list", None, "NotAList"
+    elif len(items) > MOST_ELEMENTS:
+        problem = f"which has {len(items):,} elements: more than {MOST_ELEMENTS:,}"
+        hint, kind = "let each element stand for several", "TooManyElements"
+    else:
+        return None
+    message = f"{node.key} is mapped over {node.over}, {problem}"
+    return ErrorInfo(type=kind, message=message, hint=hint, permanent=True)

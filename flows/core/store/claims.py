@@ -226,20 +226,22 @@ class Stepping:
 
     def _claim_of(self, progress: Progress, most: int | None) -> int:
         """Claim tasks of a run, at most so many; returns how many."""
-        before, again, refused = len(self._step.claims), True, set[Need]()
+        before, again, refused = len(self._step.claims), True, dict[str, Need]()
         self._refused.pop(progress.run.id, None)
         while again:
             again = False
             refused.clear()
             for key in progress.claimable(self._can.now):
+                if node_key(key) in refused:  # like the element before it
+                    continue
                 again |= self._decided(progress, key, refused)
                 got = len(self._step.claims) - before
                 if not self._budget.anywhere or got == most:
                     return got
-        self._refused[progress.run.id] = frozenset(refused)
+        self._refused[progress.run.id] = frozenset(refused.values())
         return len(self._step.claims) - before
 
-    def _decided(self, progress: Progress, key: str, refused: set[Need]) -> bool:
+    def _decided(self, progress: Progress, key: str, refused: dict[str, Need]) -> bool:
         try:
             return self._settled(progress, key, refused)
         except self._of_the_store:
@@ -248,7 +250,7 @@ class Stepping:
             progress.refuse(key, undecidable(key, error), self._can.now)
             return True
 
-    def _settled(self, progress: Progress, key: str, refused: set[Need]) -> bool:
+    def _settled(self, progress: Progress, key: str, refused: dict[str, Need]) -> bool:
         """Claim one task if it may start. True when it came to its end: others may follow it."""
         node = progress.graph.node(key)
         if not self._can.serving(node.pool):
@@ -258,7 +260,7 @@ class Stepping:
             progress.refuse(key, error, self._can.now)
             return True
         if self._budget.short_of(need) is not None:
-            refused.add(need)
+            refused[key if need.alone else node.key] = need
             return False
         try:
             arguments = arguments_of(progress, key)
@@ -275,7 +277,8 @@ class Stepping:
         if self._budget.short_of(need) is None:
             self._start(progress, key, need, arguments)
         else:
-            refused.add(need)
+            alike = not need.alone and (node.resources is None or node.resources != node.over)
+            refused[node.key if alike else key] = need
         return False
 
     def _start(self, progress: Progress, key: str, need: Need, arguments: str) -> None:

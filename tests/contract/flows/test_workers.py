@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from flows.core.claiming import PATIENCE, Capabilities, Capacity, Resources
+from flows.core.claiming import PATIENCE, Budget, Capabilities, Capacity, Resources
 from flows.core.clock import SystemClock
 from flows.core.engine import Engine
 from flows.core.errors import Refused
@@ -95,6 +95,21 @@ def heavy(x: int = 0) -> int:
 @task(pool="gpu", weight=5)
 def too_heavy() -> int:
     return 1
+
+
+@task
+def numbers() -> list[int]:
+    return list(range(1000))
+
+
+@task
+def each(number: int) -> int:
+    return number
+
+
+@flow
+def mapped() -> None:
+    each.map(numbers())
 
 
 @flow
@@ -531,6 +546,23 @@ def test_nobody_waits_behind_work_that_cannot_start_anyway(store, clock, many):
         for _ in range(6):
             mine.tick(clock.now())
     assert [t.status for t in store.reads.detail("late").tasks] == ["succeeded", "ready"]
+
+
+def test_what_waits_of_a_mapped_task_is_not_gone_through_one_by_one(store, clock, monkeypatch):
+    asked = []
+    short_of = Budget.short_of
+    monkeypatch.setattr(Budget, "short_of", lambda *a: asked.append(a) or short_of(*a))
+    run_id = make(store, clock, mapped)
+    with engine(store, clock, held := Held(slots=3)) as mine:
+        mine.tick(clock.now())
+        held.end(f"{run_id}.numbers.1", value=str(list(range(1000))))
+        mine.tick(clock.now())
+        asked.clear()
+        for number in range(3):
+            held.end(f"{run_id}.each[{number}].1")
+            mine.tick(clock.now())
+    assert len(held.started) == 7
+    assert len(asked) < 30
 
 
 def test_a_wide_job_on_the_cluster_is_not_starved_by_narrow_ones(store, clock):

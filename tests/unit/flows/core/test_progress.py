@@ -360,3 +360,12 @@ def test_every_transition_appends_one_event_and_the_numbers_have_no_gap():
         "task.ready", "task.started", "task.succeeded", "run.succeeded",
     ]  # fmt: skip
     assert [e.seq for e in events] == list(range(2, 10))
+
+
+def test_a_list_too_long_to_map_over_fails_the_task_and_says_how_long_it_is():
+    over = node("each", inputs={"x": Ref(node="parts")}, over="x")
+    for length, status in ((10_000, TaskStatus.RUNNING), (10_001, TaskStatus.FAILED)):
+        p = progress(node("parts"), over)
+        end(p, "parts", value=json.dumps([0] * length))
+        assert p.tasks["each"].status is status
+    assert "each is mapped over x, which has 10,001 elements" in p.run.reason
