@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 POLL = 5.0
 """Seconds between two looks at what cannot be watched, and at what can, to be sure."""
+
+HANGS = 30.0
+"""A watch that has got nowhere for so many seconds, beside its pauses, hangs."""
 
 _LOGS = {"delta": "_delta_log", "parquet": "_versions"}
 """The folder of a table in which each commit is a new file."""
@@ -124,6 +128,7 @@ class ViewWatch:
         self._seen: dict[str, tuple[Version, ...]] = {}
         self._views = views
         self._stop = threading.Event()
+        self._moved = time.monotonic()  # when the thread last got on
         self._thread = threading.Thread(target=self._run, name="ratchet-views", daemon=True)
         self._thread.start()
 
@@ -131,6 +136,10 @@ class ViewWatch:
         """Stop; nothing is called after this has returned, though a storage may not answer."""
         with self._closing:
             self._stop.set()
+
+    def hangs(self) -> bool:
+        """Whether the storage has not answered for a while."""
+        return time.monotonic() - self._moved > HANGS + self._poll
 
     def _changed(self, view: str) -> None:
         with self._closing:
@@ -157,6 +166,7 @@ class ViewWatch:
         """
         store = feature_store.connect(self._config)
         for view in self._views:
+            self._moved = time.monotonic()
             try:
                 newest = store.history(view, after=store.latest_version(view) - 1)
             except FeatureStoreError as error:  # the scheduler finds out when it looks itself
@@ -191,6 +201,7 @@ class ViewWatch:
             recursive=False,
         )
         for changed in changes:
+            self._moved = time.monotonic()
             for view in {folders[Path(path).parent] for _, path in changed}:
                 self._changed(view)
             if not changed:

@@ -36,6 +36,9 @@ class Watch(Protocol):
     def close(self) -> None:
         """Stop watching; nothing is called after this has returned."""
 
+    def hangs(self) -> bool:
+        """Whether what it watches does not answer it, so that nobody is told of a commit."""
+
 
 class DataSource(Protocol):
     """What the scheduler needs to know of data.

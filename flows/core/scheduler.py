@@ -50,8 +50,8 @@ SETTLED = timedelta(seconds=60)
 VIEWS = 20
 """Views that one tick looks at."""
 
-LOOK_AT_ALL = timedelta(minutes=10)
-"""After so long, all views are looked at, whether their watch has called or not."""
+LOOK_AT_ALL, WITHOUT_WATCH = timedelta(minutes=10), timedelta(minutes=1)
+"""After so long, all views are looked at; the latter while their watch hangs."""
 
 PATIENCE = 60.0
 """At most so many seconds between two looks at data that cannot be reached."""
@@ -214,8 +214,9 @@ class Scheduler:
 
     def _take_views(self, now: datetime) -> set[str]:
         """The next few views to look at: storage is slow, and times do not wait for it."""
+        hangs = self._watch is not None and self._watch.hangs()
         with self._guard:
-            if now - self._looked_at_all >= LOOK_AT_ALL:  # lest a watch hangs, or missed something
+            if now - self._looked_at_all >= (WITHOUT_WATCH if hangs else LOOK_AT_ALL):
                 self._looked_at_all = now
                 self._changed |= self._watched
             views = set(sorted(self._changed)[:VIEWS])

@@ -37,6 +37,9 @@ class Nothing:
 
     def close(self) -> None: ...
 
+    def hangs(self) -> bool:
+        return False
+
 
 class Data:
     """One view, to which somebody appends now and then."""

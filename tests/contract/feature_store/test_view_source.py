@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import queue
 import shutil
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from feature_store import FeatureStoreConfig, connect
-from flows.adapters.views import ViewSource
+from flows.adapters import views
+from flows.adapters.views import HANGS, POLL, ViewSource
 from flows.core.errors import ConfigError, DataUnavailable, NotFound
 from flows.core.schedule import Late
 
@@ -159,6 +163,24 @@ def test_what_cannot_be_watched_is_polled(store, config, rows, told, watching, m
     drained(told)
     store.append("meter", rows(1))
     assert told.get(timeout=PATIENCE) == "meter"
+
+
+def test_a_watch_whose_storage_does_not_answer_says_that_it_hangs(
+    store, source, watching, monkeypatch
+):
+    asked, go_on, now = threading.Event(), threading.Event(), time.monotonic()
+
+    def hang(*_):
+        asked.set()
+        go_on.wait(PATIENCE)
+
+    monkeypatch.setattr(type(store), "latest_version", hang)
+    watch = watching(source, "meter")
+    assert asked.wait(PATIENCE)
+    assert not watch.hangs()
+    monkeypatch.setattr(views, "time", SimpleNamespace(monotonic=lambda: now + HANGS + POLL + 9))
+    assert watch.hangs()
+    go_on.set()
 
 
 def test_nothing_is_said_after_the_watch_is_closed(store, source, rows, told, watching):

@@ -48,6 +48,7 @@ class Views:
         self.commits = []
         self.error = None
         self.watches = []
+        self.hanging = False
 
     def check(self, view):
         if view != "v":
@@ -72,6 +73,9 @@ class Views:
 
     def close(self):
         self.watches.append(None)
+
+    def hangs(self):
+        return self.hanging
 
     def commit(self, rows, at):
         self.commits.append((rows, at))
@@ -521,6 +525,15 @@ def test_views_are_looked_at_now_and_then_though_their_watch_is_silent(world):
     world.views.commits.append((5, world.clock.now()))
     assert world.tick(MINUTE) == []
     assert [fire.key for fire in world.tick(10 * MINUTE)] == ["v@1"]
+
+
+def test_while_a_watch_hangs_all_views_are_looked_at_every_minute(world):
+    world.save(FRESH)
+    world.tick()
+    world.views.commits.append((5, world.clock.now()))
+    world.views.hanging = True
+    assert world.tick(30 * SECOND) == []
+    assert [fire.key for fire in world.tick(30 * SECOND)] == ["v@1"]
 
 
 def test_many_views_that_changed_are_looked_at_in_turn(world):
