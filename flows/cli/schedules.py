@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, s
 from flows.config.duration import format_duration
 from flows.core import due
 from flows.core.errors import ConfigError, RatchetError
-from flows.core.occurrence import NEVER, occurrences, zone_of
+from flows.core.occurrence import NEVER, occurrences
 from flows.core.schedule import (
     Cron,
     Deadline,
@@ -294,12 +294,10 @@ def backfill(
     Such runs wait behind all others. Times that ran are left alone, so it can be typed again.
     """
     with opened(context) as ratchet:
-        name = ratchet.flow(flow).name
-        zone = UTC if every else _zone(ratchet, name, schedule)
         filled = ratchet.schedules.backfill(
-            name,
-            _time("--from", since, zone),
-            _time("--to", until, zone),
+            ratchet.flow(flow).name,
+            _time("--from", since),
+            _time("--to", until),
             schedule=schedule,
             every=None if every is None else span(every, "--every"),
             dry_run=dry_run,
@@ -307,40 +305,20 @@ def backfill(
             by=whoami(),
         )
     if as_json:
-        print_json([_filled_json(each) for each in filled])
+        print_json(
+            [{"at": iso(e.at), "key": e.key, "run": e.run_id, "started": e.started} for e in filled]
+        )
     else:
         _say_filled(filled, dry_run)
 
 
-def _zone(ratchet: Ratchet, flow: str, schedule: str | None) -> tzinfo:
-    """The zone in which days are meant: that of the schedule whose times are filled."""
-    zones = [
-        trigger.zone
-        for listed in ratchet.schedules.list()
-        if isinstance(trigger := listed.stored.schedule.trigger, Cron | Deadline)
-        and listed.stored.schedule.flow == flow
-        and schedule in (None, listed.stored.schedule.name)
-    ]
-    return zone_of(zones[0]) if len(zones) == 1 else UTC
-
-
-def _time(option: str, text: str, zone: tzinfo) -> datetime:
+def _time(option: str, text: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
             f"{option} {text!r} is no time", hint="write 2026-01-31, or 2026-01-31T06:00"
         ) from None
-    return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
-
-
-def _filled_json(filled: Filled) -> dict[str, Any]:
-    return {
-        "at": iso(filled.at),
-        "key": filled.key,
-        "run": filled.run_id,
-        "started": filled.started,
-    }
 
 
 def _say_filled(filled: tuple[Filled, ...], dry_run: bool) -> None:

@@ -273,23 +273,17 @@ def without_overlap(
 # ------------------------------------------------------------------ overrides
 
 
-def fill(overrides: Sequence[str], at: datetime) -> tuple[str, ...]:
-    """Overrides with their placeholders filled: `{at:%Y-%m-%d}`, or `{at}` in ISO 8601.
+def filled(schedule: Schedule, at: datetime) -> tuple[str, ...]:
+    """A schedule's overrides for its fire at `at`: `{at:%Y-%m-%d}`, and `{at}` in ISO 8601.
 
-    The date is that of the zone which `at` is in: see `filled`.
+    Dates are those of the zone of its trigger.
     """
+    local = at.astimezone(zone_of(schedule.trigger))
 
     def written(match: re.Match[str]) -> str:
-        return at.strftime(match[1]) if match[1] else at.isoformat()
+        return local.strftime(match[1]) if match[1] else local.isoformat()
 
-    return tuple(PLACEHOLDER.sub(written, text) for text in overrides)
-
-
-def filled(schedule: Schedule, at: datetime) -> tuple[str, ...]:
-    """A schedule's overrides for its fire at `at`, as dates go in the zone of its trigger."""
-    trigger = schedule.trigger
-    zone = zone_of(trigger.zone) if isinstance(trigger, Cron | Deadline) else UTC
-    return fill(schedule.overrides, at.astimezone(zone))
+    return tuple(PLACEHOLDER.sub(written, text) for text in schedule.overrides)
 
 
 def _time(text: str) -> datetime:

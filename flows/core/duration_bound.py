@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import timedelta
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 
 FEWEST = 3
 """Runs without which nothing is predicted."""
@@ -22,6 +22,7 @@ LONGEST = timedelta(days=365)
 
 _SHORTEST = 0.001  # seconds; a duration of zero has no logarithm
 _ROUNDING = 1e-9
+_HALVINGS = 60  # of an angle, until a float tells no more
 
 
 def duration_bound(history: Sequence[timedelta], confidence: float) -> timedelta | None:
@@ -47,35 +48,23 @@ def _cut(seconds: float) -> timedelta:
 
 
 def t_quantile(p: float, degrees: int) -> float:
-    """What Student's t with `degrees` of freedom exceeds with probability 1 - p.
+    """What Student's t with `degrees` of freedom exceeds with probability 1 - p."""
+    low, high = -math.pi / 2, math.pi / 2  # the angle whose tangent is t / sqrt(degrees)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _below(middle, degrees) < p else (low, middle)
+    return math.sqrt(degrees) * math.tan((low + high) / 2)
 
-    Hill, Algorithm 396, Communications of the ACM 13 (1970): for more than two degrees of freedom
-    an expansion whose relative error is below 1e-5.
+
+def _below(angle: float, degrees: int) -> float:
+    """The probability that t is below sqrt(degrees) tan(angle): a finite sum.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 1964, 26.7.3 and 26.7.4.
     """
-    if p < 0.5:
-        return -t_quantile(1 - p, degrees)
-    tails = 2 * (1 - p)
-    if degrees == 1:
-        return 1 / math.tan(tails * math.pi / 2) if tails < 1 else 0.0
-    if degrees == 2:
-        return math.sqrt(max(0.0, 2 / (tails * (2 - tails)) - 2))
-    return math.sqrt(degrees * _expanded(tails, degrees))
-
-
-def _expanded(tails: float, n: int) -> float:
-    """t squared over n, from the probability of both tails."""
-    a = 1 / (n - 0.5)
-    b = 48 / a**2
-    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
-    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
-    y: float = (d * tails) ** (2 / n)
-    if y <= 0.05 + a:  # far out: an expansion in the tail
-        inner = 1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)
-        return (inner * y - 1) * (n + 1) / (n + 2) + 1 / y
-    x = NormalDist().inv_cdf(tails / 2)  # near the centre: an expansion about the normal
-    y = x * x
-    if n < 5:
-        c += 0.3 * (n - 4.5) * (x + 0.6)
-    c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
-    y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
-    return math.expm1(a * y * y)
+    odd = degrees % 2
+    term, total = math.cos(angle) if odd else 1.0, 0.0
+    for number in range(1 + odd, degrees, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * number / (number + 1)
+    within = math.sin(angle) * total
+    return 0.5 + ((angle + within) / math.pi if odd else within / 2)

@@ -18,7 +18,7 @@ import difflib
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -52,7 +52,7 @@ def occurrences(trigger: Trigger, since: datetime, until: datetime) -> Iterator[
     if isinstance(trigger, Interval):
         return _every(trigger, since, until)
     if isinstance(trigger, Cron | Deadline):
-        return _of_cron(expression_of(trigger), zone_of(trigger.zone), since, until)
+        return _of_cron(expression_of(trigger), _zone(trigger.zone), since, until)
     raise ConfigError(
         f"a {type(trigger).__name__} trigger has no times of its own",
         hint="use a schedule with cron, every or by",
@@ -89,7 +89,12 @@ def expression_of(trigger: Cron | Deadline) -> str:
     return ALIASES.get(text.lower(), text)
 
 
-def zone_of(name: str) -> ZoneInfo:
+def zone_of(trigger: Trigger) -> tzinfo:
+    """The zone in which a trigger's dates are meant. Raises ConfigError."""
+    return _zone(trigger.zone) if isinstance(trigger, Cron | Deadline) else UTC
+
+
+def _zone(name: str) -> ZoneInfo:
     """The zone of an IANA name. Raises ConfigError, naming the nearest."""
     try:
         return ZoneInfo(name)
@@ -110,7 +115,7 @@ def explained(trigger: Cron | Deadline) -> str:
 
 def check_cron(trigger: Cron | Deadline) -> None:
     """Raise ConfigError when the expression or the zone is wrong, or names no day that there is."""
-    zone_of(trigger.zone)
+    _zone(trigger.zone)
     expression = expression_of(trigger)
     try:
         CronSim(expression, datetime(2000, 1, 1))  # noqa: DTZ001
@@ -202,7 +207,7 @@ def _before(trigger: Trigger, until: datetime, count: int) -> datetime:
     if isinstance(trigger, Interval):
         return until - count * trigger.every
     assert isinstance(trigger, Cron | Deadline)  # the others have no times
-    zone = zone_of(trigger.zone)
+    zone = _zone(trigger.zone)
     wall = until.astimezone(zone).replace(tzinfo=None, microsecond=0)
     backwards = CronSim(expression_of(trigger), wall, reverse=True)
     earliest: datetime = deque(islice(backwards, count), maxlen=1).pop()

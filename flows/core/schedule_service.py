@@ -13,7 +13,7 @@ from flows.core.clock import Clock
 from flows.core.data_source import DataSource
 from flows.core.errors import ConfigError, NotFound, RatchetError, Refused, StoreError
 from flows.core.firing import Firing, Prepare
-from flows.core.occurrence import occurrences
+from flows.core.occurrence import occurrences, zone_of
 from flows.core.schedule import (
     Cron,
     Deadline,
@@ -271,6 +271,8 @@ class ScheduleService:
     ) -> tuple[Filled, ...]:
         """Run what did not run in `[since, until)`, oldest first, one at a time, behind the rest.
 
+        Times without a zone are meant in that of the schedule; with `every`, in UTC.
+
         Args:
             schedule: whose times; None: those of the flow's only schedule by time.
             every: the distance of times, counted from 1970 in UTC, instead of a schedule's.
@@ -282,11 +284,11 @@ class ScheduleService:
             RatchetError: a run cannot be prepared; those before it are started.
         """
         chosen, trigger = self._times(flow, schedule, every)
-        step = timedelta(microseconds=1)  # times are after the first and up to the second
-        times = list(islice(occurrences(trigger, since - step, until - step), MOST_FILLED + 1))
+        since, until = _before(since, trigger), _before(until, trigger)
+        times = list(islice(occurrences(trigger, since, until), MOST_FILLED + 1))
         if len(times) > MOST_FILLED:
             raise Refused(
-                f"there are more than {MOST_FILLED:,} times from {since:%Y-%m-%d} on",
+                f"there are more than {MOST_FILLED:,} times from {times[0]:%Y-%m-%d} on",
                 hint="fill a shorter time, or give a longer --every",
             )
         keys = [at.isoformat() for at in times]
@@ -335,6 +337,12 @@ class ScheduleService:
                 f"schedule {name} is one of flow {candidates[0].schedule.flow}, not of {flow}"
             )
         return candidates[0].schedule, due.trigger_of(candidates[0])
+
+
+def _before(at: datetime, trigger: Trigger) -> datetime:
+    """Just before a time, in UTC: a trigger's times are after one and up to another."""
+    aware = at if at.tzinfo else at.replace(tzinfo=zone_of(trigger))
+    return aware.astimezone(UTC) - timedelta(microseconds=1)
 
 
 def _owners(stored: StoredSchedule) -> str:

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flows.config import check_outside, compose
-from flows.core.due import fill
+from flows.core.due import filled
 from flows.core.errors import ConfigError
+from flows.core.schedule import OnRequest, Schedule
 from flows.retrain import RetrainConfig
 from ray_jobs import TrainerConfig
 
@@ -233,6 +234,7 @@ def test_whatever_passes_from_outside_names_no_code_and_reads_nothing(
     with pytest.MonkeyPatch.context() as patch, suppress(ConfigError):
         patch.setenv("PLANTED", "what-only-the-environment-knows")
         check_outside(overrides, Team)
-        composed = compose("team", Team, fill(overrides, AT), project)
+        schedule = Schedule(trigger=OnRequest(), overrides=tuple(overrides))
+        composed = compose("team", Team, filled(schedule, AT), project)
         assert NAMED not in composed.code.values()
         assert "what-only-the-environment-knows" not in composed.yaml

@@ -314,7 +314,7 @@ def test_a_schedule_on_request_is_never_looked_at():
 
 def test_placeholders_are_filled_with_the_fires_time():
     overrides = ("day={at:%Y-%m-%d}", "at={at}", "params={at:3}", "plain=1")
-    assert due.fill(overrides, SAVED) == (
+    assert due.filled(saved(OnRequest(), overrides=overrides).schedule, SAVED) == (
         "day=2026-01-10", "at=2026-01-10T12:00:00+00:00", "params={at:3}", "plain=1",
     )  # fmt: skip
 

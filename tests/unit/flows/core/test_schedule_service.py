@@ -364,6 +364,15 @@ def test_a_backfill_of_a_flow_without_a_schedule_takes_a_distance(service, store
     assert [f.started for f in again] == [False] * 3
 
 
+def test_times_of_a_backfill_without_a_zone_are_those_of_the_schedule(service):
+    tokyo = Schedule(name="t", flow="f", trigger=Cron(cron="0 0 * * *", zone="Asia/Tokyo"))
+    service.sync([tokyo])
+    days = service.backfill("f", datetime(2026, 3, 1), datetime(2026, 3, 3))
+    assert [f.at for f in days] == [START - 9 * HOUR, START + 15 * HOUR]
+    by_utc = service.backfill("f", datetime(2026, 3, 1), datetime(2026, 3, 2), every=DAY)
+    assert [f.at for f in by_utc] == [START]
+
+
 def test_a_backfill_that_is_unclear_is_refused(service):
     hourly = Schedule(name="hourly", flow="f", trigger=Interval(every=HOUR))
     service.sync([NIGHTLY, hourly, HOOK])
