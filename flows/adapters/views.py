@@ -15,7 +15,7 @@ import feature_store
 from feature_store import FeatureStoreConfig, FeatureStoreError, Version
 from feature_store.location import is_local, resolve
 from flows.core.errors import ConfigError, DataUnavailable, NotFound
-from flows.core.schedule import DataState, Late
+from flows.core.schedule import DataState, Late, NewData
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +45,8 @@ class ViewSource:
         with _explained(view, resolve(self._config.uri)):
             self._connect().view(view)
 
-    def state(
-        self,
-        view: str,
-        since: int | None,
-        *,
-        late: Late = Late.COUNT,
-        lateness: timedelta | None = None,
-    ) -> DataState:
-        """What the view has beyond version `since`; None: everything that is in it.
+    def state(self, trigger: NewData, since: int | None) -> DataState:
+        """What the trigger's view has beyond version `since`; None: everything that is in it.
 
         Rows are counted as their commits say, without reading any; only to leave out late ones,
         the event times of new rows are read, once for each version.
@@ -63,6 +56,7 @@ class ViewSource:
             DataUnavailable: the feature store cannot be reached just now.
             ConfigError: it can never be read.
         """
+        view = trigger.view
         with _explained(view, resolve(self._config.uri)):
             store = self._connect()
             latest = store.latest_version(view)
@@ -70,8 +64,8 @@ class ViewSource:
                 return DataState(version=latest, new_rows=0, first_at=None, last_at=None)
             versions = store.history(view, after=-1 if since is None else since)
             rows = {version.version: version.rows for version in versions}
-            if late is Late.IGNORE and lateness is not None:
-                rows = self._rows_on_time(store, view, since, versions, lateness)
+            if trigger.late is Late.IGNORE and trigger.lateness is not None:
+                rows = self._rows_on_time(store, view, since, versions, trigger.lateness)
         new = [version for version in versions if rows[version.version]]
         return DataState(
             version=max([latest, *rows]),

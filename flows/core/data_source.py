@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from flows.core.clock import Clock
 from flows.core.errors import DataUnavailable
-from flows.core.schedule import DataState, Late
+from flows.core.schedule import DataState, NewData
 
 LIMIT = 2.0
 """Seconds that an answer is waited for."""
@@ -50,15 +50,8 @@ class DataSource(Protocol):
     def check(self, view: str) -> None:
         """Raise NotFound, with the nearest name, when there is no such view."""
 
-    def state(
-        self,
-        view: str,
-        since: int | None,
-        *,
-        late: Late = Late.COUNT,
-        lateness: timedelta | None = None,
-    ) -> DataState:
-        """What the view has beyond version `since`; None: everything that is in it."""
+    def state(self, trigger: NewData, since: int | None) -> DataState:
+        """What the trigger's view has beyond version `since`; None: everything that is in it."""
 
     def watch(self, views: Iterable[str], changed: Callable[[str], None]) -> Watch:
         """Call `changed(view)`, from a thread of its own, soon after each commit to a view.
@@ -95,20 +88,13 @@ class BoundedSource:
         """As the source does. Raises DataUnavailable when it does not answer in time."""
         self._ask(view, view, partial(self._source.check, view))
 
-    def state(
-        self,
-        view: str,
-        since: int | None,
-        *,
-        late: Late = Late.COUNT,
-        lateness: timedelta | None = None,
-    ) -> DataState:
+    def state(self, trigger: NewData, since: int | None) -> DataState:
         """As the source does. Raises DataUnavailable, which says what does not answer in time.
 
         The answer that comes later is kept for the next call, and told as a change of the view.
         """
-        question = partial(self._source.state, view, since, late=late, lateness=lateness)
-        answer: DataState = self._ask((view, since, late, lateness), view, question)
+        question = partial(self._source.state, trigger, since)
+        answer: DataState = self._ask((trigger, since), trigger.view, question)
         return answer
 
     def watch(self, views: Iterable[str], changed: Callable[[str], None]) -> Watch:

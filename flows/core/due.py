@@ -14,7 +14,13 @@ Times (`decide_time`): all occurrences after the cursor up to now are pending.
 - A clock set back: what is behind the cursor never fires again. A cursor more than a day ahead
   of now comes from a clock that was wrong, and is forgotten, lest the schedule waits for years.
 
-Deadlines: see `_decide_deadline`. Data: see `decide_data`. Assets: see `decide_assets`.
+Deadlines (`decide_time`): each one that is near enough fires; those that have passed are missed,
+whatever the policy, for no run can meet them. A run starts `by` less the bound for its duration,
+held between latest_start and earliest_start; without a bound (fewer than three runs) at
+earliest_start, since ending in time is what was asked for. A fire's time is the deadline itself:
+it stays the same however the history changes, and `ends_by` is it.
+
+Data: see `decide_data`. Assets: see `decide_assets`.
 """
 
 from __future__ import annotations
@@ -104,22 +110,22 @@ def decide_time(
     `history`, for deadlines: how long the flow's newest runs took, up to 50 that ended succeeded
     or halted, from created to ended, so that waiting in a queue counts.
     """
-    trigger = trigger_of(stored)
-    since = _cursor(stored, now)
-    if isinstance(trigger, Deadline):
-        return _decide_deadline(stored, trigger, since, now, history)
-    times, oldest = newest(trigger, since, now, MOST)
+    trigger, since = trigger_of(stored), _cursor(stored, now)
+    ahead = _ahead(trigger, history) if isinstance(trigger, Deadline) else timedelta(0)
+    times, oldest = newest(trigger, since, now + ahead, MOST)
     pending = [(at.isoformat(), at) for at in times]
-    fires, missed = _sorted_out(stored.schedule, pending, now)
+    last = times[-1] if times else since
+    if isinstance(trigger, Deadline):
+        fires = tuple(fire for fire in pending if fire[1] > now)
+        missed = tuple(fire for fire in pending if fire[1] <= now)
+        next_at = _look_at_deadline(trigger, last, now, ahead)
+    else:
+        fires, missed = _sorted_out(stored.schedule, pending, now)
+        next_at = next_after(trigger, max(last, now))
     if oldest is not None:
         missed = ((f"{oldest.isoformat()}..{times[0].isoformat()}", oldest), *missed)
-    last = times[-1] if times else since
-    return Decision(
-        fires=fires,
-        missed=missed,
-        next_at=next_after(trigger, max(last, now)),
-        cursor={**stored.cursor, "at": last.isoformat()},
-    )
+    cursor = {**stored.cursor, "at": last.isoformat()}
+    return Decision(fires=fires, missed=missed, next_at=next_at, cursor=cursor)
 
 
 def _cursor(stored: StoredSchedule, now: datetime) -> datetime:
@@ -146,35 +152,10 @@ def _sorted_out(
     return tuple(fires), tuple(fire for fire in pending if fire not in chosen)
 
 
-def _decide_deadline(
-    stored: StoredSchedule,
-    trigger: Deadline,
-    since: datetime,
-    now: datetime,
-    history: Sequence[timedelta],
-) -> Decision:
-    """Fire for each deadline that is near enough; miss those that have passed.
-
-    A run starts `by` less the bound for its duration, held between latest_start and
-    earliest_start; without a bound (fewer than three runs) at earliest_start, since ending in
-    time is what was asked for. A fire's time is the deadline itself: it stays the same however
-    the history changes, and `ends_by` is it. Once it has passed, no run can meet it: it is
-    missed, whatever the policy.
-    """
+def _ahead(trigger: Deadline, history: Sequence[timedelta]) -> timedelta:
+    """How long before its deadline a run starts: see the module's docstring."""
     ahead = duration_bound(history, trigger.confidence) or trigger.earliest_start
-    ahead = min(max(ahead, trigger.latest_start), trigger.earliest_start)
-    times, oldest = newest(trigger, since, now + ahead, MOST)
-    fires = tuple((at.isoformat(), at) for at in times if at > now)
-    missed = tuple((at.isoformat(), at) for at in times if at <= now)
-    if oldest is not None:
-        missed = ((f"{oldest.isoformat()}..{times[0].isoformat()}", oldest), *missed)
-    last = times[-1] if times else since
-    return Decision(
-        fires=fires,
-        missed=missed,
-        next_at=_look_at_deadline(trigger, last, now, ahead),
-        cursor={**stored.cursor, "at": last.isoformat()},
-    )
+    return min(max(ahead, trigger.latest_start), trigger.earliest_start)
 
 
 def _look_at_deadline(

@@ -278,9 +278,7 @@ class Scheduler:
     def _decide(self, stored: StoredSchedule, now: datetime) -> Decision:
         trigger = stored.schedule.trigger
         if isinstance(trigger, NewData):
-            since = stored.cursor.get("version")
-            late, lateness = trigger.late, trigger.lateness
-            state = self._source.state(trigger.view, since, late=late, lateness=lateness)
+            state = self._source.state(trigger, stored.cursor.get("version"))
             return due.decide_data(stored, state, now)
         if isinstance(trigger, OnAsset):
             waiting = self._store.schedules.pending(stored.schedule.name)

@@ -12,7 +12,6 @@ from flows.core.errors import ConfigError, StoreError
 from flows.core.schedule import (
     DataState,
     Interval,
-    Late,
     Missed,
     NewData,
     OnAsset,
@@ -68,14 +67,7 @@ class Source:
 
     def check(self, view: str) -> None: ...
 
-    def state(
-        self,
-        view: str,
-        since: int | None,
-        *,
-        late: Late = Late.COUNT,
-        lateness: timedelta | None = None,
-    ) -> DataState:
+    def state(self, trigger: NewData, since: int | None) -> DataState:
         world = self._process.world
         away, self._data.away = self._data.away, False
         if away or world.happens(self._process.faults.error):

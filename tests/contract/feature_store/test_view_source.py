@@ -17,9 +17,10 @@ from feature_store import FeatureStoreConfig, connect
 from flows.adapters import views
 from flows.adapters.views import HANGS, POLL, ViewSource
 from flows.core.errors import ConfigError, DataUnavailable, NotFound
-from flows.core.schedule import Late
+from flows.core.schedule import Late, NewData
 
 DAY = timedelta(days=1)
+METER = NewData(view="meter")
 PATIENCE = 20.0  # seconds: far longer than any file system takes
 
 
@@ -61,16 +62,16 @@ def test_an_unknown_view_names_the_nearest(store, source):
 
 
 def test_new_rows_are_counted_since_a_version(store, source, rows):
-    assert source.state("meter", None).new_rows == 0
+    assert source.state(METER, None).new_rows == 0
     for day, count in enumerate((5, 3, 2)):
         store.append("meter", rows(count, day=day, first=day * 10))
-    state = source.state("meter", None)
+    state = source.state(METER, None)
     assert (state.version, state.new_rows) == (3, 10)
-    state = source.state("meter", 1)
+    state = source.state(METER, 1)
     assert (state.version, state.new_rows) == (3, 5)
     history = store.history("meter")
     assert (state.first_at, state.last_at) == (history[2].at, history[3].at)
-    nothing = source.state("meter", 3)
+    nothing = source.state(METER, 3)
     assert (nothing.version, nothing.new_rows, nothing.first_at) == (3, 0, None)
 
 
@@ -78,39 +79,39 @@ def test_a_restore_adds_nothing_new(store, source, rows):
     store.append("meter", rows(5))
     store.append("meter", rows(5, day=1, first=5))
     store.restore("meter", 1)
-    state = source.state("meter", 2)
+    state = source.state(METER, 2)
     assert (state.version, state.new_rows, state.last_at) == (3, 0, None)
 
 
 def test_a_view_that_was_made_anew_says_its_own_version(store, source, rows):
     store.append("meter", rows(5))
-    assert source.state("meter", 9) == source.state("meter", 1)
-    assert source.state("meter", 9).version == 1
+    assert source.state(METER, 9) == source.state(METER, 1)
+    assert source.state(METER, 9).version == 1
 
 
 def test_late_rows_are_left_out_where_they_do_not_count(store, source, rows):
     store.append("meter", rows(4))  # event times of January 2026
     ago = datetime.now(UTC) - datetime(2026, 1, 1, tzinfo=UTC)
-    late = source.state("meter", 0, late=Late.IGNORE, lateness=ago - DAY)
+    late = source.state(replace(METER, late=Late.IGNORE, lateness=ago - DAY), 0)
     assert (late.version, late.new_rows, late.first_at) == (1, 0, None)
-    in_time = source.state("meter", 0, late=Late.IGNORE, lateness=ago + DAY)
+    in_time = source.state(replace(METER, late=Late.IGNORE, lateness=ago + DAY), 0)
     assert (in_time.version, in_time.new_rows) == (1, 4)
     store.append("meter", rows(2, first=4))
-    again = source.state("meter", 0, late=Late.IGNORE, lateness=ago + DAY)
+    again = source.state(replace(METER, late=Late.IGNORE, lateness=ago + DAY), 0)
     assert (again.version, again.new_rows) == (2, 6)
 
 
 def test_a_damaged_view_is_an_error_that_stays(store, source, config):
     Path(config.uri, "meter.view.json").write_text("{ not json")
     with pytest.raises(ConfigError, match="view meter"):
-        source.state("meter", None)
+        source.state(METER, None)
 
 
 @pytest.mark.parametrize("place", ["not-mounted", "x" * 300])
 def test_a_store_that_is_away_is_an_error_that_passes(tmp_path, place):
     source = ViewSource(FeatureStoreConfig(uri=str(tmp_path / place)))
     with pytest.raises(DataUnavailable):
-        source.state("meter", None)
+        source.state(METER, None)
 
 
 def test_every_view_is_said_at_the_start_and_each_commit_soon(store, source, rows, told, watching):

@@ -54,7 +54,7 @@ class Views:
         if view != "v":
             raise NotFound(f"no view {view}")
 
-    def state(self, view, since, *, late, lateness):
+    def state(self, trigger, since):
         if self.error is not None:
             raise self.error
         new = self.commits[since or 0 :]
@@ -542,7 +542,7 @@ def test_many_views_that_changed_are_looked_at_in_turn(world):
         schedule = Schedule(name=name, flow="f", trigger=NewData(view=name))
         world.store.schedules.save(schedule, None, {"version": None}, START)
     looks, good = [], world.views.state
-    world.views.state = lambda view, *a, **k: (looks.append(view), good(view, *a, **k))[1]
+    world.views.state = lambda trigger, since: (looks.append(trigger.view), good(trigger, since))[1]
     world.tick()
     assert looks == names[:20]
     world.tick()
