@@ -19,6 +19,7 @@ from flows.core.schedule import (
     NewData,
     OnAsset,
     OnRequest,
+    Policies,
     Schedule,
     Trigger,
 )
@@ -37,8 +38,6 @@ _TRIGGERS: Mapping[str, type[Trigger]] = {
 
 Compose = Callable[[Flow, Sequence[str]], object]
 """Composes a flow's config with overrides of its own keys. Raises ConfigError."""
-
-_OF_SCHEDULES = {f.name for f in fields(Schedule)} & {f.name for f in fields(ScheduleConfig)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +83,18 @@ def to_schedule(name: str, config: ScheduleConfig) -> Schedule:
         )
     kind = kinds[0]
     own = {f.name for f in fields(_TRIGGERS[kind])}
-    foreign = keys.keys() - own - _OF_SCHEDULES - _TRIGGERS.keys()
+    shared = {"flow"} | {f.name for f in fields(Policies)}
+    foreign = keys.keys() - own - shared - _TRIGGERS.keys()
     if foreign:
         raise ConfigError(
             f"schedule {name}: {min(foreign)} is no key of a schedule with {kind}",
             hint=f"with {kind} go {', '.join(sorted(own - {kind, 'view'})) or 'no other keys'}",
         )
-    values: dict[str, Any] = {key: value for key, value in keys.items() if key in own}
+    values: dict[str, Any] = {key: keys[key] for key in keys.keys() & own}
     if kind == "new_data":
         values["view"] = keys["new_data"]
-    policies = {key: value for key, value in keys.items() if key in _OF_SCHEDULES}
-    return Schedule(name=name, trigger=_TRIGGERS[kind](**values), **policies)
+    trigger = _TRIGGERS[kind](**values)
+    return Schedule(name=name, trigger=trigger, **{key: keys[key] for key in keys.keys() & shared})
 
 
 def check(schedule: Schedule, flows: Flows, compose: Compose, now: datetime) -> None:

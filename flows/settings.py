@@ -26,7 +26,7 @@ from flows.core.alert import AlertKind, Severity, Throttle
 from flows.core.errors import ConfigError
 from flows.core.masking import REFERENCE
 from flows.core.pool import Pool, Rate, check_pool_name
-from flows.core.schedule import Late, Missed, Overlap
+from flows.core.schedule import Late, Policies
 from ray_jobs import BUILT_IN_MODULES, RayConfig
 from registry import RegistryConfig
 
@@ -81,7 +81,7 @@ class WorkersConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
+class ScheduleConfig(Policies):
     """What makes a flow run by itself: one trigger, and what to do when it does not work out.
 
     Exactly one of the first six says what the trigger is. A key that is left out has the default
@@ -106,12 +106,6 @@ class ScheduleConfig:
     confidence: float | None = None
     latest_start: timedelta | None = None
     earliest_start: timedelta | None = None
-    overrides: tuple[str, ...] = ()  # of the flow's own config; {at:%Y-%m-%d} is the fire's time
-    missed: Missed = Missed.LATEST
-    grace: timedelta = timedelta(hours=24)  # a fire older than this is missed for good
-    overlap: Overlap = Overlap.SKIP
-    priority: int = 0  # of its runs; 0: the flow's
-    deadline: timedelta | None = None  # from a fire's time to its run's end
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,18 +121,24 @@ def still_open(run_id: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """What makes a flow run by itself."""
+class Policies:
+    """What becomes of a schedule's fires, and what their runs are given."""
 
-    name: str = ""  # unique in the installation; beside a flow: the key that it stands under
-    flow: str = ""  # the flow's name; beside a flow: that flow
-    trigger: Trigger
     overrides: tuple[str, ...] = ()  # of the flow's config; {at:%Y-%m-%d} is the fire's time
     missed: Missed = Missed.LATEST
     grace: timedelta = timedelta(hours=24)  # a fire older than this is missed for good
     overlap: Overlap = Overlap.SKIP
     priority: int = 0  # of its runs; 0: the flow's
     deadline: timedelta | None = None  # from a fire's time to its run's end: a warning, no timeout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Policies):
+    """What makes a flow run by itself."""
+
+    name: str = ""  # unique in the installation; beside a flow: the key that it stands under
+    flow: str = ""  # the flow's name; beside a flow: that flow
+    trigger: Trigger
     origin: str = "config"  # where it was declared: config, or the flow's dotted path; `@`, whose
 
     @property
