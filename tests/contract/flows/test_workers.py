@@ -223,6 +223,7 @@ FLOWS = (
     twice,
     retried,
     fan,
+    mapped,
 )
 TASKS = {f.name: f.tasks for f in FLOWS}
 GPU = {"gpu": Pool(name="gpu", slots=4)}
@@ -554,6 +555,7 @@ def test_what_waits_of_a_mapped_task_is_not_gone_through_one_by_one(store, clock
     monkeypatch.setattr(Budget, "short_of", lambda *a: asked.append(a) or short_of(*a))
     run_id = make(store, clock, mapped)
     with engine(store, clock, held := Held(slots=3)) as mine:
+        mine.executors["inline"] = InlineExecutor()  # has free slots
         mine.tick(clock.now())
         held.end(f"{run_id}.numbers.1", value=str(list(range(1000))))
         mine.tick(clock.now())
