@@ -27,7 +27,6 @@ import registry
 from flows.adapters.alerts import Alerts
 from flows.bootstrap import Ratchet, bootstrap
 from flows.cli.app import GlobalOptions
-from flows.cli.failures import one_line
 from flows.cli.installation import opened, refuse_other_home
 from flows.cli.wording import COLOURS, console, mark, print_json
 from flows.config import compose, schema
@@ -44,6 +43,7 @@ from flows.core.store.schedules import ScheduleStore
 from flows.declarations import in_words
 from flows.settings import Settings, reveal, revealed
 from flows.up.ray_head import kept_head
+from flows.wording import one_line
 
 ENOUGH_DISK = 2 * 2**30
 """Bytes that a few training sets and models need."""

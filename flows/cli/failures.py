@@ -7,6 +7,8 @@ import sys
 import traceback
 from typing import Any
 
+from flows.wording import one_line
+
 USAGE = 2
 """What was typed, or what a config says, cannot be done as it stands."""
 
@@ -28,11 +30,6 @@ def say(line: str) -> None:
     """One line on stderr."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
-
-
-def one_line(text: object) -> str:
-    """A text with its line ends as single spaces."""
-    return " ".join(str(text).split())
 
 
 def _explained(error: BaseException) -> tuple[str, str | None, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -13,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.driving import View
-from flows.cli.failures import one_line
 from flows.cli.wording import COLOURS, cut, mark
 from flows.core.clock import Clock
-from flows.core.graph import Graph, child_index, node_key
-from flows.core.records import Event, Run, TaskRun, TaskStatus
+from flows.core.graph import child_index
+from flows.core.records import Run, TaskStatus
 from flows.core.service import Service
+from flows.core.store import RunDetail
 from flows.documents import between
-from flows.wording import duration
+from flows.wording import TaskView, duration, event_line, tasks_of
 
 ROOM = 8
 """Lines of the terminal that the tasks leave to the rest."""
@@ -103,15 +103,15 @@ class LiveView(View):
         grid.add_column(no_wrap=True, max_width=32, overflow="ellipsis")
         grid.add_column(justify="right", no_wrap=True)
         grid.add_column()
-        shown, left_out = _that_fit(rows_of(self._detail.graph, self._detail.tasks), self._console)
+        shown, left_out = _that_fit(rows_of(self._detail, now), self._console)
         for row in shown:
             sign: RenderableType = Text(mark(row.status, self._console), COLOURS[row.status])
             if row.status is TaskStatus.RUNNING:
                 self._spinner.style = COLOURS[row.status]
                 sign = self._spinner.render(self._console.get_time())
             style = "dim" if row.status in _QUIET else ""
-            took = duration(between(row.started, row.ended or now))
-            grid.add_row(sign, Text(row.name, style), Text(took, "dim"), cut(row.remark, "dim"))
+            took, remarks = Text(duration(row.seconds), "dim"), cut(" · ".join(row.remarks), "dim")
+            grid.add_row(sign, Text(row.key, style), took, remarks)
         if left_out:
             grid.add_row("", Text(f"and {left_out} more", "dim"), "", "")
         return grid
@@ -120,37 +120,13 @@ class LiveView(View):
 _QUIET = (TaskStatus.PENDING, TaskStatus.READY, TaskStatus.SKIPPED)
 
 
-class Row:
-    """What one line says about a task."""
-
-    def __init__(self, task: TaskRun, children: Sequence[TaskRun]) -> None:
-        self.name = task.key
-        self.status = task.status
-        starts = [each.started_at for each in (task, *children) if each.started_at]
-        self.started = min(starts, default=None)
-        self.ended = task.ended_at
-        self.attempt = task.attempt
-        ended = sum(child.status.ended for child in children)
-        self.done = f"{ended} of {len(children)}" if children else ""
-        self.reason = one_line(task.reason or "")
-
-    @property
-    def remark(self) -> str:
-        """All that there is to say beside name, status and times."""
-        again = f"attempt {self.attempt}" if self.attempt > 1 else ""
-        return " · ".join(part for part in (self.done, again, self.reason) if part)
-
-
-def rows_of(graph: Graph, tasks: Sequence[TaskRun]) -> list[Row]:
+def rows_of(detail: RunDetail, now: datetime) -> list[TaskView]:
     """A line for each task of the flow; mapped children are counted in their parent's."""
-    children: dict[str, list[TaskRun]] = {node.key: [] for node in graph.nodes}
-    for task in tasks:
-        if child_index(task.key) is not None:
-            children[node_key(task.key)].append(task)
-    return [Row(task, children[task.key]) for task in tasks if child_index(task.key) is None]
+    tasks = tasks_of(detail, now)
+    return [task for key, task in tasks.items() if child_index(key) is None]
 
 
-def _that_fit(rows: list[Row], console: Console) -> tuple[list[Row], int]:
+def _that_fit(rows: list[TaskView], console: Console) -> tuple[list[TaskView], int]:
     """The rows that have room in the terminal: what moves or went wrong goes first."""
     room = max(3, console.height - ROOM)
     if len(rows) <= room:
@@ -189,37 +165,8 @@ class PlainView(View):
         """A line for each new event that says something."""
         for event in self._service.events(run_id=self._run.id, after=self._seen):
             self._seen = event.id
-            if line := _line(event, self._console):
+            if line := event_line(event, partial(mark, into=self._console)):
                 self._say(line)
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
-
-
-_SAID = {
-    "task.started": "running",
-    "task.succeeded": "succeeded",
-    "task.reused": "succeeded",
-    "task.halted": "halted",
-    "task.skipped": "skipped",
-    "task.failed": "failed",
-    "task.retry": "retrying",
-    "task.lost": "retrying",
-    "task.cancelled": "cancelled",
-}
-
-
-def _line(event: Event, console: Console) -> str | None:
-    status = _SAID.get(event.kind)
-    if status is None or event.task is None:
-        return None
-    if child_index(event.task) is not None and status not in ("failed", "retrying"):
-        return None
-    if status == "skipped" and not event.attempt:  # its condition did not hold
-        return None
-    words = [f"{event.at:%H:%M:%S}", mark(status, console), event.task]
-    words.append({"task.reused": "reused", "task.lost": "lost"}.get(event.kind, status))
-    if event.attempt and event.attempt > 1:
-        words.append(f"(attempt {event.attempt})")
-    message = event.data.get("error") or event.data.get("reason")
-    return " ".join(words) + (f": {one_line(message)}" if message else "")

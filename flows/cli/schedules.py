@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.bootstrap import Ratchet
-from flows.cli.failures import one_line
 from flows.cli.installation import opened
 from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, span, table
 from flows.config.duration import format_duration
@@ -32,7 +31,7 @@ from flows.core.schedule import (
 from flows.core.schedule_service import Filled, Listed
 from flows.declarations import in_words
 from flows.documents import fire_json, iso, schedule_json
-from flows.wording import ago, ahead, whoami
+from flows.wording import ago, ahead, one_line, whoami
 
 schedules = typer.Typer(add_completion=False, rich_markup_mode=None)
 

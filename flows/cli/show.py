@@ -114,14 +114,13 @@ def _say_tasks(detail: RunDetail, ratchet: Ratchet, say: Console) -> None:
     lines = table(
         "task", "status", "took", "attempts", "reason", right=("took", "attempts"), give=("reason",)
     )
-    for row in rows_of(detail.graph, detail.tasks):
-        began = None if row.status is TaskStatus.PENDING else row.started
+    for row in rows_of(detail, now):
         lines.add_row(
-            row.name,
+            row.key,
             marked(row.status, say),
-            duration(between(began, row.ended or now)),
-            row.done or str(row.attempt or ""),
-            cut(row.reason),
+            duration(row.seconds),
+            row.progress or str(row.attempt or ""),
+            cut(row.reason or ""),
         )
     say.print()
     say.print(lines)

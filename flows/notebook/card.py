@@ -13,8 +13,7 @@ from flows.core.records import ErrorInfo, Run, RunStatus, TaskStatus
 from flows.core.store.reads import RunDetail
 from flows.documents import between
 from flows.notebook.drawing import COLOURS, FONT, PLAIN, draw
-from flows.notebook.tasks import TaskView, tasks_of
-from flows.wording import MARKS, duration
+from flows.wording import MARKS, TaskView, duration, tasks_of
 from registry import Verdict
 from registry.card.verdict_html import verdict_html
 
@@ -121,23 +120,17 @@ def _worth_showing(children: list[TaskView]) -> list[TaskView]:
 
 def _row(task: TaskView) -> str:
     colour = COLOURS.get(task.status, PLAIN)
-    notes = []
-    if task.children:
-        notes.append(f"{task.ended_children} of {task.children}")
-    if task.attempt > 1:
-        notes.append(f"attempt {task.attempt}")
-    if task.reason:
-        notes.append(task.reason)
+    notes = task.remarks
     if task.error and task.error.hint and _broken(task):
         notes.append(f"→ {task.error.hint}")
     indent = "padding-left:20px" if "[" in task.key else ""
-    took = "" if task.seconds is None else duration(task.seconds)
     return (
         f'<tr><td style="white-space:nowrap;{indent}">'
         f'<span style="color:{colour};font-weight:700;display:inline-block;width:18px">'
         f"{MARKS[task.status]}</span>"
         f"{escape(task.key)}</td>"
-        f'<td class="r-dim">{task.status}</td><td class="r-time r-dim">{took}</td>'
+        f'<td class="r-dim">{task.status}</td>'
+        f'<td class="r-time r-dim">{duration(task.seconds)}</td>'
         f"<td>{escape(' · '.join(notes))}</td></tr>"
     )
 

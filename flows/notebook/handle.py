@@ -6,7 +6,7 @@ import difflib
 import time
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 import registry
 from flows.adapters.attempt_log import AttemptLog
@@ -17,13 +17,12 @@ from flows.core.flow import Flow
 from flows.core.graph import node_key
 from flows.core.records import Attempt, Event, Run, RunStatus, TaskRun, TaskStatus
 from flows.core.store.reads import RunDetail
-from flows.documents import between
+from flows.documents import between, verdict_of
 from flows.notebook.card import card
 from flows.notebook.driver import Driver
-from flows.notebook.tasks import TaskView, tasks_of
 from flows.notebook.view import View, view_of
 from flows.settings import revealed
-from flows.wording import duration, whoami
+from flows.wording import TaskView, duration, tasks_of, whoami
 from registry import Card, ModelEvidence, Verdict
 
 LOOK_SECONDS = 1.0
@@ -105,7 +104,7 @@ class RunHandle:
             Refused: there is none yet.
         """
         detail = self.detail()
-        found = self._verdict_in(detail)
+        found = verdict_of(detail)
         if found is None and not detail.run.status.ended:
             raise Refused(
                 f"run {self.id} is still {detail.run.status}, without a verdict", hint="run.wait()"
@@ -240,7 +239,7 @@ class RunHandle:
         """The run as IPython displays it, and the state that this shows."""
         detail = self.detail()
         now = self._driver.ratchet.clock.now()
-        html = card(detail, now, self._verdict_in(detail), self._driver.error_of(self.id))
+        html = card(detail, now, verdict_of(detail), self._driver.error_of(self.id))
         return {"text/plain": _line(detail.run), "text/html": html}, detail.run
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -301,15 +300,6 @@ class RunHandle:
             f"{task.key} returned nothing: it was {task.status}{why}",
             hint=f'run.logs("{task.key}")' if task.attempt else "run.tasks",
         )
-
-    def _verdict_in(self, detail: RunDetail) -> Verdict | None:
-        for task in detail.tasks:
-            if task.value and task.key in self.flow.tasks:
-                hint = self._returns(task.key)
-                if hint is Verdict or Verdict in get_args(hint):
-                    found: Verdict | None = values.loads(task.value, hint)
-                    return found
-        return None
 
 
 def log_of(attempt: Attempt, ratchet: Ratchet) -> LogText:

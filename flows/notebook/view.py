@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flows.core.errors import RatchetError
-from flows.core.records import Event
-from flows.wording import duration
+from flows.core.records import RunStatus
+from flows.wording import MARKS, event_line
 
 if TYPE_CHECKING:
     from flows.notebook.handle import RunHandle
@@ -19,6 +19,9 @@ REST_SECONDS = 0.2
 """The least time between two pictures."""
 LONGEST_PACE = 60.0
 """The most time between two pictures of a run in which nothing happens."""
+
+ENDINGS = frozenset(f"run.{status}" for status in RunStatus if status.ended)
+"""The events that end a run."""
 
 
 class View(Protocol):
@@ -140,7 +143,6 @@ class LineView:
         self._handle = handle
         self._watched = False
         self._shown = 0  # id of the last event that was printed
-        self._began: dict[str, Event] = {}
 
     def show(self) -> None:
         """Say that the run has begun, and how to follow it."""
@@ -158,25 +160,12 @@ class LineView:
         """Print what has happened since the last time."""
         for event in self._handle.events(after=self._shown) if self._watched else ():
             self._shown = event.id
-            if line := self._line(event):
-                self.say(f"{event.at.astimezone():%H:%M:%S}  {line}")
+            if line := event_line(event, MARKS.__getitem__):
+                self.say(line)
+            elif event.kind in ENDINGS:
+                self.say(repr(self._handle))
 
     def say(self, line: str) -> None:
         """Print the line."""
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
-
-    def _line(self, event: Event) -> str | None:
-        what = event.kind.partition(".")[2]
-        if what in ("ready", "created"):
-            return None
-        words = [event.task or f"run {self._handle.id}", what.replace("_", " ")]
-        if what == "started" and event.task:
-            self._began[event.task] = event
-            if event.attempt and event.attempt > 1:
-                words.append(f"(attempt {event.attempt})")
-        elif event.task in self._began and what != "adopted":
-            took = event.at - self._began[event.task].at
-            words.append(f"after {duration(took.total_seconds())}")
-        reason = event.data.get("reason") or event.data.get("error")
-        return " ".join(words) + (f": {reason}" if reason else "")

@@ -73,10 +73,10 @@ def test_a_mapped_task_is_one_row_that_counts_its_children(service: Service) -> 
     run = started(service, halving)
     drive(service, run)
     detail = service.show(run.id)
-    rows = {row.name: row for row in rows_of(detail.graph, detail.tasks)}
+    rows = {row.key: row for row in rows_of(detail, service.clock.now())}
     assert list(rows) == ["numbers", "half", "total"]
-    assert rows["half"].done == "3 of 3"
-    assert rows["half"].remark == "3 of 3 · 1 of 3 failed; half[1]: ValueError: two is"
+    assert rows["half"].progress == "3 of 3"
+    assert rows["half"].remarks == ["3 of 3", "1 of 3 failed; half[1]: ValueError: two is"]
 
 
 def test_the_live_view_shows_every_task_with_its_mark(service: Service) -> None:

@@ -24,8 +24,7 @@ from flows.core.records import (
 from flows.core.store.reads import RunDetail
 from flows.notebook.card import SHOWN_CHILDREN, card
 from flows.notebook.handle import log_of
-from flows.notebook.tasks import tasks_of
-from flows.wording import duration
+from flows.wording import duration, tasks_of
 from registry import Decision, Rule, RuleResult, Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

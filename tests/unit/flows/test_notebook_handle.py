@@ -519,10 +519,11 @@ def test_in_a_terminal_a_line_is_printed_for_each_thing_that_happens(
     run = start(judged)
     run.show()
     run.wait(PATIENCE)
-    lines = [line[10:] for line in capsys.readouterr().out.splitlines()[1:]]
-    assert lines[0] == f"run {run.id} started"
-    assert "go skipped: judge.promote is false" in lines
-    assert lines[-1] == f"run {run.id} halted: not <better>"
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert first == f"run {run.id} of judged has begun; run.wait() follows"
+    assert "● judge running" in [line[9:] for line in lines]
+    assert lines[-1][9:] == "■ stop halted: not <better>"
+    assert last == repr(run)
 
 
 def test_a_run_that_is_not_shown_prints_nothing(
