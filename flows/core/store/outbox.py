@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -90,8 +90,7 @@ class Outbox:
             later = {"next_at": now + LEFT_ALONE}
             left_alone = [row["key"] for row in alerts if row["key"] not in to_write]
             execute(connection, _ADDRESS, [{"key": key, **later} for key in left_alone])
-            records = _records(connection, sorted(to_write))
-            _conclude(connection, records, records, now)
+            _conclude(connection, [row for row in alerts if row["key"] in to_write], now)
         return sorted(to_write)
 
     def due(self) -> datetime | None:
@@ -147,12 +146,13 @@ class Outbox:
         Appends to the event table when an alert first reaches somebody, waits to be tried again,
         or is given up.
         """
+        keys = sorted({taken.alert for taken, _ in moves})
+        query = select(_outbox).where(_outbox.c.key.in_(keys)).order_by(_outbox.c.key)
         with self._database.write() as connection:
-            before = _records(connection, sorted({taken.alert for taken, _ in moves}))
-            _settle(connection, moves)
-            moved = {(taken.alert, taken.channel, taken.next_at): is_now for taken, is_now in moves}
-            after = {key: _with(record, moved) for key, record in before.items()}
-            _conclude(connection, before, after, now)
+            alerts = connection.execute(query.with_for_update()).mappings().all()
+            moved = [move for move in moves if _settle(connection, [move])]
+            tried = {taken.alert for taken, is_now in moved if is_now.tries > taken.tries}
+            _conclude(connection, alerts, now, tried=tried)
 
     def delivered_since(self, channel: str, since: datetime) -> int:
         """How many alerts a channel took one by one, from `since` on."""
@@ -166,14 +166,15 @@ class Outbox:
 
         What a courier tries at this very moment may reach its channel twice. Returns the keys.
         """
-        query = select(_outbox.c.key).where(
+        query = select(_outbox).where(
             _outbox.c.status != AlertStatus.DELIVERED.value, _outbox.c.tries > 0
         )
         with self._database.write() as connection:
-            keys = sorted(connection.execute(query).scalars())
+            undelivered = connection.execute(query.order_by(_outbox.c.key)).mappings().all()
+            keys = [row["key"] for row in undelivered]
             execute(connection, _REVIVE, [{"key": key, "now": now} for key in keys])
-            revived = _records(connection, keys).values()
-            events.append(connection, [_event("alert.revived", one.alert, now) for one in revived])
+            revived = [rows.alert_from(row) for row in undelivered]
+            events.append(connection, [_event("alert.revived", alert, now) for alert in revived])
         return keys
 
     def list(
@@ -193,8 +194,7 @@ class Outbox:
         if keys is not None:
             query = query.where(_outbox.c.key.in_([*keys]))
         with self._database.read() as connection:
-            keys_of = query.with_only_columns(_outbox.c.key)
-            return tuple(_records_of(connection, query, keys_of).values())
+            return tuple(_records(connection, connection.execute(query).mappings().all()))
 
 
 # ---------------------------------------------------------------- inside a transaction
@@ -245,75 +245,61 @@ def _change(
     return [(by_key[delivery.alert], delivery) for delivery in after]
 
 
-def _settle(connection: Connection, moves: Sequence[Move]) -> None:
-    execute(
+def _settle(connection: Connection, moves: Sequence[Move]) -> int:
+    """How many of the deliveries were still as they had been taken, and have moved."""
+    return execute(
         connection,
         _SETTLE,
         [rows.delivery_row(after) | {"taken_until": taken.next_at} for taken, after in moves],
     )
 
 
-def _with(
-    record: AlertRecord, moved: Mapping[tuple[str, str, datetime | None], Delivery]
-) -> AlertRecord:
-    """An alert after some of its deliveries have moved: those that were still this courier's."""
-    return replace(
-        record,
-        deliveries=tuple(moved.get((d.alert, d.channel, d.next_at), d) for d in record.deliveries),
-    )
-
-
 def _conclude(
     connection: Connection,
-    before: Mapping[str, AlertRecord],
-    after: Mapping[str, AlertRecord],
+    alerts: Sequence[rows.Row],
     now: datetime,
-) -> None:
-    """Let the alerts' own rows say what their deliveries have come to."""
-    for key, moved in after.items():
-        reached = [d.at for d in moved.deliveries if d.at is not None and d.state.told]
-        record = replace(
-            moved,
-            status=status_of(moved.deliveries),
-            delivered_at=moved.delivered_at or min(reached, default=None),
-        )
-        row: dict[str, Any] = {"key": key, "status": record.status.value, "tries": record.tries}
-        row["delivered_at"] = record.delivered_at
-        execute(connection, _CONCLUDE, [row])
-        events.append(connection, _events(before[key], record, now))
-
-
-def _records(connection: Connection, keys: Sequence[str]) -> dict[str, AlertRecord]:
-    """The alerts of these keys and their deliveries, locked in their order."""
-    query = select(_outbox).where(_outbox.c.key.in_(keys)).order_by(_outbox.c.key)
-    return _records_of(connection, query, keys, lock=True)
-
-
-def _records_of(
-    connection: Connection,
-    query: Select[Any],
-    keys: Sequence[str] | Select[Any],
     *,
-    lock: bool = False,
-) -> dict[str, AlertRecord]:
-    """The alerts that `query` selects, in its order, by key; not those of a newer version."""
-    alerts = connection.execute(query.with_for_update() if lock else query).mappings().all()
+    tried: Collection[str] = (),
+) -> None:
+    """Let the alerts' own rows, as they were, say what their deliveries have come to.
+
+    `tried`: the keys of those that a channel has not taken just now.
+    """
+    for before in _records(connection, alerts):
+        reached = [d.at for d in before.deliveries if d.at is not None and d.state.told]
+        after = replace(
+            before,
+            status=status_of(before.deliveries),
+            delivered_at=before.delivered_at or min(reached, default=None),
+        )
+        row: dict[str, Any] = {"key": after.alert.key, "status": after.status.value}
+        row |= {"tries": after.tries, "delivered_at": after.delivered_at}
+        execute(connection, _CONCLUDE, [row])
+        is_tried = after.alert.key in tried
+        events.append(connection, _events(before, after, now, is_tried=is_tried))
+
+
+def _records(connection: Connection, alerts: Sequence[rows.Row]) -> Iterator[AlertRecord]:
+    """The alerts of these rows with their deliveries, in their order; not those of a newer version.
+
+    Their status and `delivered_at` are what was concluded last.
+    """
     deliveries: dict[str, list[rows.Row]] = {row["key"]: [] for row in alerts}
     if has_table(connection, _delivery.name):
-        mine = select(_delivery).where(_delivery.c.alert.in_(keys)).order_by(_delivery.c.channel)
-        for row in connection.execute(mine.with_for_update() if lock else mine).mappings():
+        mine = select(_delivery).where(_delivery.c.alert.in_(deliveries))
+        for row in connection.execute(mine.order_by(_delivery.c.channel)).mappings():
             deliveries[row["alert"]].append(row)
 
-    def alert_from(row: rows.Row) -> tuple[str, AlertRecord]:
+    def alert_from(row: rows.Row) -> AlertRecord:
         mine = [rows.delivery_from(each) for each in deliveries[row["key"]]]
-        return row["key"], AlertRecord(
+        return AlertRecord(
             alert=rows.alert_from(row),
             status=rows.known(AlertStatus, row["status"]),
             delivered_at=row["delivered_at"],
             deliveries=tuple(mine or _of_the_release_before(row)),
         )
 
-    return dict(rows.readable(alerts, alert_from))
+    return rows.readable(alerts, alert_from)
 
 
 def _addressed_by(
@@ -361,7 +347,9 @@ def _of_the_release_before(row: rows.Row) -> list[Delivery]:
     ]
 
 
-def _events(before: AlertRecord, after: AlertRecord, now: datetime) -> Iterator[Event]:
+def _events(
+    before: AlertRecord, after: AlertRecord, now: datetime, *, is_tried: bool
+) -> Iterator[Event]:
     """What is appended when an alert's deliveries have moved."""
     channels = [delivery.channel for delivery in after.deliveries if delivery.state.told]
     if before.delivered_at is None and after.delivered_at is not None:
@@ -371,13 +359,9 @@ def _events(before: AlertRecord, after: AlertRecord, now: datetime) -> Iterator[
     problems = {d.channel: d.problem for d in after.deliveries if d.problem and not d.state.done}
     if before.status is not after.status is AlertStatus.DEAD:
         yield _event("alert.dead", after.alert, now, problems=problems)
-    elif after.next_at is not None and _tries(after) > _tries(before):
+    elif after.next_at is not None and is_tried:
         next_at = after.next_at.isoformat()
         yield _event("alert.retry", after.alert, now, problems=problems, next_at=next_at)
-
-
-def _tries(record: AlertRecord) -> int:
-    return sum(delivery.tries for delivery in record.deliveries)
 
 
 def _event(kind: str, alert: Alert, at: datetime, **more: object) -> Event:
