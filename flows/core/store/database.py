@@ -25,17 +25,23 @@ from sqlalchemy import (
     TypeDecorator,
     create_engine,
     event,
+    inspect,
     text,
 )
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.types import TIMESTAMP, TypeEngine
 
 from flows.core.clock import Clock, CorrectedClock, SteadyClock, SystemClock
-from flows.core.errors import RowRefused, StoreBusy, StoreError
+from flows.core.errors import RowRefused, StoreBusy
+from flows.core.store.driver_errors import (
+    BUSY_SECONDS,
+    explained,
+    is_about_a_row,
+    is_full,
+    unwritable,
+)
 
-BUSY_SECONDS = 30.0
-"""How long a writer waits for another process's transaction on the same SQLite file."""
 SHARED = 10
 """Connections that the threads of a process have at once, but for those that come first."""
 PATIENCE = 5.0
@@ -148,11 +154,11 @@ class Database:
                     with connection.execution_options(reads_only=reads_only).begin():
                         yield connection
                 except (SQLAlchemyError, self._driver_error) as error:
-                    if not _is_about_a_row(error):
+                    if not is_about_a_row(error):
                         connection.invalidate()  # what is about one row leaves it as it was
                     raise
         except (SQLAlchemyError, self._driver_error) as error:
-            raise _explained(error, self.url) from error
+            raise explained(error, self.url) from error
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -173,7 +179,7 @@ class Database:
 
     def _own_connection(self, mine: int) -> Connection:
         own = self._own[mine]
-        if own is not None and (own.invalidated or _was_closed(own)):
+        if own is not None and (own.invalidated or _FROZEN in own.info or _was_closed(own)):
             own.invalidate()
             own.close()
             own = self._own[mine] = None
@@ -202,10 +208,7 @@ def has_table(connection: Connection, name: str) -> bool:
     Once there, a table stays: a connection asks for it until it has seen it.
     """
     seen: set[str] = connection.info.setdefault("tables", set())
-    if (
-        name not in seen
-        and connection.execute(_TABLE[connection.dialect.name], {"name": name}).first()
-    ):
+    if name not in seen and inspect(connection).has_table(name):
         seen.add(name)
     return name in seen
 
@@ -223,25 +226,6 @@ def one_at_a_time(connection: Connection, name: str, *, waits: bool = True) -> b
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('ratchet:' || :name, 0))")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('ratchet:' || :name, 0))")
-_TABLE = {
-    "sqlite": text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"),
-    "postgresql": text("SELECT 1 WHERE to_regclass(:name) IS NOT NULL"),
-}
-
-
-_ABOUT_A_ROW = ("DataError", "IntegrityError")  # as the driver of every database names them
-
-
-def _is_about_a_row(error: Exception) -> bool:
-    """Whether the database refuses what one row holds; the database itself is well."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    state = getattr(cause, "sqlstate", None) or ""
-    return (
-        not {kind.__name__ for kind in type(cause).__mro__}.isdisjoint(_ABOUT_A_ROW)
-        or state == "42804"  # a value of another type than the column
-        or state.startswith("54")  # larger than an index or a page may hold
-        or any(words in str(cause) for words in ("cannot adapt", "binding parameter"))
-    )
 
 
 _ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -297,18 +281,48 @@ def _engine(url: URL) -> Engine:
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unwritable(url, error) from error
+            raise unwritable(url, error) from error
     arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
     engine = create_engine(url, connect_args=arguments, **pool)
     event.listen(engine, "handle_error", _refuse_value)
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "do_connect", _connect_sqlite)
+    event.listen(engine, "checkin", _close_if_frozen)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
-    dbapi_connection.isolation_level = None  # we say BEGIN ourselves
-    cursor = dbapi_connection.cursor()
+def _connect_sqlite(
+    dialect: Dialect, record: Any, arguments: tuple[str], options: dict[str, Any]
+) -> Any:
+    driver = dialect.connect(*arguments, **options)
+    try:
+        _prepare_sqlite(driver)
+        return driver
+    except sqlite3.OperationalError as error:
+        driver.close()
+        file, log = Path(arguments[0]), Path(f"{arguments[0]}-wal")
+        needs_log = log.exists() and log.stat().st_size > 0  # what was committed last is in it
+        if needs_log or not is_full(str(error)) or not file.is_file():
+            raise
+        record.info[_FROZEN] = error
+        frozen = f"{file.as_uri()}?immutable=1"
+        return dialect.connect(frozen, uri=True, isolation_level=None, check_same_thread=False)
+
+
+_FROZEN = "frozen"
+"""Of a connection to a store as it is: on a full disk not even WAL's index can be made, which
+readers need as well. It reads the file without, as nobody else can have it open, and is not
+kept; whoever wants to write is told why it cannot."""
+
+
+def _close_if_frozen(_driver: Any, record: Any) -> None:
+    if _FROZEN in record.info:
+        record.invalidate()
+
+
+def _prepare_sqlite(driver: Any) -> None:
+    driver.isolation_level = None  # we say BEGIN ourselves
+    cursor = driver.cursor()
     _use_wal(cursor)
     # A checkpoint costs milliseconds: let one come every 40 MB of log, not every 4.
     for pragma in ("synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=10000"):
@@ -332,69 +346,8 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     reads_only = connection.get_execution_options().get("reads_only", False)
+    if not reads_only and (full := connection.info.get(_FROZEN)):
+        raise full
     cursor = connection.connection.cursor()
     cursor.execute("BEGIN" if reads_only else "BEGIN IMMEDIATE")
     cursor.close()
-
-
-def _unwritable(url: URL, error: Exception) -> StoreError:
-    return StoreError(
-        f"the state store {url.database} cannot be written: {error}",
-        hint="choose a writable folder: ratchet --home FOLDER ..., or set store.url",
-    )
-
-
-def _explained(error: Exception, url: URL) -> StoreError:
-    """The database's complaint as one sentence with the next step; never with its password."""
-    text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
-    text = text.strip().partition("\n")[0]
-    where = url.difference_update_query(("password",)).render_as_string(hide_password=True)
-    if _is_about_a_row(error):
-        return RowRefused(f"the state store {where} refuses a row: {text}")
-    if url.get_backend_name() != "sqlite" and (found := _of_server(text, where)):
-        return found
-    if "full" in text or "disk I/O" in text:
-        return StoreError(
-            f"the disk of the state store is full ({where}); what was recorded is safe",
-            hint="free some space, then: ratchet retry RUN",
-        )
-    if "readonly" in text or "unable to open" in text:
-        return _unwritable(url, Exception(text))
-    if "not a database" in text or "malformed" in text:
-        return StoreError(
-            f"{where} is not a usable state store: {text}",
-            hint="restore it from a backup, or choose another: store.url=sqlite:///FILE",
-        )
-    if "locked" in text:
-        return StoreBusy(
-            f"another process has held {where} for more than {BUSY_SECONDS:g} s",
-            hint="see who: ratchet doctor",
-        )
-    return StoreError(f"the state store {where} answers: {text}", hint="check: ratchet doctor")
-
-
-def _of_server(text: str, where: str) -> StoreError | None:
-    """What a database server says about who may come in, or that it no longer says anything."""
-    cause = text.rpartition("FATAL:")[2].rpartition(" failed: ")[2].strip()
-    if any(word in text for word in ("authentication failed", "no password", "expired")):
-        return StoreError(
-            f"{where} does not let us in: {cause}",
-            hint="give the new password: set store.url, or the secret that it names",
-        )
-    if any(word in text for word in _GONE):
-        return StoreError(
-            f"{where} cannot be reached: {cause}", hint="is the server up? ratchet doctor"
-        )
-    return None
-
-
-_GONE = (
-    "connection failed",
-    "connection is bad",
-    "server closed the connection",
-    "terminating connection",
-    "the connection is closed",
-    "connection timeout",
-    "starting up",
-    "shutting down",
-)
