@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, delete, select, text, update
+from sqlalchemy import and_, bindparam, delete, select, text
 
 from flows.core.errors import LeaseLost
 from flows.core.records import Lease
 from flows.core.store import rows, schema
-from flows.core.store.batch import execute, insertion
+from flows.core.store.batch import change, execute, insertion
 from flows.core.store.database import Database
 
 _lease = schema.lease
@@ -63,9 +63,9 @@ class LeaseStore:
     def _write(self, lease: Lease, before: Lease | None) -> bool:
         """Write a lease in the place of what was there; False when that is not there any more."""
         with self._database.write() as connection:
-            if before is not None:
-                return connection.execute(_TAKE, _change(lease, before)).rowcount == 1
-            return execute(connection, _INSERT, [vars(lease)]) == 1
+            if before is None:
+                return execute(connection, _INSERT, [vars(lease)]) == 1
+            return execute(connection, _TAKE, [{**vars(lease), "before": before.token}]) == 1
 
     def renew(self, lease: Lease, ttl: timedelta) -> Lease:
         """Say that the holder is alive. Raises LeaseLost when the lease is not its any more."""
@@ -73,7 +73,7 @@ class LeaseStore:
             if connection.dialect.name == "postgresql":
                 connection.execute(_NEED_NOT_LAST)
             renewed = replace(lease, expires_at=self._database.now(connection) + ttl)
-            if connection.execute(_TAKE, _change(renewed, lease)).rowcount != 1:
+            if execute(connection, _TAKE, [{**vars(renewed), "before": lease.token}]) != 1:
                 raise LeaseLost(f"{lease.name} was taken from {lease.holder}; it had expired")
         return renewed
 
@@ -110,30 +110,12 @@ class LeaseStore:
             return tuple(rows.lease_from(r) for r in connection.execute(_ALIVE, alive).mappings())
 
 
-def _change(lease: Lease, before: Lease) -> dict[str, object]:
-    return {
-        "of": lease.name,
-        "before": before.token,
-        "new_holder": lease.holder,
-        "new_token": lease.token,
-        "new_expires_at": lease.expires_at,
-    }
-
-
 _INSERT = f"{insertion(_lease)} ON CONFLICT DO NOTHING"
 _NAMED = select(_lease).where(_lease.c.name.in_(bindparam("names", expanding=True)))
 _ALIVE = select(_lease).where(
     _lease.c.expires_at > bindparam("now"), _lease.c.name.startswith(OF_A_WORKER)
 )
-_TAKE = (
-    update(_lease)
-    .where(and_(_lease.c.name == bindparam("of"), _lease.c.token == bindparam("before")))
-    .values(
-        holder=bindparam("new_holder"),
-        token=bindparam("new_token"),
-        expires_at=bindparam("new_expires_at", type_=_lease.c.expires_at.type),
-    )
-)
+_TAKE = change(_lease, ("holder", "token", "expires_at"), where="name = :name AND token = :before")
 _DROP = delete(_lease).where(
     and_(_lease.c.name == bindparam("of"), _lease.c.token == bindparam("before"))
 )

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, and_, bindparam, delete, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, select
 
 from flows.core.records import Event, Run, RunStatus
 from flows.core.store import events, rows, schema
+from flows.core.store.batch import change, execute
 from flows.core.store.database import Database
 
 _run, _task, _attempt = schema.run, schema.task_run, schema.attempt
@@ -111,10 +112,9 @@ class PruneStore:
             rows_of = connection.execute(ended.order_by(_run.c.id)).mappings()
             runs = [*rows.readable(rows_of, rows.run_from)]
             for run in runs:
-                moved = {"of": run.id, "base": run.seq, "next": run.seq + 1}
-                if connection.execute(_MOVE, moved).rowcount != 1:
-                    continue  # PostgreSQL: somebody was faster
-                done.append(replace(run, seq=run.seq + 1))
+                moved = {"id": run.id, "base": run.seq, "seq": run.seq + 1}
+                if execute(connection, _MOVE, [moved]) == 1:  # PostgreSQL: nobody was faster
+                    done.append(replace(run, seq=run.seq + 1))
             ids = {"ids": [run.id for run in done]}
             if done:
                 for statement in _FORGET:
@@ -150,11 +150,7 @@ _NEWEST = (
     .order_by(_run.c.created_at.desc(), _run.c.id.desc())
     .limit(bindparam("keep"))
 )
-_MOVE = (
-    update(_run)
-    .where(and_(_run.c.id == bindparam("of"), _run.c.seq == bindparam("base")))
-    .values(seq=bindparam("next"))
-)
+_MOVE = change(_run, ("seq",), where="id = :id AND seq = :base")
 _FORGET = tuple(
     delete(table).where(table.c.run_id.in_(_IDS))
     for table in (_definition, _task, _attempt, schema.deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -62,3 +62,9 @@ def test_what_only_the_database_knows_of_a_row_is_no_outage(new_postgres):
     assert issubclass(RowRefused, StoreError)
     assert RowRefused.permanent
     store.close()
+
+
+def test_a_holder_whose_name_is_too_wide_takes_over_no_lease(store):
+    store.leases.acquire("turn", "a", timedelta(seconds=8))
+    with pytest.raises(RowRefused, match="the holder of a lease has at most 200 characters"):
+        store.leases.acquire("turn", "x" * 201, timedelta(seconds=8), is_dead={"a"}.__contains__)
