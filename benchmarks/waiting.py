@@ -15,7 +15,7 @@ from flows.core.claiming import Capabilities
 from flows.core.clock import SystemClock
 from flows.core.engine import Engine
 from flows.core.executors.threads import ThreadExecutor
-from flows.core.store import Store, schema, waiting
+from flows.core.store import Store, memory, schema, waiting
 
 ENDED, QUEUED, SLOTS = 300_000, 10_000, 4
 AIM = Aim(kind=Kind.AT_MOST, bound=5.0)
@@ -70,7 +70,7 @@ def _look(store: Store, chosen: int) -> None:
         worker="w", now=datetime.now(UTC), slots={"threads": SLOTS}, default_executor="threads"
     )
     with store.database.read() as connection:
-        seen = waiting.look(connection, can, waiting.Memory(), [])
+        seen = waiting.look(connection, can, memory.Memory(), [])
     assert len(seen.waiting) == chosen
 
 

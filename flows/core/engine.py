@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flows.core.claiming import Capabilities
 from flows.core.clock import Clock, CorrectedClock
-from flows.core.errors import LeaseLost, StoreError
+from flows.core.errors import LeaseLost, StoreError, is_outage
 from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Executor, Outcome, OutcomeKind
 from flows.core.executors.threads import ThreadExecutor
@@ -367,15 +367,15 @@ class Engine:
             except LeaseLost as lost:
                 _log.warning("%s; it goes on as a new worker", lost)
                 self._begin_anew()
-        except StoreError as error:
-            if not self._cut_off:
-                _log.warning("%s; what has ended is kept until it is back", error)
-            self._cut_off = True
-            return False
-        except Exception:  # a mistake of Ratchet's: what runs here goes on all the same
-            if not self._failing:
-                _log.exception("a pass of this worker failed; it is tried again")
-            self._failing = True
+        except Exception as error:
+            if is_outage(error):
+                if not self._cut_off:
+                    _log.warning("%s; what has ended is kept until it is back", error)
+                self._cut_off = True
+            else:  # a mistake of Ratchet's: what runs here goes on all the same
+                if not self._failing:
+                    _log.exception("a pass of this worker failed; it is tried again")
+                self._failing = True
             return False
         self._failing = False
         if self._cut_off:

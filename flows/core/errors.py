@@ -108,6 +108,11 @@ class LeaseLost(StoreError):
     """Another worker owns this work now; what we did with it is not recorded."""
 
 
+def is_outage(error: Exception) -> bool:
+    """Whether the state store itself failed, and not what it was given."""
+    return isinstance(error, StoreError) and not isinstance(error, RowRefused)
+
+
 class ExecutorError(RatchetError):
     """An executor cannot take or end a piece of work."""
 

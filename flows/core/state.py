@@ -82,6 +82,7 @@ class RunState:
         self._changes = Changes()
         self._costs: dict[str, dict[str, Any]] = {}  # of attempts that end with the next event
         self._parsed: dict[str, Any] = {}
+        self._of_values = sum(len(task.value or "") for task in self.tasks.values())
         self.recount()
 
     # ------------------------------------------------------------------ questions
@@ -90,6 +91,11 @@ class RunState:
     def config_text(self) -> str:
         """The resolved config as JSON text, as each attempt is given it."""
         return values.dumps(self.config)
+
+    @property
+    def characters(self) -> int:
+        """About as many as it takes in memory: most in values, where these are large."""
+        return len(self.config_yaml) + 1000 * len(self.tasks) + self._of_values
 
     def claimable(self, now: datetime) -> Iterator[str]:
         """Keys of the tasks that may be started now, in the order in which they became so."""
@@ -220,6 +226,7 @@ class RunState:
             fields["reason"] = values.message(fields["reason"])
         changed = replace(task, status=after(TASK, task.status, event), **fields)
         self.tasks[key] = changed
+        self._of_values += len(changed.value or "") - len(task.value or "")
         new = key in self._changes.new_tasks
         (self._changes.new_tasks if new else self._changes.tasks)[key] = changed
         if changed.status is TaskStatus.RETRYING and changed.ready_at is not None:

@@ -34,9 +34,8 @@ from flows.core.progress import Progress
 from flows.core.records import Attempt, ErrorInfo, Event, Outcome, OutcomeKind, Run, RunStatus
 from flows.core.rules import undecidable
 from flows.core.store import pools, waiting, writes
-from flows.core.store.cache import RunCache
 from flows.core.store.database import one_at_a_time
-from flows.core.store.waiting import Memory
+from flows.core.store.memory import Memory, RunCache
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,15 +19,15 @@ from sqlalchemy import Connection
 
 from flows.core import values
 from flows.core.claiming import Budget, Capabilities, Need, Waiting
-from flows.core.errors import RowRefused, StoreError
+from flows.core.errors import RowRefused, StoreError, is_outage
 from flows.core.graph import Graph
 from flows.core.progress import Progress
 from flows.core.records import Event, Outcome, Run, RunStatus, TaskRun, TaskStatus
 from flows.core.store import events, owners, writes
-from flows.core.store.cache import RunCache
 from flows.core.store.claims import Claim, Step, Stepping, arguments_of, claim_of, failed
 from flows.core.store.database import Database
-from flows.core.store.waiting import Look, Memory, look
+from flows.core.store.memory import Memory, RunCache
+from flows.core.store.waiting import Look, look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class RunStore:
         self._database = database
         self._cache = RunCache()
         self._memory = Memory(knows)
-        self._lock = threading.RLock()  # over what is kept in memory, and the step that uses it
+        self._lock = threading.Lock()  # over steps, which share what is kept in memory
 
     def create(self, new: NewRun, now: datetime) -> Run:
         """Record a run, its tasks, and which of them may start.
@@ -78,8 +78,7 @@ class RunStore:
             made = self._by_key(new.flow, new.key)
             assert made is not None
             return made
-        with self._lock:
-            self._cache.remember(progress)
+        self._cache.remember(progress)
         return progress.run
 
     def _by_key(self, flow: str, key: str) -> Run | None:
@@ -125,7 +124,7 @@ class RunStore:
             try:
                 step = self._stepped(can, by_run, seen.waiting, seen.reserved)
             except Exception as error:
-                if _is_outage(error):
+                if is_outage(error):
                     raise
                 step = self._one_by_one(can, by_run, seen.waiting)
         step.next_at = seen.next_at
@@ -179,7 +178,7 @@ class RunStore:
         try:
             return self._stepped(can, {run_id: outcomes})
         except Exception as error:
-            if _is_outage(error) or not outcomes:
+            if is_outage(error) or not outcomes:
                 raise
             failures = [failed(outcome, error) for outcome in outcomes]
             return self._stepped(can, {run_id: failures})
@@ -189,7 +188,7 @@ class RunStore:
         try:
             return act()
         except Exception as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise
             self._memory.leave_alone(run_id, error, now)
             return None
@@ -406,11 +405,6 @@ def insert_new(connection: Connection, new: NewRun, now: datetime) -> Progress |
     progress.begin(now)
     writes.write(connection, progress)
     return progress
-
-
-def _is_outage(error: Exception) -> bool:
-    """Whether the store itself failed, and not what it was given of one run."""
-    return isinstance(error, StoreError) and not isinstance(error, RowRefused)
 
 
 def run_of(attempt_id: str) -> str:

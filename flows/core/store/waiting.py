@@ -8,9 +8,7 @@ So looking costs by what may start, not by what exists.
 
 from __future__ import annotations
 
-import logging
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -18,10 +16,8 @@ from typing import Any
 
 from sqlalchemy import Connection, TextualSelect, bindparam, func, select, text
 
-from flows.core import values
 from flows.core.claiming import (
     PATIENCE,
-    Blocked,
     Budget,
     Capabilities,
     Need,
@@ -29,10 +25,10 @@ from flows.core.claiming import (
     Turns,
     Waiting,
 )
-from flows.core.errors import NotFound, Refused
-from flows.core.records import Attempt, AttemptStatus, Run
-from flows.core.store import events, schema
+from flows.core.records import Attempt, AttemptStatus
+from flows.core.store import schema
 from flows.core.store.database import UtcTime
+from flows.core.store.memory import Memory
 from flows.core.store.pools import STARTED, usage
 
 _run, _attempt = schema.run, schema.attempt
@@ -43,12 +39,6 @@ LOOKED_AT = 100
 first, and as many further on, where the look before has stopped."""
 FURTHER = timedelta(seconds=0.05)
 """When to look further on, where that was not enough."""
-REMEMBERED = 10_000
-"""Blocked runs that a worker remembers."""
-LEFT_ALONE = timedelta(minutes=1)
-"""So long a run that could not be read or decided on is left alone before it is tried again."""
-
-_log = logging.getLogger(__name__)
 
 
 def next_due(connection: Connection, now: datetime) -> datetime | None:
@@ -147,74 +137,6 @@ class Look:
     waiting: Sequence[Waiting] = ()
     reserved: Mapping[str, Need] = field(default_factory=dict)  # see `Budget`
     next_at: datetime | None = None  # when something else that waits may be claimed
-
-
-class Memory:
-    """What one worker has learnt about runs that wait: which are blocked, and which are broken."""
-
-    def __init__(self, knows: Callable[[str], bool] | None = None) -> None:
-        """`knows` says whether a flow's dotted path may be found here; None: any may."""
-        self._knows = knows or (lambda _: True)
-        self.skip: dict[str, int] = {}  # by queue: rows of its rest that were blocked last time
-        self._blocked: OrderedDict[str, Blocked] = OrderedDict()
-        self._left_alone: dict[str, tuple[datetime, BaseException]] = {}  # until when, and why
-        self._said: set[str] = set()
-        self.unrecorded: dict[str, str] = {}  # runs left alone that no event says yet, and why
-
-    def keep(self, run_id: str, blocked: Blocked) -> None:
-        """Remember what a run lacks."""
-        self._blocked[run_id] = blocked
-        while len(self._blocked) > REMEMBERED:
-            self._blocked.popitem(last=False)
-
-    def blocked(self, run_id: str) -> Blocked | None:
-        """What a run lacked when it was looked at."""
-        return self._blocked.get(run_id)
-
-    def leave_alone(self, run_id: str, error: BaseException, now: datetime) -> None:
-        """A run can be neither read nor decided on: go on without it, and say so once."""
-        self._stay_away_from(run_id, error, now)
-        if run_id not in self._said:
-            self._said.add(run_id)
-            self.unrecorded[run_id] = why = f"{type(error).__name__}: {values.storable(error)}"
-            _log.warning(
-                "run %s is left alone, this worker cannot carry it on: %s",
-                run_id,
-                why,
-                extra={"action": events.LEFT_ALONE, "run": run_id},
-            )
-
-    def is_elsewhere(self, run: Run, now: datetime) -> bool:
-        """Whether a run's flow is another project's, whose workers share the store; said once."""
-        if self._knows(run.source):
-            return False
-        package = run.source.partition(":")[0].partition(".")[0]
-        self._stay_away_from(run.id, NotFound(f"there is no {package} here"), now)
-        if package not in self._said:
-            self._said.add(package)
-            _log.warning("runs of %s are left to workers that have it", package)
-        return True
-
-    def _stay_away_from(self, run_id: str, error: BaseException, now: datetime) -> None:
-        if len(self._left_alone) >= REMEMBERED:
-            self._left_alone.clear()
-            self._said.clear()
-        self._left_alone[run_id] = now + LEFT_ALONE, error
-
-    def is_left_alone(self, run_id: str, now: datetime) -> bool:
-        """Whether a run is not to be touched for now."""
-        until, _ = self._left_alone.get(run_id, (now, None))
-        return now < until
-
-    def refuse_left_alone(self, run_ids: Iterable[str], now: datetime) -> None:
-        """Raise Refused when one of these is left alone: who waits for it is to know."""
-        for run_id in run_ids:
-            if self.is_left_alone(run_id, now):
-                _, error = self._left_alone[run_id]
-                raise Refused(
-                    f"run {run_id} cannot be carried on here: {values.storable(error)}",
-                    hint="was it made by a newer Ratchet? upgrade this one, or cancel the run",
-                ) from error
 
 
 def look(

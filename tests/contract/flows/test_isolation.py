@@ -19,7 +19,7 @@ from flows.core.flow import flow, task, when
 from flows.core.progress import Progress
 from flows.core.records import RunStatus
 from flows.core.service import Service
-from flows.core.store import Store, rows, waiting
+from flows.core.store import Store, memory, rows
 from flows.core.store.database import Database
 
 NOT_UTF8, NUL = "caf\udce9.csv", "a\x00b"
@@ -371,13 +371,13 @@ def test_a_run_that_cannot_be_read_leaves_no_query_open(store, clock):
 
 
 def test_what_a_worker_remembers_of_runs_that_it_leaves_alone_is_bounded(clock, monkeypatch):
-    monkeypatch.setattr(waiting, "REMEMBERED", 3)
-    memory = waiting.Memory()
+    monkeypatch.setattr(memory, "REMEMBERED", 3)
+    remembered = memory.Memory()
     for number in range(10):
-        memory.leave_alone(f"r{number}", NotStorable("newer"), clock.now())
-    assert len(memory._left_alone) <= 3
-    assert len(memory._said) <= 3
-    assert memory.is_left_alone("r9", clock.now())
+        remembered.leave_alone(f"r{number}", NotStorable("newer"), clock.now())
+    assert len(remembered._left_alone) <= 3
+    assert len(remembered._said) <= 3
+    assert remembered.is_left_alone("r9", clock.now())
 
 
 def alone(store, clock, run_id):

@@ -9,7 +9,7 @@ from sqlalchemy import event, insert, text
 
 from flows.core.claiming import Capabilities
 from flows.core.pool import Pool, Rate
-from flows.core.store import owners, pools, schema, waiting
+from flows.core.store import memory, owners, pools, schema, waiting
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POOLS = (
@@ -91,7 +91,7 @@ def can(**fields):
 
 
 def look(connection, **fields):
-    return waiting.look(connection, can(**fields), waiting.Memory(), [])
+    return waiting.look(connection, can(**fields), memory.Memory(), [])
 
 
 LOOKS = {

@@ -74,6 +74,32 @@ def test_what_is_stored_is_the_same_for_another_process(store, store_url):
     assert claim.attempt.id == "r1.b.1"
 
 
+def test_a_run_is_recorded_while_a_worker_waits_for_another_transaction(new_postgres):
+    store = Store.open(new_postgres())
+    store.runs.create(new(), NOW)
+    with store.database.write() as connection:
+        connection.execute(text("SELECT id FROM run WHERE id = 'r1' FOR UPDATE"))
+        worker = threading.Thread(target=step, args=(store,))
+        worker.start()
+        until_somebody_waits(store)
+        second = threading.Thread(target=store.runs.create, args=(new("r2", "k2"), NOW))
+        second.start()
+        second.join(10)
+        assert worker.is_alive()
+        assert not second.is_alive()
+    assert store.reads.get("r2").key == "k2"
+    worker.join()
+    second.join()
+    store.close()
+
+
+def until_somebody_waits(store):
+    while True:
+        with store.database.read() as connection:
+            if connection.execute(text("SELECT 1 FROM pg_locks WHERE NOT granted")).first():
+                return
+
+
 def test_creating_under_one_key_twice_gives_the_first_run(store):
     first = store.runs.create(new("r1"), NOW)
     assert store.runs.create(new("r2"), LATER) == first

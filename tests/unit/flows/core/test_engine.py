@@ -10,7 +10,7 @@ import pytest
 from flows.core.clock import ManualClock, SystemClock
 from flows.core.context import current
 from flows.core.engine import Engine
-from flows.core.errors import ConfigError, GiveUp, Halt, LeaseLost, Skip, StoreError
+from flows.core.errors import ConfigError, GiveUp, Halt, LeaseLost, RowRefused, Skip, StoreError
 from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Outcome, OutcomeKind
 from flows.core.executors.threads import ThreadExecutor
@@ -725,8 +725,9 @@ def test_what_comes_of_work_that_could_not_be_ended_counts_when_its_worker_stops
     assert store.leases.holders() == ()
 
 
+@pytest.mark.parametrize("mistake", [ArithmeticError("1 / 0"), RowRefused("a name is too long")])
 def test_a_mistake_in_a_pass_ends_neither_the_worker_nor_what_runs_there(
-    store, monkeypatch, caplog
+    store, monkeypatch, caplog, mistake
 ):
     passes, done = [], threading.Event()
     real = store.runs.refresh
@@ -734,7 +735,7 @@ def test_a_mistake_in_a_pass_ends_neither_the_worker_nor_what_runs_there(
     def refresh(run_ids):
         passes.append(1)
         if len(passes) in (2, 3):
-            raise ArithmeticError("there is a mistake in here")
+            raise mistake
         real(run_ids)
 
     @task
@@ -757,3 +758,4 @@ def test_a_mistake_in_a_pass_ends_neither_the_worker_nor_what_runs_there(
     monkeypatch.setitem(globals(), "Engine", Stubborn)
     served(store, [slow], executors={"inline": InlineExecutor()}, until=done)[1].join()
     assert caplog.text.count("a pass of this worker failed") == 1
+    assert "until it is back" not in caplog.text  # the store has been there all the time
