@@ -90,6 +90,7 @@ TASK: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (T.READY, TaskEvent.FAILED): T.FAILED,
     (T.READY, TaskEvent.CANCELLED): T.CANCELLED,
     (T.RETRYING, TaskEvent.STARTED): T.RUNNING,
+    (T.RETRYING, TaskEvent.REUSED): T.SUCCEEDED,  # another run was faster
     (T.RETRYING, TaskEvent.FAILED): T.FAILED,
     (T.RETRYING, TaskEvent.CANCELLED): T.CANCELLED,
     (T.RUNNING, TaskEvent.ADOPTED): T.RUNNING,

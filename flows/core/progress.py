@@ -77,6 +77,7 @@ class Progress(RunState):
             value=value,
             ended_at=now,
             reason=f"reused from run {origin}",
+            error=None,
         )
         self._task_ended(key, now)
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from flows.core.claiming import Capabilities
 from flows.core.errors import LeaseLost, NotFound, Refused, StoreError
 from flows.core.graph import Const, Node, Ref, validated
-from flows.core.records import Outcome, OutcomeKind, RunStatus, TaskStatus
+from flows.core.records import ErrorInfo, Outcome, OutcomeKind, RunStatus, TaskStatus
 from flows.core.retry import Retry
 from flows.core.store import NewRun, Store
 from flows.core.store.leases import LeaseStore
@@ -225,6 +225,26 @@ def test_a_task_with_equal_code_and_inputs_is_reused_where_it_asks_for_that(stor
     other = replace(new("r4", key="k4", graph=graph), config_digest="e" * 64)
     store.runs.create(other, LATER)  # its config is another one, which the task may have read
     assert step(store, runs=("r4",), now=LATER).claims
+
+
+def test_what_another_run_has_made_meanwhile_is_reused_for_the_next_try(store):
+    policy = Retry(attempts=2, delay=5.0)
+    node = Node(key="a", function="m:a", inputs={}, retry=policy, cache="v1")
+    graph = validated((node,))
+    for run in ("r1", "r2"):
+        store.runs.create(new(run, key=run, graph=graph), NOW)
+    step(store, runs=("r1", "r2"))
+    error = ErrorInfo(type="OSError", message="no luck")
+    step(store, Outcome(attempt_id="r1.a.1", kind=OutcomeKind.FAILED, error=error))
+    step(store, done("r2.a.1", "41"))
+    (ended,) = step(store, now=LATER).ended
+    task = store.reads.detail("r1").tasks[0]
+    assert (ended.status, task.value, task.reason, task.error) == (
+        RunStatus.SUCCEEDED,
+        "41",
+        "reused from run r2",
+        None,
+    )
 
 
 def test_events_are_numbered_without_gap_and_cannot_be_changed(store):
