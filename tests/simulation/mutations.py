@@ -24,7 +24,7 @@ from flows.core import (
     scheduler,
 )
 from flows.core.alert import AlertStatus, Delivery, DeliveryState
-from flows.core.claiming import Budget, Starts
+from flows.core.claiming import Budget, Capabilities, Starts
 from flows.core.clock import CorrectedClock
 from flows.core.engine import Engine
 from flows.core.errors import StoreError
@@ -36,7 +36,7 @@ from flows.core.progress import Progress
 from flows.core.records import AttemptStatus, OutcomeKind
 from flows.core.running import Running
 from flows.core.service import Service
-from flows.core.store import assets, fires, outbox, runs, writes
+from flows.core.store import assets, fires, outbox, pools, runs, writes
 from flows.core.store.claims import Step, Stepping
 from flows.core.store.database import Database
 from flows.core.store.leases import LeaseStore
@@ -371,6 +371,39 @@ def claims_of_one_step_are_not_counted() -> AbstractContextManager[Any]:
     return patch.object(Budget, "take", lambda self, need: real(self, replace(need, pool="other")))
 
 
+def what_follows_a_reused_value_is_not_limited() -> AbstractContextManager[Any]:
+    """What becomes claimable inside a step, as a value is taken over, asks no pool."""
+    real = Stepping._reused
+
+    def reused(self: Stepping, *task: Any) -> bool:
+        taken = real(self, *task)
+        if taken:
+            self._budget._pool_admits = lambda need: True  # type: ignore[method-assign]
+        return taken
+
+    return patch.object(Stepping, "_reused", reused)
+
+
+def what_follows_in_a_step_is_not_limited() -> AbstractContextManager[Any]:
+    """What becomes claimable as the task before it ends asks no pool."""
+    real = Budget._pool_admits
+    return patch.object(
+        Budget,
+        "_pool_admits",
+        lambda self, need: need.since == self._can.now or real(self, need),
+    )
+
+
+def every_pool_is_served() -> AbstractContextManager[Any]:
+    """A worker starts what is in a pool of others."""
+    return patch.object(Capabilities, "serving", lambda self, pool: True)
+
+
+def rates_are_not_kept() -> AbstractContextManager[Any]:
+    """A pool forgets what has started in it a moment ago."""
+    return patch.object(pools, "_starts", lambda connection, pool, now: (0, None))
+
+
 MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     run_guard_off,
     schedule_guard_off,
@@ -411,6 +444,10 @@ MUTATIONS: tuple[Callable[[], AbstractContextManager[Any]], ...] = (
     runs_are_decided_together,
     a_refused_row_is_an_outage,
     claims_of_one_step_are_not_counted,
+    what_follows_a_reused_value_is_not_limited,
+    what_follows_in_a_step_is_not_limited,
+    every_pool_is_served,
+    rates_are_not_kept,
 )
 
 

@@ -62,6 +62,14 @@ def halt(model: Stamp) -> Stamp: ...  # type: ignore[empty-body]
 def report(last: Stamp) -> Stamp: ...  # type: ignore[empty-body]
 
 
+@task(retry=PATIENT, cache=True, version="1")
+def same() -> Stamp: ...  # type: ignore[empty-body]
+
+
+@task(retry=PATIENT, executor="cluster", pool="gpu", weight=2)
+def score(model: Stamp) -> Stamp: ...  # type: ignore[empty-body]
+
+
 @flow(max_runs=2)
 def loop() -> None:
     """Like the training loop: fan-out, two executors, a timeout, a branch, a halt."""
@@ -88,7 +96,13 @@ def alone() -> None:
     train([])
 
 
-FLOWS: dict[str, Flow] = {which.name: which for which in (loop, chain, alone)}
+@flow
+def cached() -> None:
+    """Its first task is taken over from another run: the second becomes claimable in that step."""
+    score(same())
+
+
+FLOWS: dict[str, Flow] = {which.name: which for which in (loop, chain, alone, cached)}
 
 FAILURES = ("OSError", "TimedOut")
 """Types of the errors of which the runs of these flows fail."""

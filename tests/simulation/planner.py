@@ -166,7 +166,7 @@ def plan(world: World) -> list[Schedule]:
             trigger=OnAsset(asset="model:*"),
             overlap=chance.choice(overlap),
         ),
-        Schedule(name="hook", flow="chain", trigger=OnRequest(), overlap=chance.choice(overlap)),
+        Schedule(name="hook", flow="cached", trigger=OnRequest(), overlap=chance.choice(overlap)),
         Schedule(name="broken", flow="chain", trigger=Interval(every=timedelta(seconds=50))),
     ]
 

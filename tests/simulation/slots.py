@@ -66,6 +66,21 @@ def check_slots(found: Findings, record: Record, pools: Mapping[str, Pool]) -> N
     found.check(not leaked, f"slots are leaked: {[a.id for a in leaked]}")
 
 
+def check_served(
+    found: Findings, record: Record, serves: Mapping[str, frozenset[str] | None]
+) -> None:
+    """No worker started what is in a pool that it does not serve."""
+    for detail in record.details:
+        for event in record.chains[detail.run.id]:
+            if event.kind == TaskEvent.STARTED:
+                worker, pool = event.data["worker"], detail.graph.node(event.task or "").pool
+                served = serves[worker]
+                found.check(
+                    served is None or pool in served,
+                    f"{worker} started {event.run_id}.{event.task}, and serves no pool {pool}",
+                )
+
+
 def check_rates(found: Findings, record: Record, pools: Mapping[str, Pool]) -> None:
     """No pool started more within its rate's time than it may; only where all clocks agree."""
     for name, pool in pools.items():

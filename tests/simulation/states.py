@@ -67,7 +67,9 @@ STATES: Mapping[str, int] = {
     "mapped over nothing": 100,
     "mapped, and a child failed": 3000,
     "join on a failure decided on again": 1000,
+    "value reused": 100,
     # limits
+    "worker of some pools only": 100,
     "pool full": 100,
     "rate used up": 1000,
     "lane handed on in one commit": 3000,
@@ -253,6 +255,8 @@ def _of_run(detail: RunDetail, chain: list[Event]) -> Iterator[str]:
     again = {e.task for e in chain if e.kind == TaskEvent.REOPENED}
     if kinds[RunEvent.REOPENED] and "summary" in again:
         yield "join on a failure decided on again"
+    if kinds[TaskEvent.REUSED]:
+        yield "value reused"
     if kinds[RunEvent.REOPENED] > 1:
         yield "reopened twice"
     if kinds[RunEvent.REOPENED] and kinds[RunEvent.SUCCEEDED]:

@@ -24,7 +24,7 @@ from tests.simulation.people import Person
 from tests.simulation.planner import Data, Planner, declare, plan
 from tests.simulation.poison import upgrade
 from tests.simulation.process import Faults, Process
-from tests.simulation.slots import check_slots
+from tests.simulation.slots import check_served, check_slots
 from tests.simulation.states import count_states, watched
 from tests.simulation.worker import Worker
 from tests.simulation.world import World
@@ -36,8 +36,10 @@ QUIET = 1200.0
 
 POOLS = {
     "gpu": Pool(name="gpu", slots=3),
-    "data": Pool(name="data", slots=2, rate=Rate(count=6, per=timedelta(seconds=10))),
+    "data": Pool(name="data", slots=2, rate=Rate(count=4, per=timedelta(seconds=10))),
 }
+SERVED = (None, None, frozenset({"gpu"}), frozenset({"data", "default"}))
+"""Pools that a worker may serve; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,12 @@ class Story:
         self.world.calm = not self._scale and not script
         self.schedules = plan(self.world)
         work = {"cluster": self.cluster, "record": self.record, "pools": POOLS}
+        served = (None, *(chance.choice(SERVED) for _ in range(2)))  # one serves them all
         self.processes: list[Process] = [
-            *(self._process(Worker, n, 1.0, **work) for n in range(chance.randint(1, 3))),
+            *(
+                self._process(Worker, n, 1.0, **work, serves=served[n])
+                for n in range(chance.randint(1, 3))
+            ),
             *(self._process(Planner, n, 30.0, data=self.data) for n in range(chance.randint(1, 2))),
             *(
                 self._process(CourierProcess, n, 1.0, channels=self.channels)
@@ -168,6 +174,7 @@ class Story:
         check_runs(found, record, self.world)
         check_executions(found, record.details, executions)
         check_slots(found, record, POOLS)
+        check_served(found, record, self.world.serves)
         check_fires(found, record, self.schedules, self.data)
         check_alerts(found, record, self.channels)
         deaths = sum(process.deaths for process in self.processes)

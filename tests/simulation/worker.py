@@ -21,9 +21,15 @@ class Worker(Process):
     """Boots an engine that serves, and lets it do one round after the other."""
 
     def __init__(
-        self, *args: Any, cluster: Cluster, record: list[Execution], pools: Mapping[str, Pool]
+        self,
+        *args: Any,
+        cluster: Cluster,
+        record: list[Execution],
+        pools: Mapping[str, Pool],
+        serves: frozenset[str] | None,
     ) -> None:
         super().__init__(*args)
+        self._serves = serves
         self._cluster, self._record, self._pools = cluster, record, pools
         self.engine: Engine | None = None
 
@@ -49,6 +55,7 @@ class Worker(Process):
             clock=self.clock,
             default_executor="local",
             pools=self._pools,
+            serves=self._serves,
             discovers=True,
             identity=Identity(
                 host="node" if where == "containers" else self.name,
@@ -60,6 +67,7 @@ class Worker(Process):
         )
         self.engine.open()
         self.world.workers.add(self.name)
+        self.world.reach("worker of some pools only", self._serves is not None)
         self.world.at(LEASE.total_seconds() / 4, self._keep_lease, self)
 
     def leave(self) -> None:
@@ -91,8 +99,12 @@ class Worker(Process):
         if self.world.happens(self.faults.crash):
             self.leave()
             return 0.0
-        if not self.engine._survived():
-            self.world.note(self.name, "waits for the store")
+        engine = self.engine
+        try:
+            if not engine._survived():
+                self.world.note(self.name, "waits for the store")
+        finally:  # it may have begun anew, under another name
+            self.world.serves[engine.worker] = self._serves
         return self.world.chance.choice(
             (0.5, 4.0, 10.0) if self.engine.running.live else (5.0, 12.0)
         )
