@@ -69,7 +69,7 @@ def begin(store, count):
 
 
 def wait(until):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not until():
         assert time.monotonic() < deadline
         time.sleep(0.2)

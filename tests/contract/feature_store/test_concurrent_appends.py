@@ -85,7 +85,7 @@ def test_processes_get_their_own_versions_and_share_those_of_a_key(
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [process.communicate(timeout=60)[0].splitlines() for process in running]
+    told = [process.communicate(timeout=300)[0].splitlines() for process in running]
     assert [process.returncode for process in running] == [0] * _PROCESSES
     own = [int(version) for lines in told for version in lines[0].split()]
     shared = {lines[1] for lines in told}

@@ -21,7 +21,7 @@ from flows.core.schedule import Late, NewData
 
 DAY = timedelta(days=1)
 METER = NewData(view="meter")
-PATIENCE = 20.0  # seconds: far longer than any file system takes
+PATIENCE = 60.0  # seconds: far longer than any file system takes
 
 
 @pytest.fixture

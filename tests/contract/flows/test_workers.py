@@ -984,19 +984,19 @@ def test_only_the_workers_of_a_pool_are_woken_for_what_waits_in_it(store, store_
     listeners = [store.listen(woken[name].set, serves[name]) for name in woken]
     try:
         for name in woken:  # each says once that it listens
-            assert woken[name].wait(10)
+            assert woken[name].wait(60)
         for event in woken.values():
             event.clear()
         make(store, clock, gpu, "g0")
-        assert woken["gpu"].wait(10)
-        assert woken["all"].wait(10)
+        assert woken["gpu"].wait(60)
+        assert woken["all"].wait(60)
         assert not woken["default"].is_set()
         with engine(store, clock, Held(), pools=GPU) as mine:
             mine.tick(clock.now())
             for event in woken.values():
                 event.clear()
             store.runs.cancel("g0", "enough", clock.now())
-            assert all(event.wait(10) for event in woken.values())
+            assert all(event.wait(60) for event in woken.values())
     finally:
         for listener in listeners:
             listener.close()

@@ -94,7 +94,7 @@ def test_an_attempt_that_is_stopped_is_delivered_once_it_is_gone(
     running.executor.start(work)
     jobs.pid_of(work.attempt_id.replace("[0]", ".0"))
     running.executor.stop("nobody.knows.1", 1.0)
-    running.executor.stop(work.attempt_id, 1.0)
+    running.executor.stop(work.attempt_id, PATIENCE)  # it obeys, and says what it has used
     outcome = running.next()
     assert (outcome.attempt_id, outcome.kind) == (work.attempt_id, OutcomeKind.STOPPED)
     assert (outcome.cpu_seconds or 0) > 0

@@ -20,7 +20,7 @@ from flows.core.store.database import Database
 from tests.migration.flows.test_versions_together import HERE, PROJECT, Release, released_at
 from tests.migration.flows.versions.couriers import CHANNELS
 
-ALERTS, KILLS, LONGEST = 12, 2, 60.0
+ALERTS, KILLS, LONGEST = 12, 2, 300.0
 
 
 class Couriers(Release):
@@ -62,7 +62,7 @@ def begun() -> Iterator[Callable[[Couriers], subprocess.Popen[bytes]]]:
     yield begin
     for process in processes:
         process.terminate()
-    assert {process.wait(60) for process in processes} <= {0, -signal.SIGTERM, -signal.SIGKILL}
+    assert {process.wait(LONGEST) for process in processes} <= {0, -signal.SIGTERM, -signal.SIGKILL}
 
 
 def test_every_channel_gets_every_alert_of_both_whoever_is_killed(couriers, begun, url, tmp_path):

@@ -26,7 +26,7 @@ from tests.migration.flows.versions.together import EACH
 
 HERE = Path(__file__).parent / "versions"
 PROJECT = Path(__file__).parents[3]
-RUNS, KILLS, LONGEST = 6, 4, 120.0
+RUNS, KILLS, LONGEST = 6, 4, 300.0
 
 
 class Release:
@@ -43,7 +43,7 @@ class Release:
 
     def do(self, *arguments: str) -> None:
         """Let it do something that ends by itself."""
-        assert self.begin(*arguments).wait(60) == 0
+        assert self.begin(*arguments).wait(LONGEST) == 0
 
 
 class Fleet:
@@ -63,7 +63,7 @@ class Fleet:
         """Ask all to end; their exit codes."""
         for _, process in self._workers:
             process.terminate()
-        return [process.wait(60) for _, process in self._workers]
+        return [process.wait(LONGEST) for _, process in self._workers]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -27,7 +27,7 @@ from flows.notebook.handle import RunFailed
 from flows.settings import ExecutorName
 from registry import Decision, Verdict
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that a slow machine gets; a test that passes needs none of them."""
 
 ran: list[str] = []

@@ -19,7 +19,7 @@ from flows.core.records import RunStatus
 from flows.notebook import RunHandle, draw, launch
 from flows.notebook.launch import chosen_executor
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ def ran(project: Path, then: str, *, said: str) -> subprocess.CompletedProcess[s
         input=said,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 

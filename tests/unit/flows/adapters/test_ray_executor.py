@@ -99,7 +99,7 @@ def test_a_cluster_that_does_not_answer_fails_the_attempt_with_a_hint(tmp_path: 
     executor.open(delivered.put)
     assert executor.survives
     executor.start(WORK)
-    outcome = delivered.get(timeout=30)
+    outcome = delivered.get(timeout=60)
     executor.close()
     executor.close()
     assert (outcome.attempt_id, outcome.kind) == (WORK.attempt_id, OutcomeKind.FAILED)
@@ -158,7 +158,7 @@ def test_an_attempt_waits_for_a_head_that_is_started_again_and_does_not_fail() -
     with pytest.raises(Empty):
         delivered.get(timeout=0.5)
     ray.is_back.set()
-    outcome = delivered.get(timeout=30)
+    outcome = delivered.get(timeout=60)
     executor.close()
     assert (outcome.kind, outcome.reason) == (OutcomeKind.STOPPED, "It ran.")
     assert ray.submitted == [job_id(WORK.attempt_id)]
@@ -201,7 +201,7 @@ def test_one_job_that_cannot_be_understood_holds_up_no_other(tmp_path: Path) -> 
     nowhere.write_text("a log cannot be written into a file as if it were a folder")
     for run in ("r0", "r1", "r2"):
         executor.start(work_of(run, str(nowhere / "a.log")))
-    outcomes = {o.attempt_id: o for o in (delivered.get(timeout=30), delivered.get(timeout=30))}
+    outcomes = {o.attempt_id: o for o in (delivered.get(timeout=60), delivered.get(timeout=60))}
     executor.close()
     assert outcomes["r2.a.1"].value == "1"
     cut = outcomes["r1.a.1"]

@@ -111,7 +111,7 @@ def test_ray_is_asked_only_when_somebody_wants_to_know() -> None:
     try:
         assert not ray.asked.wait(0.05)
         assert usage.capacity(60) == NOTHING_FREE
-        assert ray.asked.wait(5)
+        assert ray.asked.wait(60)
         while (found := usage.capacity(60)) == NOTHING_FREE:
             pass
         assert found is not None
@@ -127,7 +127,7 @@ def test_work_waits_for_a_silent_ray_and_then_tries_all_the_same(problem: Except
     usage.open()
     try:
         assert usage.capacity(60) == NOTHING_FREE
-        assert ray.asked.wait(5)
+        assert ray.asked.wait(60)
         while usage.capacity(0) is not None:
             pass
         assert usage.capacity(60) == NOTHING_FREE

@@ -396,10 +396,10 @@ def test_a_serving_courier_delivers_what_comes_and_ends_when_told(store: Store) 
     serving.start()
     store.outbox.post([alert(1, clock.now())], clock.now())
     courier.wake()
-    assert arrived.wait(20)
+    assert arrived.wait(60)
     stop.set()
     courier.wake()
-    serving.join(20)
+    serving.join(60)
     assert not serving.is_alive()
     assert stands(store).status is AlertStatus.DELIVERED
 

@@ -545,7 +545,7 @@ def test_a_worker_that_is_told_to_stop_claims_no_more_and_lets_work_end(store):
     held = Told()
     opened, end = serving(store, held, chain, drain=60)
     made = begin(store, SystemClock(), chain)
-    assert held.given.wait(10)
+    assert held.given.wait(60)
     ending = threading.Thread(target=end)
     ending.start()
     while not opened._draining:  # else it may claim what follows before it hears of the end
@@ -563,7 +563,7 @@ def test_work_that_does_not_end_in_time_is_stopped_and_at_once_claimable_again(s
     held = Told()
     opened, end = serving(store, held, chain, drain=0)
     made = begin(store, SystemClock(), chain)
-    assert held.given.wait(10)
+    assert held.given.wait(60)
     end()
     opened.close()
     assert held.stopped == [f"{made.id}.one.1"]
@@ -582,13 +582,13 @@ def test_a_serving_worker_outlives_an_outage_of_the_store_and_records_what_ended
 
     opened, end = serving(store, held, chain, drain=0)
     made = begin(store, SystemClock(), chain)
-    assert held.given.wait(10)
+    assert held.given.wait(60)
     monkeypatch.setattr(store.runs, "step", away)
     held.given.clear()
     held.end(value="1")
-    assert tried.wait(10)
+    assert tried.wait(60)
     monkeypatch.setattr(store.runs, "step", whole)
-    assert held.given.wait(10)
+    assert held.given.wait(60)
     end()
     opened.close()
     assert store.reads.detail(made.id).tasks[0].value == "1"
@@ -665,7 +665,7 @@ def served(store, flows, *, executors, until, **options):
 
     thread = threading.Thread(target=serve)
     thread.start()
-    assert until.wait(20)
+    assert until.wait(60)
     stop.set()
     driver.wake()
     return driver, thread
@@ -677,11 +677,11 @@ def test_inline_work_of_one_run_holds_up_no_other_on_a_worker_that_serves(store)
     @task
     def long() -> int:
         long_one_begun.set()
-        return 1 if quick_one_ended.wait(20) else 0
+        return 1 if quick_one_ended.wait(60) else 0
 
     @task(executor="threads")
     def quick() -> int:
-        long_one_begun.wait(20)
+        long_one_begun.wait(60)
         quick_one_ended.set()
         return 1
 
@@ -707,7 +707,7 @@ def test_what_comes_of_work_that_could_not_be_ended_counts_when_its_worker_stops
     @task
     def long() -> int:
         begun.set()
-        may_end.wait(20)
+        may_end.wait(60)
         return 42
 
     @flow

@@ -16,7 +16,7 @@ from flows.core.records import RunStatus
 from flows.core.service import Service
 from flows.core.store import Store
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

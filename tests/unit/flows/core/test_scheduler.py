@@ -739,10 +739,10 @@ def test_waking_it_ends_its_wait(tmp_path):
     thread = threading.Thread(target=scheduler.serve, args=(stop,))
     thread.start()
     for _ in range(3):
-        assert ticked.acquire(timeout=20)
+        assert ticked.acquire(timeout=60)
         scheduler.wake()
     stop.set()
     scheduler.wake()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     world.store.close()

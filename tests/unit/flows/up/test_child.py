@@ -28,7 +28,7 @@ if os.fork() == 0:
 os.wait()
 time.sleep(600)
 """
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from flows.core.clock import ManualClock
 from flows.core.errors import StoreError
 from flows.up.loop import LONGEST_PAUSE, Loop
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def test_a_loop_ends_when_it_is_told_and_its_wait_is_ended() -> None:
