@@ -21,6 +21,9 @@ from flows.core.store.deadlines import WatchedRun
 
 log = logging.getLogger(__name__)
 
+LEFT_ALONE = timedelta(minutes=1)
+"""So long a run that could not be looked at leaves the turn to the others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
@@ -81,6 +84,7 @@ class DeadlineWatch:
                 if watched.run.id not in self._left_alone:
                     self._left_alone.add(watched.run.id)
                     log.warning("the deadline of run %s is left alone: %s", watched.run.id, error)
+                self._store.deadlines.looked(watched, next_at=now + LEFT_ALONE, now=now)
                 continue
             if alert is not None:
                 alerts.append(alert)

@@ -225,10 +225,14 @@ def _ready_times(trigger: NewData, state: DataState, now: datetime) -> list[date
 def decide_assets(stored: StoredSchedule, waiting: Sequence[Fire], now: datetime) -> Decision:
     """What a schedule has to do about assets that were made: the fires that wait for it.
 
-    They were recorded with the events of the assets. Missed ones follow the policy of times.
+    They were recorded with the events of the assets. Missed ones follow the policy of times. The
+    oldest MOST are decided on; of more than that, the latest is among those that come then.
     """
-    pending = [(fire.key, fire.at) for fire in waiting]
+    pending = [(fire.key, fire.at) for fire in waiting[:MOST]]
     fires, missed = _sorted_out(stored.schedule, pending, now)
+    if stored.schedule.missed is Missed.LATEST and len(waiting) > MOST:
+        fires = tuple(fire for fire in fires if now - fire[1] <= ON_TIME)
+        missed = tuple(fire for fire in pending if fire not in fires)
     return Decision(fires=fires, missed=missed, cursor=stored.cursor)
 
 

@@ -281,7 +281,7 @@ class Scheduler:
             state = self._source.state(trigger, stored.cursor.get("version"))
             return due.decide_data(stored, state, now)
         if isinstance(trigger, OnAsset):
-            waiting = self._store.schedules.pending(stored.schedule.name)
+            waiting = self._store.schedules.pending(stored.schedule.name, due.MOST + 1)
             return due.decide_assets(stored, waiting, now)
         if isinstance(trigger, OnRequest):
             return Decision(cursor=stored.cursor)

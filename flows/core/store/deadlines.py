@@ -110,7 +110,10 @@ def _event(watched: WatchedRun, alert: Alert, now: datetime) -> Event:
 _DUE = (
     select(_run, _deadline.c.at.label("deadline_at"), _deadline.c.warned, _deadline.c.next_at)
     .join(_deadline, _deadline.c.run_id == _run.c.id)
-    .where(_deadline.c.next_at <= bindparam("now"))
+    .where(
+        _deadline.c.next_at <= bindparam("now"),
+        _run.c.status.in_([status.value for status in RunStatus]),  # not those of a newer version
+    )
     .order_by(_deadline.c.next_at)
     .limit(bindparam("limit"))
 )

@@ -14,6 +14,7 @@ from sqlalchemy import event, text
 from flows.core import due
 from flows.core.alert import deadline_at_risk
 from flows.core.clock import ManualClock
+from flows.core.deadline_watch import DeadlineWatch
 from flows.core.errors import NotFound, Refused
 from flows.core.graph import Const, Node, validated
 from flows.core.records import Asset, RunStatus
@@ -375,6 +376,29 @@ def test_of_two_that_look_at_a_deadline_one_tells(store):
     assert again.warned
     assert store.deadlines.looked(again, next_at=None, now=deadline)
     assert store.deadlines.due(deadline + DAY) == ()
+
+
+def test_runs_of_a_newer_version_hold_up_the_deadlines_of_no_other(store):
+    stored = saved(store)
+    for number in range(3):
+        one = new(f"r{number}", f"nightly:{number}", deadline=(NOW + HOUR).isoformat())
+        record(store, stored, (fire(f"k{number}"), one), now=NOW + timedelta(seconds=number))
+        stored = store.schedules.get("nightly")
+    with store.database.write() as connection:
+        connection.execute(text("UPDATE run SET status = 'suspended' WHERE id IN ('r0', 'r1')"))
+    assert [watched.run.id for watched in store.deadlines.due(NOW + HOUR, limit=1)] == ["r2"]
+
+
+def test_a_run_whose_deadline_cannot_be_looked_at_leaves_the_turn_to_others(store, monkeypatch):
+    record(store, saved(store), (fire(), new(deadline=(NOW + HOUR).isoformat())))
+
+    def fail(flow):
+        raise ValueError(flow)
+
+    monkeypatch.setattr(store.deadlines, "durations", fail)
+    assert DeadlineWatch(store).tick(NOW) == []
+    assert store.deadlines.due(NOW) == ()
+    assert len(store.deadlines.due(NOW + HOUR)) == 1
 
 
 def test_the_newest_fire_of_each_schedule_is_known(store):

@@ -305,6 +305,16 @@ def test_assets_that_nobody_was_there_for_follow_the_policy(policy, fires):
     assert len(decision.missed) == 3 - fires
 
 
+def test_of_very_many_assets_that_nobody_was_there_for_the_latest_is_among_the_last():
+    stored = saved(OnAsset(asset="model:digits"), missed=Missed.LATEST)
+    waiting = [made(number) for number in range(due.MOST + 1)]
+    decision = due.decide_assets(stored, waiting, SAVED + HOUR)
+    assert (decision.fires, len(decision.missed)) == ((), due.MOST)
+    assert len(due.decide_assets(stored, waiting[-1:], SAVED + HOUR).fires) == 1
+    decision = due.decide_assets(stored, [*waiting[1:], made(0, SAVED + HOUR)], SAVED + HOUR)
+    assert decision.fires == ()
+
+
 # ---------------------------------------------------------------- requests and overrides
 
 
