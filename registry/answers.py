@@ -10,11 +10,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, insert, select
+from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
-from registry.chain import GENESIS, chained_hash, first_misfit, iso
+from registry.chain import Chain, first_misfit, iso
 from registry.database import reading, writing
 from registry.ledger import LedgerBreak, metadata
 
@@ -42,6 +42,7 @@ Index(
     answers_table.c.version,
     unique=True,
 )
+_chain = Chain(answers_table, ("number",))
 
 
 class AnswerKind(StrEnum):
@@ -96,7 +97,7 @@ class AnswerStore:
     def of(self, model: str) -> tuple[Answer, ...]:
         """All answers about a model, oldest first."""
         with reading(self._engine) as connection:
-            rows = connection.execute(_of(model)).all()
+            rows = connection.execute(_chain.of(model)).all()
         return tuple(_answer(row) for row in rows)
 
     def append(self, reply: Reply) -> Answer:
@@ -106,27 +107,18 @@ class AnswerStore:
 
     def append_in(self, connection: Connection, reply: Reply) -> Answer:
         """Add an answer to the open transaction. AnswerTaken when there is one already."""
-        head = connection.execute(
-            select(answers_table.c.number, answers_table.c.hash)
-            .where(answers_table.c.model == reply.model)
-            .order_by(answers_table.c.number.desc())
-            .limit(1)
-        ).first()
-        number, prev_hash = (0, GENESIS) if head is None else (head.number, head.hash)
-        content = _content(reply, number + 1)
-        digest = chained_hash(prev_hash, content)
+        end = _chain.end(connection, reply.model)
+        number = 1 if end is None else end.number + 1
         try:
-            connection.execute(
-                insert(answers_table).values(content | {"prev_hash": prev_hash, "hash": digest})
-            )
+            hashes = _chain.append(connection, end, _content(reply, number))
         except IntegrityError as error:
             raise AnswerTaken from error
-        return Answer(**vars(reply), number=number + 1, prev_hash=prev_hash, hash=digest)
+        return Answer(**vars(reply), number=number, **hashes)
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first answer that was altered, or whose predecessor is gone; None: all is well."""
         with reading(self._engine) as connection:
-            rows = connection.execute(_of(model)).all()
+            rows = connection.execute(_chain.of(model)).all()
         found = first_misfit(rows, "answer", "number")
         if found is None:
             return None
@@ -134,25 +126,9 @@ class AnswerStore:
         return LedgerBreak(model=model, epoch=row.epoch, reason=f"in the approvals, {why}")
 
 
-def _of(model: str) -> Any:
-    mine = select(answers_table).where(answers_table.c.model == model)
-    return mine.order_by(answers_table.c.number)
-
-
 def _content(reply: Reply, number: int) -> dict[str, Any]:
     """What the hash covers: everything that is stored but the hashes."""
-    return {
-        "model": reply.model,
-        "number": number,
-        "epoch": reply.epoch,
-        "version": reply.version,
-        "night": reply.night,
-        "run_id": reply.run_id,
-        "answer": reply.answer.value,
-        "actor": reply.actor,
-        "reason": reply.reason,
-        "at": iso(reply.at),
-    }
+    return vars(reply) | {"number": number, "answer": reply.answer.value, "at": iso(reply.at)}
 
 
 def _answer(row: Row[Any]) -> Answer:

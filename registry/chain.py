@@ -6,16 +6,51 @@ leave no trace in it: something elsewhere has to remember the newest hash.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import Connection, Select, Table, insert, select
 from sqlalchemy.engine import Row
 
 from registry.verdict import canonical_json
 
 GENESIS = "0" * 64
 """The previous hash of a model's first row."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A table that holds one chain for each model; nothing in it ever changes."""
+
+    table: Table
+    order: tuple[str, ...]
+    """The columns that a model's rows are numbered by."""
+
+    def of(self, model: str) -> Select[Any]:
+        """The rows of a model, oldest first."""
+        columns = (self.table.c[name] for name in self.order)
+        return select(self.table).where(self.table.c.model == model).order_by(*columns)
+
+    def newest(self, model: str) -> Select[Any]:
+        """The rows of a model, newest first."""
+        columns = (self.table.c[name].desc() for name in self.order)
+        return self.of(model).order_by(None).order_by(*columns)
+
+    def end(self, connection: Connection, model: str) -> Row[Any] | None:
+        """Number and hash of a model's newest row; None before the first."""
+        columns = (self.table.c[name] for name in (*self.order, "hash"))
+        return connection.execute(self.newest(model).with_only_columns(*columns).limit(1)).first()
+
+    def append(
+        self, connection: Connection, end: Row[Any] | None, content: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Add a row behind `end`, and return its hashes. IntegrityError: another came first."""
+        prev_hash = GENESIS if end is None else end.hash
+        hashes = {"prev_hash": prev_hash, "hash": chained_hash(prev_hash, content)}
+        connection.execute(insert(self.table).values(content | hashes))
+        return hashes
 
 
 def chained_hash(prev_hash: str, content: dict[str, Any]) -> str:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Engine, Row
 from sqlalchemy.exc import IntegrityError
 
-from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
+from registry.chain import Chain, Fault, first_fault, iso
 from registry.database import reading, writing
 from registry.errors import LedgerBroken
 
@@ -64,6 +64,8 @@ Index(
     entries_table.c.version,
     unique=True,
 )
+
+_chain = Chain(entries_table, ("epoch",))
 
 settlements_table = Table(
     "ledger_settlement",
@@ -215,24 +217,17 @@ class Ledger:
         `beside` writes what belongs to the entry, in its transaction.
         """
         with writing(self._engine) as connection:
-            head = connection.execute(
-                select(entries_table.c.epoch, entries_table.c.hash)
-                .where(entries_table.c.model == change.model)
-                .order_by(entries_table.c.epoch.desc())
-                .limit(1)
-            ).first()
-            epoch, prev_hash = (0, GENESIS) if head is None else (head.epoch, head.hash)
-            if epoch != expected_epoch:
+            end = _chain.end(connection, change.model)
+            if (0 if end is None else end.epoch) != expected_epoch:
                 raise EpochTaken
-            entry = _chained(change, epoch + 1, prev_hash)
-            row = _hashed(entry) | {"prev_hash": entry.prev_hash, "hash": entry.hash}
+            epoch = expected_epoch + 1
             try:
-                connection.execute(insert(entries_table).values(row))
+                hashes = _chain.append(connection, end, _content(change, epoch))
             except IntegrityError as error:
                 raise EpochTaken from error
             if beside is not None:
                 beside(connection)
-        return entry
+        return LedgerEntry(**vars(change), epoch=epoch, **hashes)
 
     def settle(self, entry: LedgerEntry, now: datetime) -> None:
         """Note that the alias was seen to match; a second time changes nothing."""
@@ -249,10 +244,8 @@ class Ledger:
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first entry that was altered, or whose predecessor is gone; None: all is well."""
-        query = select(entries_table).where(entries_table.c.model == model)
         with reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(entries_table.c.epoch)).all()
-        found = first_fault(rows)
+            found = first_fault(connection.execute(_chain.of(model)).all())
         if found is None:
             return None
         place, row, fault = found
@@ -284,23 +277,6 @@ def _joined() -> Select[Any]:
     )
 
 
-def _chained(change: Change, epoch: int, prev_hash: str) -> LedgerEntry:
-    entry = LedgerEntry(**vars(change), epoch=epoch, prev_hash=prev_hash, hash="")
-    digest = chained_hash(prev_hash, _hashed(entry))
-    return LedgerEntry(**{**vars(entry), "hash": digest})
-
-
-def _hashed(entry: LedgerEntry) -> dict[str, Any]:
+def _content(change: Change, epoch: int) -> dict[str, Any]:
     """What the hash covers: everything that is stored but the hashes."""
-    return {
-        "model": entry.model,
-        "epoch": entry.epoch,
-        "version": entry.version,
-        "previous_version": entry.previous_version,
-        "action": entry.action.value,
-        "verdict": entry.verdict,
-        "run_id": entry.run_id,
-        "actor": entry.actor,
-        "reason": entry.reason,
-        "at": iso(entry.at),
-    }
+    return vars(change) | {"epoch": epoch, "action": change.action.value, "at": iso(change.at)}

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, String, Table, Text, insert, select
+from sqlalchemy import Column, Index, Integer, String, Table, Text
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
-from registry.chain import GENESIS, Fault, chained_hash, first_fault, iso
+from registry.chain import Chain, Fault, first_fault, iso
 from registry.database import reading, writing
 from registry.ledger import Action, Ledger, LedgerBreak, metadata
 from registry.nights.docket_store import NightTaken
@@ -47,6 +47,7 @@ Index(
     watch_table.c.run_id,
     unique=True,
 )
+_chain = Chain(watch_table, ("epoch", "night"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +78,14 @@ class WatchStore:
 
     def head(self, model: str, epoch: int | None = None) -> WatchEntry | None:
         """The latest night of a model, or of the watch over one champion; None before the first."""
-        query = _newest_first(model)
+        query = _chain.newest(model)
         if epoch is not None:
             query = query.where(watch_table.c.epoch == epoch)
         return self._first(query)
 
     def of_run(self, model: str, run_id: str) -> WatchEntry | None:
         """The latest night that this run kept, if it kept one."""
-        return self._first(_newest_first(model).where(watch_table.c.run_id == run_id))
+        return self._first(_chain.newest(model).where(watch_table.c.run_id == run_id))
 
     def append(
         self, watch: Watch, found: Watched, *, run_id: str, dataset: str, now: datetime
@@ -95,12 +96,10 @@ class WatchStore:
         """
         subject = watch.subject
         with writing(self._engine) as connection:
-            head = connection.execute(_newest_first(subject.model).limit(1)).first()
-            same = head is not None and head.epoch == subject.epoch
-            night = head.night + 1 if head is not None and same else 1
-            if watch.entries != night or (head is not None and head.epoch > subject.epoch):
+            end = _chain.end(connection, subject.model)
+            night = end.night + 1 if end is not None and end.epoch == subject.epoch else 1
+            if watch.entries != night or (end is not None and end.epoch > subject.epoch):
                 raise NightTaken
-            prev_hash = GENESIS if head is None else head.hash
             content = {
                 "model": subject.model,
                 "epoch": subject.epoch,
@@ -111,17 +110,15 @@ class WatchStore:
                 "watched": watch_json(found),
                 "at": iso(now),
             }
-            hashes = {"prev_hash": prev_hash, "hash": chained_hash(prev_hash, content)}
             try:
-                connection.execute(insert(watch_table).values(content | hashes))
+                _chain.append(connection, end, content)
             except IntegrityError as error:
                 raise NightTaken from error
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first night that was altered, or whose predecessor is gone; None: all is well."""
-        query = _of(model).order_by(watch_table.c.epoch, watch_table.c.night)
         with reading(self._engine) as connection:
-            rows = connection.execute(query).all()
+            rows = connection.execute(_chain.of(model)).all()
         found = first_fault(rows)
         if found is None:
             return None
@@ -140,14 +137,6 @@ class WatchStore:
         with reading(self._engine) as connection:
             row = connection.execute(query.limit(1)).first()
         return None if row is None else _entry(row)
-
-
-def _of(model: str) -> Any:
-    return select(watch_table).where(watch_table.c.model == model)
-
-
-def _newest_first(model: str) -> Any:
-    return _of(model).order_by(watch_table.c.epoch.desc(), watch_table.c.night.desc())
 
 
 def _entry(row: Row[Any]) -> WatchEntry:

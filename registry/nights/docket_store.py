@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, String, Table, Text, func, insert, select
+from sqlalchemy import Column, Index, Integer, Select, String, Table, Text, func, select
 from sqlalchemy.engine import Engine, Row
 from sqlalchemy.exc import IntegrityError
 
-from registry.chain import GENESIS, chained_hash, first_misfit, iso
+from registry.chain import Chain, first_misfit, iso
 from registry.database import reading, writing
 from registry.ledger import LedgerBreak, metadata
 from registry.nights.docket import Docket, docket_from_json, docket_json
@@ -41,6 +41,7 @@ Index(
     docket_table.c.challenger,
     unique=True,
 )
+_chain = Chain(docket_table, ("night",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,25 +96,19 @@ class DocketStore:
 
     def head(self, model: str) -> NightEntry | None:
         """The latest night of a model; None before the first."""
-        query = _of(model).order_by(docket_table.c.night.desc()).limit(1)
-        with reading(self._engine) as connection:
-            row = connection.execute(query).first()
-        return None if row is None else _entry(row)
+        return self._first(_chain.newest(model))
 
     def night(self, model: str, number: int) -> NightEntry | None:
         """One night."""
-        with reading(self._engine) as connection:
-            row = connection.execute(_of(model).where(docket_table.c.night == number)).first()
-        return None if row is None else _entry(row)
+        return self._first(_chain.of(model).where(docket_table.c.night == number))
 
     def of_run(self, model: str, run_id: str, challenger: str) -> NightEntry | None:
         """The night that this run made before, if it did."""
-        query = _of(model).where(
-            docket_table.c.run_id == run_id, docket_table.c.challenger == challenger
+        return self._first(
+            _chain.of(model).where(
+                docket_table.c.run_id == run_id, docket_table.c.challenger == challenger
+            )
         )
-        with reading(self._engine) as connection:
-            row = connection.execute(query).first()
-        return None if row is None else _entry(row)
 
     def of_run_id(self, run_id: str, model: str | None = None) -> tuple[NightEntry, ...]:
         """The nights that this run made, of one model or of all, oldest first."""
@@ -190,18 +185,12 @@ class DocketStore:
     ) -> int:
         """Add night `expected` + 1, and return it. NightTaken when another came first."""
         with writing(self._engine) as connection:
-            head = connection.execute(
-                select(docket_table.c.night, docket_table.c.hash)
-                .where(docket_table.c.model == verdict.model)
-                .order_by(docket_table.c.night.desc())
-                .limit(1)
-            ).first()
-            night, prev_hash = (0, GENESIS) if head is None else (head.night, head.hash)
-            if night != expected:
+            end = _chain.end(connection, verdict.model)
+            if (0 if end is None else end.night) != expected:
                 raise NightTaken
             content = {
                 "model": verdict.model,
-                "night": night + 1,
+                "night": expected + 1,
                 "epoch": verdict.epoch,
                 "run_id": verdict.run_id,
                 "challenger": challenger,
@@ -210,26 +199,26 @@ class DocketStore:
                 "verdict": verdict_json(verdict),
                 "at": iso(now),
             }
-            hashes = {"prev_hash": prev_hash, "hash": chained_hash(prev_hash, content)}
             try:
-                connection.execute(insert(docket_table).values(content | hashes))
+                _chain.append(connection, end, content)
             except IntegrityError as error:
                 raise NightTaken from error
-        return night + 1
+        return expected + 1
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first night that was altered, or whose predecessor is gone; None: all is well."""
         with reading(self._engine) as connection:
-            rows = connection.execute(_of(model).order_by(docket_table.c.night)).all()
+            rows = connection.execute(_chain.of(model)).all()
         found = first_misfit(rows, "night", "night")
         if found is None:
             return None
         row, why = found
         return LedgerBreak(model=model, epoch=row.epoch, reason=f"in the evidence, {why}")
 
-
-def _of(model: str) -> Any:
-    return select(docket_table).where(docket_table.c.model == model)
+    def _first(self, query: Select[Any]) -> NightEntry | None:
+        with reading(self._engine) as connection:
+            row = connection.execute(query.limit(1)).first()
+        return None if row is None else _entry(row)
 
 
 def _entry(row: Row[Any]) -> NightEntry:
