@@ -42,7 +42,12 @@ Index(
     answers_table.c.version,
     unique=True,
 )
-_chain = Chain(answers_table, ("number",))
+ANSWERS = Chain(
+    table=answers_table,
+    places=("number",),
+    words="answer {} to a request for approval",
+    tag="ratchet.answers",
+)
 
 
 class AnswerKind(StrEnum):
@@ -97,7 +102,7 @@ class AnswerStore:
     def of(self, model: str) -> tuple[Answer, ...]:
         """All answers about a model, oldest first."""
         with reading(self._engine) as connection:
-            rows = connection.execute(_chain.of(model)).all()
+            rows = connection.execute(ANSWERS.of(model)).all()
         return tuple(_answer(row) for row in rows)
 
     def append(self, reply: Reply) -> Answer:
@@ -107,10 +112,10 @@ class AnswerStore:
 
     def append_in(self, connection: Connection, reply: Reply) -> Answer:
         """Add an answer to the open transaction. AnswerTaken when there is one already."""
-        end = _chain.end(connection, reply.model)
+        end = ANSWERS.end(connection, reply.model)
         number = 1 if end is None else end.number + 1
         try:
-            hashes = _chain.append(connection, end, _content(reply, number))
+            hashes = ANSWERS.append(connection, end, _content(reply, number))
         except IntegrityError as error:
             raise AnswerTaken from error
         return Answer(**vars(reply), number=number, **hashes)
@@ -118,7 +123,7 @@ class AnswerStore:
     def verify(self, model: str) -> LedgerBreak | None:
         """The first answer that was altered, or whose predecessor is gone; None: all is well."""
         with reading(self._engine) as connection:
-            rows = connection.execute(_chain.of(model)).all()
+            rows = connection.execute(ANSWERS.of(model)).all()
         found = first_misfit(rows, "answer", "number")
         if found is None:
             return None

@@ -13,10 +13,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from registry.answers import Answer, AnswerKind, AnswerStore, AnswerTaken, Reply
+from registry.answers import ANSWERS, Answer, AnswerKind, AnswerStore, AnswerTaken, Reply
 from registry.card.words import moment
 from registry.errors import AlreadyAnswered, ApprovalExpired, NothingWaits, PromotionRefused
-from registry.history import ANSWERS, History
+from registry.history import History
 from registry.ledger import Ledger, LedgerBreak, LedgerEntry
 from registry.locks import exclusive
 from registry.nights.docket_store import DocketStore, Judgement

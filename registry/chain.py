@@ -20,27 +20,31 @@ GENESIS = "0" * 64
 """The previous hash of a model's first row."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Chain:
     """A table that holds one chain for each model; nothing in it ever changes."""
 
     table: Table
-    order: tuple[str, ...]
-    """The columns that a model's rows are numbered by."""
+    places: tuple[str, ...]
+    """Columns that number a model's rows."""
+    words: str
+    """How a row is called, by its numbers."""
+    tag: str
+    """Of the registered model in MLflow: `PLACE:HASH` of the newest row."""
 
     def of(self, model: str) -> Select[Any]:
         """The rows of a model, oldest first."""
-        columns = (self.table.c[name] for name in self.order)
+        columns = (self.table.c[name] for name in self.places)
         return select(self.table).where(self.table.c.model == model).order_by(*columns)
 
     def newest(self, model: str) -> Select[Any]:
         """The rows of a model, newest first."""
-        columns = (self.table.c[name].desc() for name in self.order)
+        columns = (self.table.c[name].desc() for name in self.places)
         return self.of(model).order_by(None).order_by(*columns)
 
     def end(self, connection: Connection, model: str) -> Row[Any] | None:
         """Number and hash of a model's newest row; None before the first."""
-        columns = (self.table.c[name] for name in (*self.order, "hash"))
+        columns = (self.table.c[name] for name in (*self.places, "hash"))
         return connection.execute(self.newest(model).with_only_columns(*columns).limit(1)).first()
 
     def append(

@@ -9,53 +9,23 @@ behind is no loss, a hash that is in no row is. It is not forgotten for newer ro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from sqlalchemy import Table, select
+from sqlalchemy import select
 from sqlalchemy.engine import Engine
 
-from registry.answers import answers_table
+from registry.answers import ANSWERS
+from registry.chain import Chain
 from registry.champion import ALIAS
 from registry.database import reading
 from registry.errors import LedgerBroken
-from registry.ledger import Action, Ledger, LedgerBreak, entries_table
+from registry.ledger import LEDGER, Action, Ledger, LedgerBreak
 from registry.locks import exclusive
 from registry.mlflow_seam import MlflowSeam, translated
-from registry.nights.docket_store import DocketStore, docket_table
+from registry.nights.docket_store import DOCKET, DocketStore
 from registry.registered import Look
 from registry.verdict import verdict_from_json
-from registry.watch_store import watch_table
+from registry.watch_store import WATCH
 
-
-@dataclass(frozen=True, kw_only=True)
-class Chain:
-    """One of the chains of a model."""
-
-    tag: str
-    """Of the registered model in MLflow: `PLACE:HASH` of the newest row."""
-    table: Table
-    places: tuple[str, ...]
-    """Columns that number its rows."""
-    words: str
-    """How a row is called, by its numbers."""
-
-
-LEDGER = Chain(tag="ratchet.ledger", table=entries_table, places=("epoch",), words="epoch {}")
-DOCKET = Chain(
-    tag="ratchet.docket", table=docket_table, places=("night",), words="night {} of the evidence"
-)
-WATCH = Chain(
-    tag="ratchet.watch",
-    table=watch_table,
-    places=("epoch", "night"),
-    words="night {1} of the watch over the champion of epoch {0}",
-)
-ANSWERS = Chain(
-    tag="ratchet.answers",
-    table=answers_table,
-    places=("number",),
-    words="answer {} to a request for approval",
-)
 CHAINS = (LEDGER, DOCKET, WATCH, ANSWERS)
 
 
@@ -165,16 +135,11 @@ class History:
 
     def _end(self, model: str, chain: Chain) -> str | None:
         """`PLACE:HASH` of the newest row; None: there is none."""
-        places = [chain.table.c[name] for name in chain.places]
-        newest = select(*places, chain.table.c.hash).where(chain.table.c.model == model)
         with reading(self._engine) as connection:
-            row = connection.execute(
-                newest.order_by(*(place.desc() for place in places)).limit(1)
-            ).first()
+            row = chain.end(connection, model)
         if row is None:
             return None
-        *numbers, digest = row
-        return f"{'.'.join(map(str, numbers))}:{digest}"
+        return f"{'.'.join(map(str, row[:-1]))}:{row.hash}"
 
     def _holds(self, model: str, chain: Chain, digest: str) -> bool:
         columns = chain.table.c

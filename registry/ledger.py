@@ -65,7 +65,7 @@ Index(
     unique=True,
 )
 
-_chain = Chain(entries_table, ("epoch",))
+LEDGER = Chain(table=entries_table, places=("epoch",), words="epoch {}", tag="ratchet.ledger")
 
 settlements_table = Table(
     "ledger_settlement",
@@ -217,12 +217,12 @@ class Ledger:
         `beside` writes what belongs to the entry, in its transaction.
         """
         with writing(self._engine) as connection:
-            end = _chain.end(connection, change.model)
+            end = LEDGER.end(connection, change.model)
             if (0 if end is None else end.epoch) != expected_epoch:
                 raise EpochTaken
             epoch = expected_epoch + 1
             try:
-                hashes = _chain.append(connection, end, _content(change, epoch))
+                hashes = LEDGER.append(connection, end, _content(change, epoch))
             except IntegrityError as error:
                 raise EpochTaken from error
             if beside is not None:
@@ -245,7 +245,7 @@ class Ledger:
     def verify(self, model: str) -> LedgerBreak | None:
         """The first entry that was altered, or whose predecessor is gone; None: all is well."""
         with reading(self._engine) as connection:
-            found = first_fault(connection.execute(_chain.of(model)).all())
+            found = first_fault(connection.execute(LEDGER.of(model)).all())
         if found is None:
             return None
         place, row, fault = found

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from registry.champion import Alias, ChampionStatus, refuse_outsider, status_of
 from registry.errors import PromotionRefused, StaleEpoch
-from registry.history import LEDGER, History
-from registry.ledger import Action, Beside, Change, EpochTaken, Ledger, LedgerEntry
+from registry.history import History
+from registry.ledger import LEDGER, Action, Beside, Change, EpochTaken, Ledger, LedgerEntry
 from registry.locks import exclusive
 from registry.verdict import Decision, Verdict, verdict_json
 

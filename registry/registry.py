@@ -22,18 +22,17 @@ from registry.errors import (
 )
 from registry.export import export_champion
 from registry.fitted import FittedModel
-from registry.history import DOCKET, WATCH
 from registry.ledger import LedgerEntry
 from registry.loaded import LoadedModel
 from registry.methods.comparison import Comparison
 from registry.models import Models, ModelVersion
 from registry.nights.docket import Docket
-from registry.nights.docket_store import NightEntry, NightTaken
+from registry.nights.docket_store import DOCKET, NightEntry, NightTaken
 from registry.promotion import Promotions
 from registry.reader import Reader
 from registry.tracking import Tracking
 from registry.verdict import Verdict, verdict_json, verdict_tags
-from registry.watch_store import WatchStore
+from registry.watch_store import WATCH, WatchStore
 from registry.watches import Watches
 
 

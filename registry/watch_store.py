@@ -47,7 +47,12 @@ Index(
     watch_table.c.run_id,
     unique=True,
 )
-_chain = Chain(watch_table, ("epoch", "night"))
+WATCH = Chain(
+    table=watch_table,
+    places=("epoch", "night"),
+    words="night {1} of the watch over the champion of epoch {0}",
+    tag="ratchet.watch",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +83,14 @@ class WatchStore:
 
     def head(self, model: str, epoch: int | None = None) -> WatchEntry | None:
         """The latest night of a model, or of the watch over one champion; None before the first."""
-        query = _chain.newest(model)
+        query = WATCH.newest(model)
         if epoch is not None:
             query = query.where(watch_table.c.epoch == epoch)
         return self._first(query)
 
     def of_run(self, model: str, run_id: str) -> WatchEntry | None:
         """The latest night that this run kept, if it kept one."""
-        return self._first(_chain.newest(model).where(watch_table.c.run_id == run_id))
+        return self._first(WATCH.newest(model).where(watch_table.c.run_id == run_id))
 
     def append(
         self, watch: Watch, found: Watched, *, run_id: str, dataset: str, now: datetime
@@ -96,7 +101,7 @@ class WatchStore:
         """
         subject = watch.subject
         with writing(self._engine) as connection:
-            end = _chain.end(connection, subject.model)
+            end = WATCH.end(connection, subject.model)
             night = end.night + 1 if end is not None and end.epoch == subject.epoch else 1
             if watch.entries != night or (end is not None and end.epoch > subject.epoch):
                 raise NightTaken
@@ -111,14 +116,14 @@ class WatchStore:
                 "at": iso(now),
             }
             try:
-                _chain.append(connection, end, content)
+                WATCH.append(connection, end, content)
             except IntegrityError as error:
                 raise NightTaken from error
 
     def verify(self, model: str) -> LedgerBreak | None:
         """The first night that was altered, or whose predecessor is gone; None: all is well."""
         with reading(self._engine) as connection:
-            rows = connection.execute(_chain.of(model)).all()
+            rows = connection.execute(WATCH.of(model)).all()
         found = first_fault(rows)
         if found is None:
             return None

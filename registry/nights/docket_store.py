@@ -41,7 +41,9 @@ Index(
     docket_table.c.challenger,
     unique=True,
 )
-_chain = Chain(docket_table, ("night",))
+DOCKET = Chain(
+    table=docket_table, places=("night",), words="night {} of the evidence", tag="ratchet.docket"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +98,16 @@ class DocketStore:
 
     def head(self, model: str) -> NightEntry | None:
         """The latest night of a model; None before the first."""
-        return self._first(_chain.newest(model))
+        return self._first(DOCKET.newest(model))
 
     def night(self, model: str, number: int) -> NightEntry | None:
         """One night."""
-        return self._first(_chain.of(model).where(docket_table.c.night == number))
+        return self._first(DOCKET.of(model).where(docket_table.c.night == number))
 
     def of_run(self, model: str, run_id: str, challenger: str) -> NightEntry | None:
         """The night that this run made before, if it did."""
         return self._first(
-            _chain.of(model).where(
+            DOCKET.of(model).where(
                 docket_table.c.run_id == run_id, docket_table.c.challenger == challenger
             )
         )
@@ -185,7 +187,7 @@ class DocketStore:
     ) -> int:
         """Add night `expected` + 1, and return it. NightTaken when another came first."""
         with writing(self._engine) as connection:
-            end = _chain.end(connection, verdict.model)
+            end = DOCKET.end(connection, verdict.model)
             if (0 if end is None else end.night) != expected:
                 raise NightTaken
             content = {
@@ -200,7 +202,7 @@ class DocketStore:
                 "at": iso(now),
             }
             try:
-                _chain.append(connection, end, content)
+                DOCKET.append(connection, end, content)
             except IntegrityError as error:
                 raise NightTaken from error
         return expected + 1
@@ -208,7 +210,7 @@ class DocketStore:
     def verify(self, model: str) -> LedgerBreak | None:
         """The first night that was altered, or whose predecessor is gone; None: all is well."""
         with reading(self._engine) as connection:
-            rows = connection.execute(_chain.of(model)).all()
+            rows = connection.execute(DOCKET.of(model)).all()
         found = first_misfit(rows, "night", "night")
         if found is None:
             return None

@@ -24,8 +24,9 @@ from registry import (
 )
 from registry.approvals import awaiting
 from registry.gate_config import ApprovalConfig
-from registry.history import DOCKET, History
+from registry.history import History
 from registry.nights.docket import Docket
+from registry.nights.docket_store import DOCKET
 from registry.watching import watched
 
 Verdicts = Callable[..., Verdict]
