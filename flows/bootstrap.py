@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -43,14 +43,6 @@ from flows.settings import Settings, reveal, revealed
 from ray_jobs import RayConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class Broken:
-    """A module of flows that cannot be imported; the others go on without it."""
-
-    module: str
-    error: RatchetError
-
-
 class Modules:
     """The modules of flows, imported when a flow is first asked for: who reads needs none."""
 
@@ -58,7 +50,7 @@ class Modules:
         self._names = names
         self._lock = threading.RLock()
         self._flows: Flows | None = None
-        self._broken: tuple[Broken, ...] = ()
+        self._broken: Mapping[str, RatchetError] = {}
 
     @property
     def flows(self) -> Flows:
@@ -66,19 +58,19 @@ class Modules:
         with self._lock:
             if self._flows is None:
                 flows = Flows(_load)
-                self._broken = tuple(b for name in self._names for b in _import(name, flows))
+                self._broken = _import(self._names, flows)
                 self._flows = flows
             return self._flows
 
     @property
-    def broken(self) -> tuple[Broken, ...]:
-        """Those that cannot be imported."""
+    def broken(self) -> Mapping[str, RatchetError]:
+        """Those that cannot be imported, each with why; the others go on without them."""
         _ = self.flows
         return self._broken
 
     def import_broken(self) -> None:
         """Try again to import those that could not be imported."""
-        self._broken = tuple(b for each in self.broken for b in _import(each.module, self.flows))
+        self._broken = _import(self.broken, self.flows)
 
 
 @dataclass(kw_only=True)
@@ -97,8 +89,8 @@ class Ratchet:
         return self.modules.flows
 
     @property
-    def broken(self) -> tuple[Broken, ...]:
-        """The modules that cannot be imported."""
+    def broken(self) -> Mapping[str, RatchetError]:
+        """The modules that cannot be imported, each with why."""
         return self.modules.broken
 
     @property
@@ -123,9 +115,8 @@ class Ratchet:
         except NotFound as error:
             if not self.broken:
                 raise
-            first = self.broken[0]
-            broken = f"{first.module} is broken: {first.error}"
-            raise NotFound(f"{error}; {broken}", hint=error.hint) from error
+            module, problem = next(iter(self.broken.items()))
+            raise NotFound(f"{error}; {module} is broken: {problem}", hint=error.hint) from error
 
     def compose(self, flow: Flow, overrides: Sequence[str] = ()) -> Composed[Any]:
         """The config of one run of `flow`. Raises ConfigError."""
@@ -243,8 +234,8 @@ class Ratchet:
     def declared(self) -> Declared:
         """The schedules of config and flows, and what is wrong; broken modules are among it."""
         found = declarations.declared(self.settings, self.flows)
-        broken = {each.module: each.error for each in self.broken}
-        return replace(found, problems={**broken, **found.problems}, broken=frozenset(broken))
+        problems = {**self.broken, **found.problems}
+        return replace(found, problems=problems, broken=frozenset(self.broken))
 
     def prepare(self, schedule: Schedule, key: str, at: datetime) -> NewRun:
         """The run of one fire of a schedule. Raises NotFound, ConfigError."""
@@ -364,19 +355,21 @@ def _refuse_shadows(project: Path) -> None:
                 )
 
 
-def _import(module: str, flows: Flows) -> list[Broken]:
-    try:
-        for found in vars(importlib.import_module(module)).values():
-            if isinstance(found, Flow):
-                flows.add(found)
-    except RatchetError as error:
-        return [Broken(module=module, error=error)]
-    except Exception as error:  # whatever a team's module raises must not stop the others
-        problem = ConfigError(
-            f"{type(error).__name__}: {error}", hint=f"python -c 'import {module}' shows where"
-        )
-        return [Broken(module=module, error=problem)]
-    return []
+def _import(modules: Iterable[str], flows: Flows) -> Mapping[str, RatchetError]:
+    """Add the flows of these modules; why those that cannot be imported could not."""
+    broken: dict[str, RatchetError] = {}
+    for module in modules:
+        try:
+            for named in vars(importlib.import_module(module)).values():
+                if isinstance(named, Flow):
+                    flows.add(named)
+        except RatchetError as error:
+            broken[module] = error
+        except Exception as error:  # whatever a team's module raises must not stop the others
+            broken[module] = ConfigError(
+                f"{type(error).__name__}: {error}", hint=f"python -c 'import {module}' shows where"
+            )
+    return broken
 
 
 def _is_here(source: str) -> bool:

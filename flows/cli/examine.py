@@ -150,9 +150,8 @@ def _wrong(what: str, error: Exception) -> Finding:
 
 
 def _modules(ratchet: Ratchet) -> Iterator[Finding]:
-    errors = {broken.module: broken.error for broken in ratchet.broken}
     for module in ratchet.settings.flows:
-        what, error = f"module {module}", errors.get(module)
+        what, error = f"module {module}", ratchet.broken.get(module)
         yield Finding(what=what) if error is None else _wrong(what, error)
 
 
@@ -197,9 +196,8 @@ def _code(ratchet: Ratchet) -> Iterator[Finding]:
 def _schedules(ratchet: Ratchet) -> Iterator[Finding]:
     """What is declared to run by itself, each with its next time."""
     declared, now = ratchet.declared(), ratchet.clock.now()
-    modules = {broken.module for broken in ratchet.broken}  # reported above
     for name, error in declared.problems.items():
-        if name not in modules:
+        if name not in ratchet.broken:  # reported above
             yield _wrong(f"schedule {name}", error)
     for schedule in declared.schedules:
         finding = _tried(f"schedule {schedule.name}", ratchet.schedules.validate, schedule)
@@ -328,9 +326,9 @@ def _store(settings: Settings) -> Iterator[Finding]:
         return
     with closing(ratchet), suppress(RatchetError):
         yield Finding(what="state store", sentence=ratchet.service.durability())
-        for broken in ratchet.broken:
-            sentence = f"{broken.module}: {one_line(broken.error)}"
-            yield Finding(what="flows", ok=False, sentence=sentence, next=broken.error.hint)
+        for module, problem in ratchet.broken.items():
+            sentence = f"{module}: {one_line(problem)}"
+            yield Finding(what="flows", ok=False, sentence=sentence, next=problem.hint)
         if not ratchet.broken:
             yield Finding(what="flows", sentence=", ".join(ratchet.flows.names()) or "none")
         yield from _workers(ratchet)

@@ -23,7 +23,7 @@ def test_a_module_of_flows_that_is_broken_does_not_stop_the_others(tmp_path):
     (tmp_path / "broken_for_the_test.py").write_text("1 / 0\n")
     ratchet = open_project(tmp_path)
     assert ratchet.flow("retrain").name == "retrain"
-    assert [b.module for b in ratchet.broken] == ["broken_for_the_test"]
+    assert list(ratchet.broken) == ["broken_for_the_test"]
     with pytest.raises(NotFound, match="broken_for_the_test is broken: ZeroDivisionError"):
         ratchet.flow("missing")
     ratchet.close()
