@@ -7,16 +7,15 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from flows.adapters.alerts import Alerts, masked, undelivered
 from flows.bootstrap import Ratchet
 from flows.cli.failures import say
 from flows.cli.installation import opened
-from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, table
+from flows.cli.wording import console, cut, marked, outcome, print_json, table
 from flows.core import values
-from flows.core.alert import AlertRecord, AlertStatus, Delivery, Severity
+from flows.core.alert import AlertRecord, AlertStatus, Severity
 from flows.wording import ago
 
 alerts = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -54,8 +53,8 @@ def send_test(context: typer.Context, as_json: AsJson = False) -> int:
         print_json([values.to_json(delivery) for delivery in sent])
     else:
         into = console()
-        for delivery in sent:
-            into.print(_line(delivery, into))
+        for tried in sent:
+            into.print(outcome(tried.channel, tried.state.done, tried.problem, into))
         if len(sent) == 1:
             into.print(Text("no URL is configured; next: conf/alerts, and alerts=apprise", "dim"))
     return 0 if all(delivery.state.done for delivery in sent) else 1
@@ -104,13 +103,6 @@ def _channels(record: AlertRecord) -> str:
     return ", ".join(
         d.channel if d.state.done else f"{d.channel} ({d.state})" for d in record.deliveries
     )
-
-
-def _line(delivery: Delivery, into: Console) -> Text:
-    status = "succeeded" if delivery.state.done else "failed"
-    line = Text(f"{mark(status, into)} ", COLOURS[status]).append(delivery.channel, "default")
-    problem = f": {delivery.problem}" if delivery.problem else ""
-    return line.append(problem, COLOURS["failed"])
 
 
 def _json(record: AlertRecord) -> dict[str, Any]:

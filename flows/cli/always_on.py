@@ -13,14 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.adapters.champions import ChampionWatch
 from flows.bootstrap import Ratchet
 from flows.cli.installation import opened
 from flows.cli.wording import span
 from flows.core.clock import SystemClock
 from flows.core.errors import NotFound, Outdated, StoreError
 from flows.up.loop import Loop
-from flows.up.scheduling import Scheduling
+from flows.up.scheduling import scheduling_loops
 from flows.up.up import API_PORT, AT_ONCE, STOPPING, TICK, Up, Wanted
 from flows.up.worker import Worker
 
@@ -193,16 +192,6 @@ def scheduler(context: typer.Context) -> int:
     """
     logging.basicConfig(**LOGGING)
     with opened(context) as ratchet, Asked() as asked, heeding(ratchet, asked):
-        scheduling = Scheduling(ratchet, lambda: None, say)
-        courier = ratchet.courier()
-        clock = ratchet.clock
-        champions = ChampionWatch(ratchet.settings, ratchet.service.store, clock=clock)
-        loops = [
-            Loop("scheduler", scheduling.serve, say=say, clock=clock, wake=scheduling.wake),
-            Loop("config", scheduling.follow, say=say, clock=clock),
-            Loop("courier", courier.serve, say=say, clock=clock, wake=courier.wake),
-            Loop("champions", champions.serve, say=say, clock=clock),
-        ]
         say("a scheduler and a courier; stop them with Ctrl-C")
-        serve(loops, asked)
+        serve(scheduling_loops(ratchet, lambda: None, say), asked)
     return 0

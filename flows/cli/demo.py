@@ -6,15 +6,12 @@ from pathlib import Path
 
 import typer
 
-from flows.cli.app import GlobalOptions
+from flows.cli.installation import settings_of
 from flows.cli.wording import console
-from flows.config import compose
 from flows.demo import main
 
 
 def demo(context: typer.Context) -> None:
     """Five nights of a training loop on real data; 0 only if each ended as it should."""
-    options: GlobalOptions = context.find_root().obj
-    project = options.project or Path.cwd()
-    home = Path(compose(None, None, (), project).settings.home)
-    raise typer.Exit(main(project, home, console()))
+    settings = settings_of(context)
+    raise typer.Exit(main(Path(settings.project), Path(settings.home), console()))

@@ -26,9 +26,8 @@ import ray_jobs
 import registry
 from flows.adapters.alerts import Alerts
 from flows.bootstrap import Ratchet, bootstrap
-from flows.cli.app import GlobalOptions
-from flows.cli.installation import opened, refuse_other_home
-from flows.cli.wording import COLOURS, console, mark, print_json
+from flows.cli.installation import opened, settings_of
+from flows.cli.wording import console, outcome, print_json
 from flows.config import compose, schema
 from flows.config.sources import config_path
 from flows.core import findings
@@ -80,7 +79,7 @@ def doctor(
 ) -> int:
     """Look for what is missing or broken here; exit code 1 when something is."""
     looked_at, into = [], console(stderr=as_json)
-    for finding in _examined(context.find_root().obj, ray):
+    for finding in _examined(context, ray):
         looked_at.append(finding)
         if not as_json:  # one by one: some take seconds
             into.print(_line(finding, into), soft_wrap=True)
@@ -117,12 +116,8 @@ def _say(looked_at: Sequence[Finding], conclusion: str) -> None:
 
 
 def _line(finding: Finding, into: Console) -> Text:
-    status = "succeeded" if finding.ok else "failed"
-    line = Text(f"{mark(status, into)} ", COLOURS[status])
-    line += Text(finding.kind.replace("_", " ") if finding.kind else finding.what)
-    if finding.sentence:
-        line += Text(f": {finding.sentence}", "dim" if finding.ok else "red")
-    return line + Text(f"  next: {finding.next}" if finding.next else "", "yellow")
+    what = finding.kind.replace("_", " ") if finding.kind else finding.what
+    return outcome(what, finding.ok, finding.sentence, into, following=finding.next)
 
 
 def _documents(looked_at: Sequence[Finding], names: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -231,12 +226,11 @@ def _channels(ratchet: Ratchet) -> Iterator[Finding]:
 # ---------------------------------------------------------------- doctor
 
 
-def _examined(options: GlobalOptions, ray: bool) -> Iterator[Finding]:
+def _examined(context: typer.Context, ray: bool) -> Iterator[Finding]:
     yield _python()
     yield from _packages()
     try:
-        settings = compose(project=options.project).settings
-        refuse_other_home(options, settings)
+        settings = settings_of(context)
     except RatchetError as error:
         yield _wrong("config", error)
         return

@@ -10,37 +10,37 @@ from pathlib import Path
 import typer
 
 import registry
-from flows.bootstrap import Ratchet, bootstrap, open_project
+from flows.bootstrap import Ratchet, bootstrap
 from flows.cli.app import GlobalOptions
-from flows.config import recorded
+from flows.config import compose, recorded
 from flows.core.errors import ConfigError
 from flows.core.flow import Flow
 from flows.core.store import RunDetail
 from flows.settings import Settings, revealed
 
 
+def settings_of(context: typer.Context) -> Settings:
+    """The settings of the global options. Raises ConfigError, also where `--home` is overruled."""
+    options: GlobalOptions = context.find_root().obj
+    settings = compose(project=options.project).settings
+    if options.home is not None:
+        wanted = options.home.expanduser().absolute()
+        if Path(settings.home).resolve() != wanted.resolve():
+            raise ConfigError(
+                f"this project's config sets home to {settings.home}, whatever --home says",
+                hint="write home: ${oc.env:RATCHET_HOME,.ratchet} in conf/config.yaml",
+            )
+    return settings
+
+
 @contextmanager
 def opened(context: typer.Context) -> Iterator[Ratchet]:
     """The Ratchet of the global options. Raises ConfigError, StoreError."""
-    options: GlobalOptions = context.find_root().obj
-    ratchet = open_project(options.project)
+    ratchet = bootstrap(settings_of(context))
     try:
-        refuse_other_home(options, ratchet.settings)
         yield ratchet
     finally:
         ratchet.close()
-
-
-def refuse_other_home(options: GlobalOptions, settings: Settings) -> None:
-    """Raise ConfigError when the project's config does not follow `--home`."""
-    if options.home is None:
-        return
-    wanted = options.home.expanduser().absolute()
-    if Path(settings.home).resolve() != wanted.resolve():
-        raise ConfigError(
-            f"this project's config sets home to {settings.home}, whatever --home says",
-            hint="write home: ${oc.env:RATCHET_HOME,.ratchet} in conf/config.yaml",
-        )
 
 
 @contextmanager

@@ -129,11 +129,16 @@ def rollback(
         )
         if as_json:
             print_json(entry_json(entry))
-            return
-        say = console()
-        before = f" instead of {entry.previous_version}" if entry.previous_version else ""
-        say.print(f"{model}: version {entry.version} is live{before} (epoch {entry.epoch})")
-        say.print(Text(f"next: ratchet ledger {model}", "dim"))
+        else:
+            _say_live(entry, f"epoch {entry.epoch}", f"ratchet ledger {model}")
+
+
+def _say_live(entry: LedgerEntry, note: str, following: str) -> None:
+    """Which version a rollback or an approval has made live."""
+    say = console()
+    before = f" instead of {entry.previous_version}" if entry.previous_version else ""
+    say.print(f"{entry.model}: version {entry.version} is live{before} ({note})")
+    say.print(Text(f"next: {following}", "dim"))
 
 
 def _require_reason(reason: str, what: str, command: str) -> None:
@@ -301,12 +306,9 @@ def approve(
         entry = approved(ratchet, registry, model, version, actor=by or whoami(), reason=reason)
         if as_json:
             print_json(entry_json(entry))
-            return
-        say = console()
-        before = f" instead of {entry.previous_version}" if entry.previous_version else ""
-        answer = f"approved by {entry.actor}, epoch {entry.epoch}"
-        say.print(f"{model}: version {entry.version} is live{before} ({answer})")
-        say.print(Text(f"next: ratchet champion {model}", "dim"))
+        else:
+            note = f"approved by {entry.actor}, epoch {entry.epoch}"
+            _say_live(entry, note, f"ratchet champion {model}")
 
 
 def reject(

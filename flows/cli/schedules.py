@@ -13,7 +13,7 @@ from rich.text import Text
 
 from flows.bootstrap import Ratchet
 from flows.cli.installation import opened
-from flows.cli.wording import COLOURS, console, cut, mark, marked, print_json, span, table
+from flows.cli.wording import console, cut, marked, outcome, print_json, span, table
 from flows.config.duration import format_duration
 from flows.core import due
 from flows.core.errors import ConfigError, RatchetError
@@ -269,8 +269,7 @@ def _say_fired(ratchet: Ratchet, fired: Fire) -> None:
 def _say_problems(problems: Mapping[str, RatchetError], say: Console) -> None:
     for name, error in problems.items():
         text = one_line(error).removeprefix(f"schedule {name}: ")
-        line = Text(f"{mark('failed', say)} {name}: {text}", COLOURS["failed"])
-        say.print(line + Text(f"  next: {error.hint}" if error.hint else "", "dim"), soft_wrap=True)
+        say.print(outcome(name, False, text, say, following=error.hint), soft_wrap=True)
 
 
 def backfill(

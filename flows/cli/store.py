@@ -9,10 +9,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.app import GlobalOptions
-from flows.cli.installation import refuse_other_home
+from flows.cli.installation import settings_of
 from flows.cli.wording import console, print_json, span
-from flows.config import compose
 from flows.core.clock import SystemClock
 from flows.core.errors import Refused
 from flows.core.store import migrate
@@ -73,9 +71,7 @@ def upgrade(
 @contextmanager
 def _opened(context: typer.Context) -> Iterator[Database]:
     """The store's database as it is: a Ratchet that is opened may not live with its version."""
-    options: GlobalOptions = context.find_root().obj
-    settings = compose(project=options.project).settings
-    refuse_other_home(options, settings)
+    settings = settings_of(context)
     database = Database(reveal(settings.store.url))
     try:
         yield database

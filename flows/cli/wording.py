@@ -77,6 +77,17 @@ def mark(status: str, into: Console) -> str:
     return _PLAIN_MARKS.get(sign, sign) if into.options.ascii_only else sign
 
 
+def outcome(
+    what: str, ok: bool, sentence: str | None, into: Console, *, following: str | None = None
+) -> Text:
+    """A line about something that was looked at or tried: how it is, and what to do next."""
+    status = "succeeded" if ok else "failed"
+    line = Text(f"{mark(status, into)} ", COLOURS[status]) + Text(what)
+    if sentence:
+        line += Text(f": {sentence}", "dim" if ok else COLOURS[status])
+    return line + Text(f"  next: {following}" if following else "", "yellow")
+
+
 def span(text: str, option: str) -> timedelta:
     """What an option writes as `7d` or `12h`. Raises Refused for anything else, and below 0."""
     length = parse_duration(text)

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from flows.adapters.champions import ChampionWatch
 from flows.bootstrap import Ratchet
 from flows.core.errors import RatchetError, StoreError
 from flows.core.firing import passes
 from flows.core.scheduler import Scheduler
+from flows.up.loop import Loop
 
 LOOK = 2.0
 """Seconds between two looks for config files that have changed."""
@@ -19,6 +21,24 @@ SETTLED = 5
 
 AGAIN = 15
 """After so many looks, modules that could not be imported are tried again."""
+
+
+def scheduling_loops(
+    ratchet: Ratchet, started: Callable[[], None], say: Callable[[str], None]
+) -> list[Loop]:
+    """What fires schedules, delivers alerts and watches champions; not started yet.
+
+    `started` is called when a run was recorded.
+    """
+    clock, store = ratchet.clock, ratchet.service.store
+    scheduling, courier = Scheduling(ratchet, started, say), ratchet.courier()
+    champions = ChampionWatch(ratchet.settings, store, clock=clock)
+    return [
+        Loop("scheduler", scheduling.serve, say=say, clock=clock, wake=scheduling.wake),
+        Loop("config", scheduling.follow, say=say, clock=clock),
+        Loop("courier", courier.serve, say=say, clock=clock, wake=courier.wake),
+        Loop("champions", champions.serve, say=say, clock=clock),
+    ]
 
 
 class Scheduling:

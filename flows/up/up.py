@@ -12,18 +12,17 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from flows.adapters.champions import ChampionWatch
 from flows.bootstrap import Ratchet
 from flows.console.server import ApiServer, Health, load_app
 from flows.core.errors import ConfigError, RatchetError
 from flows.settings import revealed
 from flows.up.child import Child
-from flows.up.loop import Loop, Serve
+from flows.up.loop import Loop
 from flows.up.mlflow_server import MlflowServer
 from flows.up.ports import listening
 from flows.up.private_file import HomeLock, token
 from flows.up.ray_head import RayHead
-from flows.up.scheduling import Scheduling
+from flows.up.scheduling import scheduling_loops
 from flows.up.supervisor import Supervisor
 from flows.up.worker import Worker, on_head
 from ray_jobs import RayConfig
@@ -78,16 +77,10 @@ class Up:
             drain=wanted.grace.total_seconds(),
             leaves=self._head is None,  # our head ends with us, and its jobs with it
         )
-        self._scheduling = Scheduling(ratchet, self._worker.wake, say)
-        courier = ratchet.courier()
-        champions = ChampionWatch(ratchet.settings, ratchet.service.store, clock=ratchet.clock)
-        self._loops = [
-            self._loop("scheduler", self._scheduling.serve, self._scheduling.wake),
-            self._loop("config", self._scheduling.follow),
-            self._loop("worker", self._worker.serve, self._worker.wake),
-            self._loop("courier", courier.serve, courier.wake),
-            self._loop("champions", champions.serve),
-        ]
+        self._worker_loop = Loop(
+            "worker", self._worker.serve, say=say, clock=ratchet.clock, wake=self._worker.wake
+        )
+        self._loops = [self._worker_loop, *scheduling_loops(ratchet, self._worker.wake, say)]
         self._api: ApiServer | None = None
 
     def start(self) -> None:
@@ -95,11 +88,10 @@ class Up:
         self._lock.take(f"process {os.getpid()}, since {self._ratchet.clock.now():%Y-%m-%d %H:%M}")
         self._api = self._api_server()  # before anything else: a port may be missing
         self._supervisor.start(self._ratchet.clock.now())
-        worker = self._worker_loop
-        worker.start()
+        self._worker_loop.start()
         self._worker.has_looked(FIRST)  # what a crash interrupted goes on before all else
         for loop in self._loops:
-            if loop is not worker:
+            if loop is not self._worker_loop:
                 loop.start()
         self._api.start()
         self._say_addresses()
@@ -117,9 +109,8 @@ class Up:
         for loop in self._loops:
             if loop.name != "courier":
                 loop.stop()
-        worker = self._worker_loop
         limit, said = time.monotonic() + self._wanted.grace.total_seconds(), -REPEAT
-        while not worker.ended(TICK):
+        while not self._worker_loop.ended(TICK):
             now = time.monotonic()
             if again.is_set() or now > limit + STOPPING:
                 return False
@@ -155,13 +146,6 @@ class Up:
         return Health(ok=all(state == "up" for state in states.values()), parts=states)
 
     # ------------------------------------------------------------------ inside
-
-    @property
-    def _worker_loop(self) -> Loop:
-        return next(loop for loop in self._loops if loop.name == "worker")
-
-    def _loop(self, name: str, serve: Serve, wake: Callable[[], None] = lambda: None) -> Loop:
-        return Loop(name, serve, say=self._say, clock=self._ratchet.clock, wake=wake)
 
     def _ray_child(self) -> Child | None:
         config = revealed(self._ratchet.settings.ray)
