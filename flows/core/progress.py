@@ -24,7 +24,14 @@ from flows.core.records import (
     TaskRun,
     TaskStatus,
 )
-from flows.core.rules import ending, not_mappable, to_do_again, undecidable, why_not
+from flows.core.rules import (
+    ending,
+    ending_of_mapped,
+    not_mappable,
+    to_do_again,
+    undecidable,
+    why_not,
+)
 from flows.core.state import RunState
 
 
@@ -75,11 +82,11 @@ class Progress(RunState):
             now,
             {"from": origin},
             value=value,
-            ended_at=now,
             reason=f"reused from run {origin}",
             error=None,
         )
         self._task_ended(key, now)
+        self._settle(now)
 
     def finish(self, outcome: Outcome, now: datetime, *, worker: str) -> bool:
         """An attempt has ended, says a worker. False when it is not alive, or not that worker's:
@@ -99,7 +106,6 @@ class Progress(RunState):
         elif kind is OutcomeKind.STOPPED and attempt.stopping == "cancel":
             self.move_attempt(attempt, AttemptEvent.CANCELLED, now, outcome=outcome)
             self._cancel_task(attempt.key, now)
-            self._settle(now)
         elif kind is OutcomeKind.STOPPED and attempt.stopping == "timeout":
             self._fail(attempt, _timeout(self.graph.node(attempt.key)), outcome, now)
         elif kind in (OutcomeKind.LOST, OutcomeKind.STOPPED):  # stopped: with its worker
@@ -107,6 +113,7 @@ class Progress(RunState):
         else:
             unknown = ErrorInfo(type="Unknown", message="it failed without an error")
             self._fail(attempt, outcome.error or unknown, outcome, now)
+        self._settle(now)
         return True
 
     def _succeed(self, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
@@ -116,7 +123,6 @@ class Progress(RunState):
             TaskEvent.SUCCEEDED,
             now,
             value=outcome.value or "null",
-            ended_at=now,
             reason=None,
             error=None,
         )
@@ -127,7 +133,7 @@ class Progress(RunState):
         kind, reason = AttemptEvent(event.value.partition(".")[2]), outcome.reason or ""
         self.move_attempt(attempt, kind, now, outcome=outcome)
         data, error = {"reason": reason}, outcome.error
-        self.move_task(attempt.key, event, now, data, ended_at=now, reason=reason, error=error)
+        self.move_task(attempt.key, event, now, data, reason=reason, error=error)
         self.announce(attempt, outcome, now)
         self._task_ended(attempt.key, now)
 
@@ -152,6 +158,7 @@ class Progress(RunState):
         self._again_or_fail(
             attempt, decision, error, now, event=TaskEvent.LOST, losses=task.losses + 1
         )
+        self._settle(now)
 
     def adopt(self, attempt: Attempt, worker: str, now: datetime) -> Attempt:
         """Another worker takes over an attempt that outlived its own."""
@@ -236,18 +243,15 @@ class Progress(RunState):
             reason = self._why_not(node)
             items = self.read(node.inputs[node.over]) if reason is None and node.over else None
         except Exception as error:  # a key that is not there, a value that is no mapping: its data
-            self._fail_task(node.key, undecidable(node.key, error), now, settle=False)
+            self._fail_task(node.key, undecidable(node.key, error), now)
             return
         if reason is not None:
-            self.move_task(
-                node.key, TaskEvent.SKIPPED, now, {"reason": reason}, ended_at=now, reason=reason
-            )
-            self._task_ended(node.key, now, settle=False)
+            self._skip(node.key, reason, now)
+            self._task_ended(node.key, now)
         elif node.over is not None:
             self._expand(node, items, now)
         else:
             self.move_task(node.key, TaskEvent.READY, now, ready_at=now)
-            self.ready[node.key] = None
 
     def _why_not(self, node: Node) -> str | None:
         """Why the node is not to run, in one sentence; None when it is."""
@@ -260,75 +264,42 @@ class Progress(RunState):
 
     def _expand(self, node: Node, items: Any, now: datetime) -> None:
         if (error := not_mappable(node, items)) is not None:
-            self._fail_task(node.key, error, now, settle=False)
+            self._fail_task(node.key, error, now)
             return
         self.move_task(node.key, TaskEvent.EXPANDED, now, {"children": len(items)}, started_at=now)
-        waiting = 0
-        for index in range(len(items)):
-            waiting += self._open_child(child_key(node.key, index), now)
+        keys = [child_key(node.key, index) for index in range(len(items))]
+        self.open_children[node.key] = sum(self._open_child(key, now) for key in keys)
         self._skip_children(node.key, "its list has fewer elements now", now)
-        self.open_children[node.key] = waiting
-        if not waiting:
+        if not self.open_children[node.key]:
             self._finish_parent(node.key, now)
 
     def _skip_children(self, key: str, reason: str, now: datetime) -> None:
         """End the elements that a retried run had once, and that this pass does not have."""
         for child in self.children(key):
             if child.status is TaskStatus.PENDING:
-                self.move_task(
-                    child.key,
-                    TaskEvent.SKIPPED,
-                    now,
-                    {"reason": reason},
-                    ended_at=now,
-                    reason=reason,
-                )
+                self._skip(child.key, reason, now)
 
-    def _open_child(self, key: str, now: datetime) -> int:
-        """Make a mapped child claimable; 0 when it had already succeeded (a retried run)."""
+    def _open_child(self, key: str, now: datetime) -> bool:
+        """Make a mapped child claimable; False when it had already succeeded (a retried run)."""
         task = self.tasks.get(key)
         if task is None:
             task = TaskRun(run_id=self.run.id, key=key, status=TaskStatus.READY, ready_at=now)
             self.tasks[key] = self._changes.new_tasks[key] = task
-        elif task.status is TaskStatus.SUCCEEDED:
-            return 0
-        else:
+            self.ready[key] = None
+        elif task.status is not TaskStatus.SUCCEEDED:
             self.move_task(key, TaskEvent.READY, now, ready_at=now)
-        self.ready[key] = None
-        return 1
+        return key in self.ready
 
     def _finish_parent(self, key: str, now: datetime) -> None:
         """All children of a mapped task have ended: so does it."""
         children = self.children(key)
-        by_status: dict[TaskStatus, list[TaskRun]] = {}
-        for child in children:
-            by_status.setdefault(child.status, []).append(child)
-        if TaskStatus.CANCELLED in by_status:
+        if any(child.status is TaskStatus.CANCELLED for child in children):
             self._cancel_task(key, now)
             return
-        for status, event in (
-            (TaskStatus.FAILED, TaskEvent.FAILED),
-            (TaskStatus.HALTED, TaskEvent.HALTED),
-        ):
-            if found := by_status.get(status):
-                reason = f"{len(found)} of {len(children)} {status}; {found[0].key}: " + (
-                    found[0].reason or ""
-                )
-                self.move_task(
-                    key,
-                    event,
-                    now,
-                    {"reason": reason},
-                    ended_at=now,
-                    reason=reason,
-                    error=found[0].error,
-                )
-                self._task_ended(key, now, settle=False)
-                return
-        made = [child.value or "null" for child in by_status.get(TaskStatus.SUCCEEDED, ())]
-        value = f"[{','.join(made)}]"  # without those that skipped: it is a list of what was made
-        self.move_task(key, TaskEvent.SUCCEEDED, now, value=value, ended_at=now)
-        self._task_ended(key, now, settle=False)
+        event, fields = ending_of_mapped(children)
+        reason = fields.get("reason")
+        self.move_task(key, event, now, {"reason": reason} if reason else None, **fields)
+        self._task_ended(key, now)
 
     def _again_or_fail(
         self,
@@ -354,42 +325,37 @@ class Progress(RunState):
                 error=error,
                 **counts,
             )
-            self.ready[attempt.key] = None
         else:
-            self._fail_task(attempt.key, error, now, settle=False, **counts)
-        self._settle(now)
+            self._fail_task(attempt.key, error, now, **counts)
 
-    def _fail_task(
-        self, key: str, error: ErrorInfo, now: datetime, *, settle: bool = True, **fields: Any
-    ) -> None:
+    def _fail_task(self, key: str, error: ErrorInfo, now: datetime, **fields: Any) -> None:
         line = error.line
         data = {"error": line, "hint": error.hint} if error.hint else {"error": line}
-        self.move_task(
-            key, TaskEvent.FAILED, now, data, ended_at=now, reason=line, error=error, **fields
-        )
-        self._task_ended(key, now, settle=settle)
+        self.move_task(key, TaskEvent.FAILED, now, data, reason=line, error=error, **fields)
+        self._task_ended(key, now)
 
     def _cancel_task(self, key: str, now: datetime) -> None:
-        self.move_task(key, TaskEvent.CANCELLED, now, ended_at=now, reason=self.run.reason)
-        self._task_ended(key, now, settle=False)
+        self.move_task(key, TaskEvent.CANCELLED, now, reason=self.run.reason)
+        self._task_ended(key, now)
 
-    def _task_ended(self, key: str, now: datetime, *, settle: bool = True) -> None:
-        self.ready.pop(key, None)
+    def _skip(self, key: str, reason: str, now: datetime) -> None:
+        self.move_task(key, TaskEvent.SKIPPED, now, {"reason": reason}, reason=reason)
+
+    def _task_ended(self, key: str, now: datetime) -> None:
+        """Count it, so that the tasks that waited for it alone are decided on."""
         parent = node_key(key)
-        if parent in self.open_children and parent == key:
-            self._skip_children(key, self.tasks[key].reason or "", now)
         if parent != key:
             self.open_children[parent] -= 1
             if not self.open_children[parent]:
                 self._finish_parent(parent, now)
-        else:
-            self.open_nodes -= 1
-            for after in self.graph.downstream[key]:
-                self.waiting[after] -= 1
-                if not self.waiting[after]:
-                    self.undecided.append(after)
-        if settle:
-            self._settle(now)
+            return
+        if key in self.open_children:
+            self._skip_children(key, self.tasks[key].reason or "", now)
+        self.open_nodes -= 1
+        for after in self.graph.downstream[key]:
+            self.waiting[after] -= 1
+            if not self.waiting[after]:
+                self.undecided.append(after)
 
     def _end(self, now: datetime) -> None:
         if self.run.status is RunStatus.CANCELLING:

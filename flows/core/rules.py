@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.core.graph import Graph, Node, RunIf
-from flows.core.lifecycle import RunEvent
+from flows.core.lifecycle import RunEvent, TaskEvent
 from flows.core.records import ErrorInfo, TaskRun, TaskStatus
 from flows.core.values import message
 
@@ -47,6 +47,21 @@ def ending(graph: Graph, tasks: Mapping[str, TaskRun]) -> tuple[RunEvent, str | 
     if skipped and all(tasks[key].status is TaskStatus.SKIPPED for key in graph.leaves):
         return RunEvent.SKIPPED, skipped[0].reason
     return RunEvent.SUCCEEDED, None
+
+
+def ending_of_mapped(children: Sequence[TaskRun]) -> tuple[TaskEvent, dict[str, Any]]:
+    """How a mapped task that nobody cancelled ends once its children have, and with what."""
+    for status, event in (
+        (TaskStatus.FAILED, TaskEvent.FAILED),
+        (TaskStatus.HALTED, TaskEvent.HALTED),
+    ):
+        if same := [child for child in children if child.status is status]:
+            first = same[0]
+            reason = f"{len(same)} of {len(children)} {status}; {first.key}: {first.reason or ''}"
+            return event, {"reason": reason, "error": first.error}
+    made = [c.value or "null" for c in children if c.status is TaskStatus.SUCCEEDED]
+    value = f"[{','.join(made)}]"  # without those that skipped: it is a list of what was made
+    return TaskEvent.SUCCEEDED, {"value": value}
 
 
 def to_do_again(graph: Graph, tasks: Mapping[str, TaskRun]) -> tuple[set[str], set[str]]:

@@ -224,16 +224,21 @@ class RunState:
         task = self.tasks[key]
         if fields.get("reason"):
             fields["reason"] = values.message(fields["reason"])
-        changed = replace(task, status=after(TASK, task.status, event), **fields)
+        status = after(TASK, task.status, event)
+        if status.ended:
+            fields["ended_at"] = now
+        changed = replace(task, status=status, **fields)
         self.tasks[key] = changed
         self._of_values += len(changed.value or "") - len(task.value or "")
         new = key in self._changes.new_tasks
         (self._changes.new_tasks if new else self._changes.tasks)[key] = changed
-        if changed.status is TaskStatus.RETRYING and changed.ready_at is not None:
+        if status is TaskStatus.RETRYING and changed.ready_at is not None:
             self.delayed[key] = changed.ready_at
         else:
             self.delayed.pop(key, None)
-        if not changed.status.claimable:
+        if status.claimable:
+            self.ready[key] = None
+        else:
             self.ready.pop(key, None)
         cost = self._costs.pop(key, None)
         self._append(
