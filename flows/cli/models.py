@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from flows import housekeeping
 from flows.bootstrap import Ratchet
 from flows.cli.installation import connected_registry, opened, read_registry
 from flows.cli.wording import console, cut, print_json, table
 from flows.core.errors import NotFound, Refused
 from flows.documents import champion_json, entry_json, rejection_json, request_json
-from flows.housekeeping import approve as approved
+from flows.housekeeping import announced
 from flows.wording import ago, ahead, whoami
 from registry import Action, Answer, AnswerKind, LedgerBroken, LedgerEntry
 from registry.card.words import moment
@@ -79,11 +78,11 @@ def champion(
 
 def _resolve(ratchet: Ratchet, model: str, *, adopt: bool, actor: str, reason: str) -> None:
     """Accept or undo what somebody else did."""
-    with connected_registry(ratchet) as registry:
-        resolve = housekeeping.adopt if adopt else housekeeping.restore
+    with connected_registry(ratchet) as registry, announced(ratchet, registry, model):
+        resolve = registry.adopt if adopt else registry.restore
         done = "accepted" if adopt else "restored"
         why = reason or f"{done} on the command line"
-        resolve(ratchet, registry, model, actor=actor, reason=why)
+        resolve(model, actor=actor, reason=why, now=ratchet.clock.now())
 
 
 def ledger(
@@ -124,9 +123,10 @@ def rollback(
     _require_reason(reason, "a rollback", f"ratchet rollback {model}{f' --to {to}' if to else ''}")
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         refuse_unknown(registry, model)
-        entry = housekeeping.rollback(
-            ratchet, registry, model, to, actor=by or whoami(), reason=reason
-        )
+        with announced(ratchet, registry, model):
+            entry = registry.rollback(
+                model, to, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
+            )
         if as_json:
             print_json(entry_json(entry))
         else:
@@ -303,7 +303,10 @@ def approve(
                 _say_requests(requests, now)
             return
         refuse_unknown(registry, model)
-        entry = approved(ratchet, registry, model, version, actor=by or whoami(), reason=reason)
+        with announced(ratchet, registry, model):
+            entry = registry.approve(
+                model, version, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
+            )
         if as_json:
             print_json(entry_json(entry))
         else:

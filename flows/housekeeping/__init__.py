@@ -1,5 +1,5 @@
 """Looking after an installation: its champions; `flows.housekeeping.prune`: what can go."""
 
-from flows.housekeeping.champion import adopt, approve, restore, rollback
+from flows.housekeeping.champion import announced
 
-__all__ = ["adopt", "approve", "restore", "rollback"]
+__all__ = ["announced"]

@@ -11,66 +11,16 @@ from flows.core.records import Asset
 from registry import AnswerKind, PromotionRefused
 
 if TYPE_CHECKING:
-    from registry import LedgerEntry, Registry
-
-
-def approve(
-    ratchet: Ratchet, models: Registry, model: str, version: str | None, *, actor: str, reason: str
-) -> LedgerEntry:
-    """Make a version that waits champion (None: the only one), and fire the schedules on it.
-
-    Repeated after a crash by the same person, it completes what is missing, and nothing is done
-    twice. Raises RegistryError, StoreError.
-    """
-    now = ratchet.clock.now()
-    with _telling(ratchet, models, model):
-        return models.approve(model, version, actor=actor, reason=reason, now=now)
-
-
-def rollback(
-    ratchet: Ratchet, models: Registry, model: str, version: str | None, *, actor: str, reason: str
-) -> LedgerEntry:
-    """Make an earlier version live again (None: the one before), and fire the schedules on it.
-
-    Raises RegistryError, StoreError.
-    """
-    now = ratchet.clock.now()
-    with _telling(ratchet, models, model):
-        return models.rollback(model, version, actor=actor, reason=reason, now=now)
-
-
-def adopt(
-    ratchet: Ratchet, models: Registry, model: str, *, actor: str, reason: str
-) -> LedgerEntry:
-    """Accept what is there, and fire the schedules on it.
-
-    An outsider's champion, or a history that was cut off.
-
-    Raises RegistryError, StoreError.
-    """
-    now = ratchet.clock.now()
-    with _telling(ratchet, models, model):
-        return models.adopt(model, actor=actor, reason=reason, now=now)
-
-
-def restore(
-    ratchet: Ratchet, models: Registry, model: str, *, actor: str, reason: str
-) -> LedgerEntry:
-    """Undo what an outsider set, and fire the schedules on the model: it was another meanwhile.
-
-    Raises RegistryError, StoreError.
-    """
-    now = ratchet.clock.now()
-    with _telling(ratchet, models, model):
-        return models.restore(model, actor=actor, reason=reason, now=now)
+    from registry import Registry
 
 
 @contextmanager
-def _telling(ratchet: Ratchet, models: Registry, model: str) -> Iterator[None]:
-    """Tell of the new champion once, also when the change is refused as it was made before.
+def announced(ratchet: Ratchet, models: Registry, model: str) -> Iterator[None]:
+    """In its block a person changes the champion; then the schedules on the model fire, once.
 
-    A command that was killed after it had changed the champion has told nobody; the same again
-    may find nothing left to change.
+    Also when the change is refused as it was made before: a command that was killed after it had
+    changed the champion has told nobody, and the same again may find nothing left to change.
+    Raises StoreError.
     """
     try:
         yield
