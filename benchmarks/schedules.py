@@ -11,12 +11,12 @@ from benchmarks.measure import Case, Setting, seconds, side_by_side
 from benchmarks.noop_flows import short
 from benchmarks.report import Aim, Figure, Kind
 from flows.core import due
-from flows.core.clock import ManualClock
 from flows.core.data_source import DataSource
 from flows.core.schedule import Cron, Interval, Schedule
 from flows.core.scheduler import Scheduler
 from flows.core.service import new_run_id
 from flows.core.store import NewRun, Store
+from tests.manual_clock import ManualClock
 
 MANY, FEW, DUE = 10_000, 10, 10
 START = datetime(2026, 1, 1, tzinfo=UTC)

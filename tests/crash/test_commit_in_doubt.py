@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.core.clock import ManualClock
 from flows.core.engine import Engine
 from flows.core.errors import StoreError
 from flows.core.executors.inline import InlineExecutor
@@ -15,6 +14,7 @@ from flows.core.flow import flow, task
 from flows.core.records import RunStatus
 from flows.core.service import Service
 from flows.core.store import Store
+from tests.manual_clock import ManualClock
 
 
 @task

@@ -12,7 +12,6 @@ from datetime import timedelta
 
 import pytest
 
-from flows.core.clock import ManualClock
 from flows.core.engine import Engine
 from flows.core.executors.inline import InlineExecutor
 from flows.core.flow import flow, task, when
@@ -22,6 +21,7 @@ from flows.core.records import AttemptStatus, RunStatus, TaskStatus
 from flows.core.retry import Retry
 from flows.core.service import Service
 from flows.core.store import Store
+from tests.manual_clock import ManualClock
 
 executions: Counter[str] = Counter()
 

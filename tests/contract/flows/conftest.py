@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.core.clock import ManualClock
 from flows.core.store import Store
+from tests.manual_clock import ManualClock
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

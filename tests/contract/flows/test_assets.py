@@ -12,13 +12,13 @@ from sqlalchemy import text
 
 from flows.core import due
 from flows.core.claiming import Capabilities
-from flows.core.clock import ManualClock
 from flows.core.graph import Const, Node, validated
 from flows.core.records import Asset, Outcome, OutcomeKind
 from flows.core.schedule import FireOutcome, OnAsset, Overlap, Schedule
 from flows.core.scheduler import Scheduler
 from flows.core.store import NewRun, Store
 from flows.core.store.assets import Updated, insert_fires
+from tests.manual_clock import ManualClock
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import text
 
-from flows.core.clock import ManualClock, SystemClock
+from flows.core.clock import SystemClock
 from flows.core.context import noticed, produced, spent
 from flows.core.engine import Engine
 from flows.core.errors import GiveUp, Halt, NotStorable, Refused, Skip
@@ -21,6 +21,7 @@ from flows.core.records import RunStatus
 from flows.core.service import Service
 from flows.core.store import Store, memory, rows
 from flows.core.store.database import Database
+from tests.manual_clock import ManualClock
 
 NOT_UTF8, NUL = "caf\udce9.csv", "a\x00b"
 WHY_NEWER = "NotStorable: Node has no field 'newer': a newer Ratchet wrote it"

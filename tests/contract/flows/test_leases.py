@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from flows.core.clock import CorrectedClock, ManualClock, SystemClock
+from flows.core.clock import CorrectedClock, SystemClock
 from flows.core.errors import LeaseLost, StoreError
 from flows.core.identity import Identity
 from flows.core.lease_keeper import LEASE, TURN, LeaseKeeper, living_among
 from flows.core.store import Store
+from tests.manual_clock import ManualClock
 
 
 class Off:

@@ -13,7 +13,6 @@ from sqlalchemy import event, text
 
 from flows.core import due
 from flows.core.alert import deadline_at_risk
-from flows.core.clock import ManualClock
 from flows.core.deadline_watch import DeadlineWatch
 from flows.core.errors import NotFound, Refused
 from flows.core.graph import Const, Node, validated
@@ -33,6 +32,7 @@ from flows.core.schedule import (
 )
 from flows.core.scheduler import Scheduler
 from flows.core.store import NewRun, Store, rows
+from tests.manual_clock import ManualClock
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=5)

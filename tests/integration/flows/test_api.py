@@ -20,9 +20,9 @@ from flows.console.app import make_app
 from flows.console.limits import LARGEST_BODY
 from flows.console.server import ApiServer, Health
 from flows.console.signature import sign
-from flows.core.clock import ManualClock
 from flows.core.errors import StoreError
 from flows.up.ports import listening
+from tests.manual_clock import ManualClock
 
 TOKEN, SECRET = "a-token", "a-secret"
 FIRE, START = "/api/schedules/asked/fire", "/api/flows/hello/runs"

@@ -16,9 +16,9 @@ import pytest
 
 from flows.adapters.champions import ChampionWatch, changed_outside
 from flows.core.alert import Alert, AlertKind
-from flows.core.clock import ManualClock
 from flows.core.store import Store
 from registry import Registry, RegistryConfig, RegistryUnreachable, Verdict
+from tests.manual_clock import ManualClock
 
 Versions = Callable[[int], list[str]]
 

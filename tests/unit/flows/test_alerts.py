@@ -16,11 +16,11 @@ import pytest
 from flows.adapters.alerts import FILE, Alerts, tell, undelivered
 from flows.config import compose
 from flows.core.alert import Alert, AlertKind, AlertStatus, DeliveryState, Severity, Throttle
-from flows.core.clock import ManualClock
 from flows.core.courier import Courier
 from flows.core.errors import ConfigError, StoreError
 from flows.core.store import Store
 from flows.settings import AlertRoute, AlertsConfig
+from tests.manual_clock import ManualClock
 
 # Apprise imports the standard library's imghdr on the Pythons that still have it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from flows.cli.progress import LiveView, PlainView, rows_of, view_of
-from flows.core.clock import ManualClock
 from flows.core.engine import Engine
 from flows.core.executors.inline import InlineExecutor
 from flows.core.flow import Flow, flow, task
@@ -18,6 +17,7 @@ from flows.core.records import Run
 from flows.core.retry import Retry
 from flows.core.service import Service
 from flows.core.store import Store
+from tests.manual_clock import ManualClock
 
 
 @task

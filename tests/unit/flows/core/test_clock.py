@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.core.clock import CorrectedClock, ManualClock, SteadyClock, SystemClock
+from flows.core.clock import CorrectedClock, SteadyClock, SystemClock
+from tests.manual_clock import ManualClock
 
 START = datetime(2026, 7, 4, 3, tzinfo=UTC)
 

@@ -20,10 +20,11 @@ from flows.core.alert import (
     Severity,
     Throttle,
 )
-from flows.core.clock import ManualClock, SystemClock
+from flows.core.clock import SystemClock
 from flows.core.courier import AGAIN, LEASE, Courier
 from flows.core.errors import StoreError
 from flows.core.store import Store
+from tests.manual_clock import ManualClock
 
 Answer = tuple[DeliveryState, str | None]
 TAKEN: Answer = (DeliveryState.DELIVERED, None)

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from flows.core.clock import ManualClock
 from flows.core.data_source import THREADS, BoundedSource
 from flows.core.errors import DataUnavailable, NotFound
 from flows.core.schedule import DataState, NewData
+from tests.manual_clock import ManualClock
 
 STATE = DataState(version=3, new_rows=5, first_at=None, last_at=None)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from flows.core.clock import ManualClock, SystemClock
+from flows.core.clock import SystemClock
 from flows.core.context import current
 from flows.core.engine import Engine
 from flows.core.errors import ConfigError, GiveUp, Halt, LeaseLost, RowRefused, Skip, StoreError
@@ -20,6 +20,7 @@ from flows.core.records import RunStatus
 from flows.core.retry import Retry
 from flows.core.service import Service
 from flows.core.store import Store
+from tests.manual_clock import ManualClock
 
 
 class Held:

@@ -9,7 +9,6 @@ from itertools import count
 
 import pytest
 
-from flows.core.clock import ManualClock
 from flows.core.errors import ConfigError, DataUnavailable, KeyReused, NotFound, Refused, StoreError
 from flows.core.firing import Unprepared
 from flows.core.graph import Const, Node, validated
@@ -28,6 +27,7 @@ from flows.core.schedule import (
 from flows.core.schedule_service import ScheduleService
 from flows.core.store import NewRun, Store
 from flows.core.store.schedules import ScheduleStore
+from tests.manual_clock import ManualClock
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

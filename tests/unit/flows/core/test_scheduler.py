@@ -11,7 +11,6 @@ import pytest
 
 from flows.core import due
 from flows.core.claiming import Capabilities
-from flows.core.clock import ManualClock
 from flows.core.data_source import BoundedSource
 from flows.core.errors import ConfigError, DataUnavailable, NotFound, StoreError
 from flows.core.graph import Const, Node, validated
@@ -31,6 +30,7 @@ from flows.core.schedule import (
 )
 from flows.core.scheduler import Scheduler
 from flows.core.store import NewRun, Store
+from tests.manual_clock import ManualClock
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)

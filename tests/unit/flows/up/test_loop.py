@@ -6,9 +6,9 @@ import itertools
 import threading
 from datetime import timedelta
 
-from flows.core.clock import ManualClock
 from flows.core.errors import StoreError
 from flows.up.loop import LONGEST_PAUSE, Loop
+from tests.manual_clock import ManualClock
 
 PATIENCE = 60.0
 
