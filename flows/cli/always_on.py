@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any
 
@@ -18,10 +19,11 @@ from flows.cli.installation import opened
 from flows.cli.wording import span
 from flows.core.clock import SystemClock
 from flows.core.errors import NotFound, Outdated, StoreError
+from flows.core.host import Host
 from flows.up.loop import Loop
 from flows.up.scheduling import scheduling_loops
 from flows.up.up import API_PORT, AT_ONCE, STOPPING, TICK, Up, Wanted
-from flows.up.worker import Worker
+from flows.up.worker import worker_of
 
 VERSION_LOOK = 2.0
 """Seconds between two looks at the version of the store."""
@@ -91,7 +93,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def serve(loops: Sequence[Loop], asked: Asked, worker: Worker | None = None) -> None:
+def serve(loops: Sequence[Loop], asked: Asked, worker: Host | None = None) -> None:
     """Run the loops until the first Ctrl-C, and let them end until the second."""
     for loop in loops:
         loop.start()
@@ -167,10 +169,11 @@ def worker(
     seconds = span(drain, "--drain").total_seconds()
     with opened(context) as ratchet, Asked() as asked, heeding(ratchet, asked):
         _refuse_unknown(pool or [], ratchet)
-        works = Worker(ratchet, pools=frozenset(pool) if pool else None, drain=seconds)
-        loop = Loop("worker", works.serve, say=say, clock=ratchet.clock, wake=works.wake)
+        host = worker_of(ratchet, pools=frozenset(pool) if pool else None)
+        works = partial(host.serve, drain=seconds)
+        loop = Loop("worker", works, say=say, clock=ratchet.clock, wake=host.wake)
         say(f"a worker of {', '.join(pool) if pool else 'all pools'}; stop it with Ctrl-C")
-        serve([loop], asked, works)
+        serve([loop], asked, host)
     return 0
 
 

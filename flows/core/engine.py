@@ -90,9 +90,9 @@ class Engine:
         self._draining = False
         self._hurried = False
         self._in_doubt = False  # whether the last step was committed
-        self._cut_off = False  # the store could not be reached at the last try
-        self._failing = False  # the last pass was ended by a mistake
-        self.looked = threading.Event()  # set once a serving engine has looked for work
+        self._failures = 0  # passes, since one has succeeded
+        self._outage: bool | None = None  # whether the store has failed them; None: nothing has
+        self.looked = threading.Event()  # set once it has looked for work
 
     @property
     def worker(self) -> str:
@@ -142,16 +142,19 @@ class Engine:
         self.runs[run_id] = None
         self._recover({run_id: self.store.runs.workers_of(run_id)}, self.clock.now())
 
-    def run_until_ended(self, run_ids: Iterable[str], stop: threading.Event | None = None) -> None:
-        """Drive runs until each has ended, or until `stop` is set."""
-        open_runs = set(run_ids)
+    def run_until_ended(
+        self, run_ids: Iterable[str], stop: threading.Event | None = None, *, patience: int = 0
+    ) -> None:
+        """Drive runs until each has ended, or until `stop` is set.
+
+        It takes over what dead workers left of them, and goes on as a new worker when it was
+        taken for dead. Raises StoreError when the store has failed more than `patience` times in
+        a row, and whatever else has ended a pass.
+        """
+        wanted = dict.fromkeys(run_ids)
+        self.runs |= wanted
         with self.store.database.first():
-            for run_id in open_runs:
-                self.drive(run_id)
-            while open_runs and not (stop and stop.is_set()):
-                open_runs -= {run.id for run in self.tick(self.clock.now())}
-                if open_runs:
-                    self._wait()
+            self._go_on(stop or threading.Event(), patience, lambda: wanted.keys() & self.runs)
 
     def serve(self, stop: threading.Event, *, drain: float = 30.0, leaves: bool = True) -> None:
         """Drive every run that nobody has to itself, until `stop` is set (and `wake` called).
@@ -163,19 +166,30 @@ class Engine:
         """
         self.discovers = True
         self._round = NOTIFIED_ROUND
-        self._looked -= NOTIFIED_ROUND  # what the dead have left is taken over at once
         self._let_inline_work_run_beside()
         self.executors[self.default_executor].warm()  # beside the first look at what there is
         with self.store.database.first(), closing(self.store.listen(self._notice, self.serves)):
-            failures = 0
-            while not stop.is_set():
-                failures = 0 if self._survived() else failures + 1
-                self.looked.set()
-                if failures:
-                    self.clock.wait(stop, min(OUTAGE, 0.1 * 2**failures))
-                else:
-                    self._wait()
+            self._go_on(stop)
             self._drain(self.clock.now() + timedelta(seconds=drain), leaves)
+
+    def _go_on(
+        self,
+        stop: threading.Event,
+        patience: int | None = None,
+        unfinished: Callable[[], object] = lambda: True,
+    ) -> None:
+        """Pass after pass; the first takes over at once what the dead have left."""
+        self._looked = self._recovered = self.clock.now() - NOTIFIED_ROUND
+        self._failures = 0
+        while not stop.is_set():
+            survived = self._survived(patience)
+            self.looked.set()
+            if not unfinished():
+                return
+            if survived:
+                self._wait()
+            else:
+                self.clock.wait(stop, OUTAGE / 2 ** max(0, 5 - self._failures))
 
     def _let_inline_work_run_beside(self) -> None:
         """Who serves everybody does nobody's work in the thread that attends to all of it."""
@@ -305,7 +319,7 @@ class Engine:
         self._notified.clear()
         self.store.runs.refresh(self.runs)
         if self.running.live or self._in_doubt:
-            self._compare()
+            self._compare(now)
         if not timedelta(0) <= now - self._recovered < NOTIFIED_ROUND:
             self._recover({run_id: self.store.runs.workers_of(run_id) for run_id in self.runs}, now)
             if self.discovers and self._lease.has_turn():
@@ -313,7 +327,7 @@ class Engine:
             self._recovered = now
         self._looked = now
 
-    def _compare(self) -> None:
+    def _compare(self, now: datetime) -> None:
         """Make what runs here and what the store says this worker has the same."""
         stored = self.store.runs.attempts_of(self.worker)
         for attempt_id in self.running.missing(stored):
@@ -324,7 +338,7 @@ class Engine:
                 if stopping == "cancel":
                     self._tell_to_end(attempt_id)
             elif attempt_id not in waiting:  # we never heard that its claim was committed
-                claim = self.store.runs.resume(attempt_id, self.worker, self._looked)
+                claim = self.store.runs.resume(attempt_id, self.worker, now)
                 if claim is not None:
                     self._claimed.append(claim)
         self._in_doubt = False
@@ -359,8 +373,11 @@ class Engine:
 
     # ------------------------------------------------------------------ serving
 
-    def _survived(self) -> bool:
-        """One tick of a worker that goes on whatever happens; False when it failed."""
+    def _survived(self, patience: int | None = None) -> bool:
+        """One tick of a worker that goes on; False when it has failed.
+
+        It fails as often as it may: None: for ever; else only by the store, `patience` times.
+        """
         try:
             try:
                 self.tick(self.clock.now())
@@ -368,19 +385,19 @@ class Engine:
                 _log.warning("%s; it goes on as a new worker", lost)
                 self._begin_anew()
         except Exception as error:
-            if is_outage(error):
-                if not self._cut_off:
+            outage = is_outage(error)
+            if patience is not None and not (outage and self._failures < patience):
+                raise
+            if outage is not self._outage:  # said once; what runs here goes on all the same
+                if outage:
                     _log.warning("%s; what has ended is kept until it is back", error)
-                self._cut_off = True
-            else:  # a mistake of Ratchet's: what runs here goes on all the same
-                if not self._failing:
+                else:
                     _log.exception("a pass of this worker failed; it is tried again")
-                self._failing = True
+            self._failures, self._outage = self._failures + 1, outage
             return False
-        self._failing = False
-        if self._cut_off:
+        if self._outage:
             _log.warning("the store can be reached again")
-        self._cut_off = False
+        self._failures, self._outage = 0, None
         return True
 
     def _begin_anew(self) -> None:

@@ -16,8 +16,8 @@ from flows.core.host import IDLE, Host
 from flows.core.identity import Identity
 from flows.core.records import Event, Run
 
-STORE_PATIENCE = 30
-"""How often, a second apart, a store that cannot be written is tried again."""
+STORE_PATIENCE = 20
+"""How often, up to 2 s apart, a store that cannot be written is tried again."""
 
 
 class Driver:
@@ -37,25 +37,22 @@ class Driver:
         self, flow: Flow, overrides: Sequence[str], *, trigger: dict[str, Any], key: str | None
     ) -> Run:
         """Record a run of `flow` and drive it. Raises ConfigError, Refused, StoreError."""
-        with self._host.guard:
-            self.ratchet.flows.add(flow)
-            worker = self._host.worker
-            run = self.ratchet.start(flow, overrides, trigger=trigger, key=key, held_by=worker)
-            self.drive(run.id)
+        self.ratchet.flows.add(flow)
+        worker = self._host.worker
+        run = self.ratchet.start(flow, overrides, trigger=trigger, key=key, held_by=worker)
+        self.drive(run.id)
         return run
 
     def cancel(self, run_id: str, *, by: str) -> None:
         """Ask for a run's end. Raises Refused when it has ended already."""
-        with self._host.guard:
-            self.ratchet.service.cancel(run_id, by=by)
-            self.drive(run_id)
+        self.ratchet.service.cancel(run_id, by=by)
+        self.drive(run_id)
 
     def retry(self, flow: Flow, run_id: str) -> None:
         """Make a run go on from where it was. Raises Refused."""
-        with self._host.guard:
-            self.ratchet.flows.add(flow)
-            self.ratchet.service.retry(run_id, held_by=self._host.worker)
-            self.drive(run_id)
+        self.ratchet.flows.add(flow)
+        self.ratchet.service.retry(run_id, held_by=self._host.worker)
+        self.drive(run_id)
 
     # ------------------------------------------------------------------ the engine's thread
 

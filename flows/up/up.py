@@ -24,7 +24,7 @@ from flows.up.private_file import HomeLock, token
 from flows.up.ray_head import RayHead
 from flows.up.scheduling import scheduling_loops
 from flows.up.supervisor import Supervisor
-from flows.up.worker import Worker, on_head
+from flows.up.worker import on_head, reconnect, worker_of
 from ray_jobs import RayConfig
 
 API_TOKEN = "api-token"
@@ -71,14 +71,14 @@ class Up:
         mlflow = self._mlflow_child()
         self._children = [child for child in (self._head, mlflow) if child is not None]
         self._supervisor = Supervisor(self._children, say, back=self._is_back)
-        self._worker = Worker(
-            ratchet,
-            ray=None if self._head is None else self._ray_config,
+        self._worker = worker_of(ratchet, ray=None if self._head is None else self._ray_config)
+        works = partial(
+            self._worker.serve,
             drain=wanted.grace.total_seconds(),
             leaves=self._head is None,  # our head ends with us, and its jobs with it
         )
         self._worker_loop = Loop(
-            "worker", self._worker.serve, say=say, clock=ratchet.clock, wake=self._worker.wake
+            "worker", works, say=say, clock=ratchet.clock, wake=self._worker.wake
         )
         self._loops = [self._worker_loop, *scheduling_loops(ratchet, self._worker.wake, say)]
         self._api: ApiServer | None = None
@@ -166,7 +166,7 @@ class Up:
 
     def _is_back(self, child: Child) -> None:
         if child is self._head:
-            self._worker.reconnect()
+            reconnect(self._worker)
 
     def _api_server(self) -> ApiServer:
         api = self._ratchet.settings.api

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -593,6 +594,23 @@ def test_a_serving_worker_outlives_an_outage_of_the_store_and_records_what_ended
     end()
     opened.close()
     assert store.reads.detail(made.id).tasks[0].value == "1"
+
+
+def test_a_worker_that_serves_outlives_an_outage_of_any_length(store, clock, monkeypatch):
+    stop, tries = threading.Event(), []
+
+    def away(*_, **__):
+        tries.append(clock.now())
+        if len(tries) == 1500:  # 50 minutes
+            stop.set()
+        raise StoreError("the database is away")
+
+    monkeypatch.setattr(store.runs, "step", away)
+    with engine(store, clock, Held()) as driver:
+        driver.serve(stop, drain=0)
+    assert len(tries) == 1500
+    pauses = [after - before for before, after in pairwise(tries)]
+    assert max(pauses) == timedelta(seconds=2)
 
 
 class Unusable(Held):
