@@ -12,7 +12,7 @@ import heapq
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -107,10 +107,10 @@ class Capabilities:
     slots: Mapping[str, int]  # free ones of each executor
     default_executor: str  # of tasks that do not say
     ahead: Mapping[str, int] = field(default_factory=dict)  # places in each executor's own queue
-    clusters: Mapping[str, Capacity] = field(default_factory=dict)  # of executors that have one
+    capacity_of: Callable[[str], Capacity | None] = lambda executor: None  # what its cluster has
     pools: Mapping[str, Pool] = field(default_factory=dict)  # the limited ones, by name
     serves: frozenset[str] | None = None  # pools whose tasks it runs; None: all
-    shared: Container[str] = frozenset()  # executors whose work dies with this process
+    is_shared: Callable[[str], bool] = lambda executor: False  # its work dies with this process
     busy: bool = False  # whether anything runs on them
 
     def after(self, started: Iterable[str]) -> Capabilities:
@@ -118,6 +118,10 @@ class Capabilities:
         slots = Counter(self.slots)
         slots.subtract(started)
         return replace(self, slots=slots)
+
+    def without_slots(self) -> Capabilities:
+        """Of a worker that only records how things ended."""
+        return replace(self, slots=dict.fromkeys(self.slots, 0), ahead={})
 
     def serving(self, pool: str) -> bool:
         """Whether it runs tasks of this pool."""
@@ -215,7 +219,7 @@ class Budget:
         if self.slots.get(need.executor, 0) <= least:
             return f"executor {need.executor}"
         occupied = self._alone or (need.alone and self._company)
-        if occupied and need.executor in self._can.shared:
+        if occupied and self._can.is_shared(need.executor):
             return f"executor {need.executor}"
         if not self._pool_admits(need):
             return f"pool {need.pool}"
@@ -235,7 +239,7 @@ class Budget:
     def take(self, need: Need) -> None:
         """Count a task that starts."""
         self.slots[need.executor] -= 1
-        if need.executor in self._can.shared:
+        if self._can.is_shared(need.executor):
             self._company, self._alone = True, self._alone or need.alone
         if (usage := self._pool(need.pool)) is not None:
             self._pools[need.pool] = replace(
@@ -281,7 +285,7 @@ class Budget:
 
     def _cluster(self, executor: str) -> Capacity | None:
         if executor not in self._clusters:
-            self._clusters[executor] = self._can.clusters.get(executor)
+            self._clusters[executor] = self._can.capacity_of(executor)
         return self._clusters[executor]
 
 

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -41,7 +42,6 @@ PASSED = timedelta(seconds=0.005)
 OUTAGE = 2.0
 """Seconds. The longest pause between two tries while the store cannot be reached."""
 
-_WITHOUT_RESULT = (OutcomeKind.STOPPED, OutcomeKind.LOST)
 OnEvent = Callable[[Event], None]
 _log = logging.getLogger(__name__)
 
@@ -68,10 +68,15 @@ class Engine:
         self.store = store
         self.executors = dict(executors)
         self.clock = clock = CorrectedClock(clock)  # by the store, with each renewed lease
-        self.default_executor = default_executor
         self.on_event = on_event
-        self.pools = {name: pool for name, pool in (pools or {}).items() if pool.limited}
-        self.serves = serves  # pools whose tasks it runs; None: all
+        self._able = Capabilities(
+            worker="",
+            now=clock.now(),
+            slots={},
+            default_executor=default_executor,
+            pools={name: pool for name, pool in (pools or {}).items() if pool.limited},
+            serves=serves,
+        )
         self.discovers = discovers  # whether it takes up runs that nobody has to itself
         self.runs: dict[str, None] = {}
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
@@ -83,8 +88,7 @@ class Engine:
         self._grace = grace
         self._lease = LeaseKeeper(store, clock, identity or Identity.mine())
         self._round = LOOK_ROUND
-        self._looked = clock.now()
-        self._recovered = self._looked - NOTIFIED_ROUND
+        self._looked = self._recovered = clock.now() - NOTIFIED_ROUND  # round, and for the dead
         self._notified = threading.Event()
         self._next_at: datetime | None = None
         self._draining = False
@@ -118,7 +122,8 @@ class Engine:
         for executor in self.executors.values():
             executor.close()
         self._unrecorded += self._arrived()
-        results = [o for o in self._unrecorded if o.kind not in _WITHOUT_RESULT]
+        no_result = (OutcomeKind.STOPPED, OutcomeKind.LOST)
+        results = [o for o in self._unrecorded if o.kind not in no_result]
         self._draining = True
         if results:
             with suppress(StoreError):  # then it is found lost, as if this process had died
@@ -140,7 +145,7 @@ class Engine:
         What a living worker has to itself is only followed, until that worker is dead.
         """
         self.runs[run_id] = None
-        self._recover({run_id: self.store.runs.workers_of(run_id)}, self.clock.now())
+        self._recover([run_id], self.clock.now())
 
     def run_until_ended(
         self, run_ids: Iterable[str], stop: threading.Event | None = None, *, patience: int = 0
@@ -153,8 +158,9 @@ class Engine:
         """
         wanted = dict.fromkeys(run_ids)
         self.runs |= wanted
+        self._looked = self._recovered = self.clock.now() - NOTIFIED_ROUND  # look round at once
         with self.store.database.first():
-            self._go_on(stop or threading.Event(), patience, lambda: wanted.keys() & self.runs)
+            self._go_on(lambda: wanted.keys() & self.runs, stop, patience)
 
     def serve(self, stop: threading.Event, *, drain: float = 30.0, leaves: bool = True) -> None:
         """Drive every run that nobody has to itself, until `stop` is set (and `wake` called).
@@ -167,29 +173,27 @@ class Engine:
         self.discovers = True
         self._round = NOTIFIED_ROUND
         self._let_inline_work_run_beside()
-        self.executors[self.default_executor].warm()  # beside the first look at what there is
-        with self.store.database.first(), closing(self.store.listen(self._notice, self.serves)):
-            self._go_on(stop)
+        able, store = self._able, self.store
+        self.executors[able.default_executor].warm()  # beside the first look at what there is
+        with store.database.first(), closing(store.listen(self._notice, able.serves)):
+            self._go_on(lambda: True, stop)
             self._drain(self.clock.now() + timedelta(seconds=drain), leaves)
 
     def _go_on(
         self,
-        stop: threading.Event,
+        unfinished: Callable[[], object],
+        stop: threading.Event | None = None,
         patience: int | None = None,
-        unfinished: Callable[[], object] = lambda: True,
     ) -> None:
-        """Pass after pass; the first takes over at once what the dead have left."""
-        self._looked = self._recovered = self.clock.now() - NOTIFIED_ROUND
-        self._failures = 0
-        while not stop.is_set():
+        """Pass after pass, as long as something is unfinished and `stop` is not set."""
+        stop, self._failures = stop or threading.Event(), 0
+        while unfinished() and not stop.is_set():
             survived = self._survived(patience)
             self.looked.set()
-            if not unfinished():
-                return
-            if survived:
-                self._wait()
-            else:
+            if not survived:
                 self.clock.wait(stop, OUTAGE / 2 ** max(0, 5 - self._failures))
+            elif unfinished():
+                self._wait()
 
     def _let_inline_work_run_beside(self) -> None:
         """Who serves everybody does nobody's work in the thread that attends to all of it."""
@@ -256,30 +260,16 @@ class Engine:
 
     def _capabilities(self, now: datetime) -> Capabilities:
         """What it can run now; nothing more while it drains."""
-        ending = {outcome.attempt_id for outcome in self._unrecorded}
-        slots, ahead = self.running.free_slots(ending), self.running.ahead()
-        return Capabilities(
-            worker=self.worker,
-            now=now,
-            slots=dict.fromkeys(slots, 0) if self._draining else slots,
-            default_executor=self.default_executor,
-            ahead={} if self._draining else ahead,
-            clusters=self.running.clusters(),
-            pools=self.pools,
-            serves=self.serves,
-            shared=self.running.shared(),
-            busy=not ending.issuperset(self.running.here()),
-        )
+        able = replace(self._able, worker=self.worker, now=now)
+        can = self.running.capabilities(able, {o.attempt_id for o in self._unrecorded})
+        return can.without_slots() if self._draining else can
 
     def _arrived(self) -> list[Outcome]:
-        found: list[Outcome] = []
-        while True:
-            try:
-                outcome = self._outcomes.get_nowait()
-            except queue.Empty:
-                return found
-            if outcome is not None:
-                found.append(outcome)
+        arrived: list[Outcome | None] = []
+        with suppress(queue.Empty):
+            while True:
+                arrived.append(self._outcomes.get_nowait())
+        return [outcome for outcome in arrived if outcome is not None]
 
     def _wait(self) -> None:
         """Until something has ended, or something is due."""
@@ -321,7 +311,7 @@ class Engine:
         if self.running.live or self._in_doubt:
             self._compare(now)
         if not timedelta(0) <= now - self._recovered < NOTIFIED_ROUND:
-            self._recover({run_id: self.store.runs.workers_of(run_id) for run_id in self.runs}, now)
+            self._recover(self.runs, now)
             if self.discovers and self._lease.has_turn():
                 self._recover_all(now)
             self._recovered = now
@@ -330,7 +320,7 @@ class Engine:
     def _compare(self, now: datetime) -> None:
         """Make what runs here and what the store says this worker has the same."""
         stored = self.store.runs.attempts_of(self.worker)
-        for attempt_id in self.running.missing(stored):
+        for attempt_id in [i for i in self.running.live if i not in stored]:
             self.running.let_go(attempt_id)
         waiting = {claim.attempt.id for claim in self._claimed}
         for attempt_id, stopping in stored.items():
@@ -343,13 +333,13 @@ class Engine:
                     self._claimed.append(claim)
         self._in_doubt = False
 
-    def _recover(self, workers_of: Mapping[str, set[str]], now: datetime) -> None:
+    def _recover(self, run_ids: Iterable[str], now: datetime) -> None:
         """Take over what dead workers had of our own runs."""
-        others = set().union(*workers_of.values()) - {self.worker}
-        dead = self._lease.fence_dead(others)
+        workers_of = {run_id: self.store.runs.workers_of(run_id) for run_id in run_ids}
+        dead = self._lease.fence_dead(set().union(*workers_of.values()) - {self.worker})
         for run_id, workers in workers_of.items():
             if workers & dead:
-                self._take_over(run_id, dead, now, hold=True)
+                self._take_over(run_id, dead, now)
 
     def _recover_all(self, now: datetime) -> None:
         others = self.store.runs.workers(held_before=now - LEASE) - {self.worker}
@@ -357,7 +347,7 @@ class Engine:
         for run_id in self.store.runs.runs_of(dead) if dead else ():
             self._take_over(run_id, dead, now)
 
-    def _take_over(self, run_id: str, dead: set[str], now: datetime, *, hold: bool = False) -> None:
+    def _take_over(self, run_id: str, dead: set[str], now: datetime) -> None:
         self._in_doubt = True  # what is adopted is ours with the commit, heard of or not
         adopted = self.store.runs.recover(
             run_id,
@@ -366,7 +356,7 @@ class Engine:
             survivors=self.running.survivors(),
             unusable=self.running.unusable(),
             now=now,
-            hold=hold,
+            hold=run_id in self.runs,
         )
         for claim in adopted:
             self.running.start(claim)
@@ -412,25 +402,16 @@ class Engine:
     def _serves_text(self) -> str | None:
         if not self.discovers:
             return None
-        return "*" if self.serves is None else between_spaces(self.serves)
+        serves = self._able.serves
+        return "*" if serves is None else between_spaces(serves)
 
     def _drain(self, until: datetime, leaves: bool) -> None:
         """Wait for what runs here, tell the rest to end, and record how it did."""
-        self._draining = True
-        waited_for = self.running.here if leaves else lambda: list(self.running.live)
-        while waited_for() and self.clock.now() < until and not self._hurried:
-            self._settle_some()
-        for attempt_id in self.running.here():
-            self.running.tell_to_end(attempt_id)
-        until = self.clock.now() + timedelta(seconds=self._grace + 1)
-        while self._killable() and self.clock.now() < until:
-            self._settle_some()
-
-    def _killable(self) -> bool:
-        return any(self.running.live[i].executor.kills for i in self.running.here())
-
-    def _settle_some(self) -> None:
-        if self._survived():
-            self._wait()
-        else:
-            self.clock.sleep(0.1)
+        self._draining, running = True, self.running
+        waited_for = running.here if leaves else lambda: list(running.live)
+        self._go_on(lambda: waited_for() and self.clock.now() < until and not self._hurried)
+        for attempt_id in running.here():
+            running.tell_to_end(attempt_id)
+        ends = {i for i in running.here() if running.live[i].executor.kills}
+        by_force = self.clock.now() + timedelta(seconds=self._grace + 1)
+        self._go_on(lambda: ends & running.live.keys() and self.clock.now() < by_force)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.core.claiming import NOTHING_FREE, Capacity
+from flows.core.claiming import NOTHING_FREE, Capabilities, Capacity
 from flows.core.clock import Clock
 from flows.core.executors.perform import describe
 from flows.core.executors.protocol import Deliver, Executor, Outcome, OutcomeKind, Work
@@ -134,32 +134,38 @@ class Running:
         """The attempts that end with this process."""
         return [i for i, live in self.live.items() if self.survives(live.executor) is False]
 
-    def free_slots(self, ending: Collection[str]) -> dict[str, int]:
-        """The free slots of each executor, those of attempts that are `ending` among them."""
+    def capabilities(self, able: Capabilities, ending: Collection[str]) -> Capabilities:
+        """`able`, with what is free now: what attempts that are `ending` take is."""
+        return replace(
+            able,
+            slots=self._free_slots(ending),
+            ahead=self._ahead(),
+            capacity_of=self._capacity_of,
+            is_shared=self._is_shared,
+            busy=any(i not in ending for i in self.here()),
+        )
+
+    def _free_slots(self, ending: Collection[str]) -> dict[str, int]:
         free = {name: executor.slots for name, executor in self.executors.items()}
         alone = False
         for attempt_id, live in self.live.items():
             if attempt_id not in ending:
                 free[live.executor.name] -= 1
                 alone |= live.alone
-        return {n: 0 if alone and n in self.shared() else slots for n, slots in free.items()}
+        return {n: 0 if alone and self._is_shared(n) else slots for n, slots in free.items()}
 
-    def ahead(self) -> dict[str, int]:
+    def _ahead(self) -> dict[str, int]:
         """How many attempts may wait in each executor's own queue."""
         if any(live.alone for live in self.live.values()):
             return {}
         quick = {name for name, pace in self._pace.items() if pace < QUICK}
         return {n: e.slots for n, e in self.executors.items() if e.queues and n in quick}
 
-    def clusters(self) -> Mapping[str, Capacity]:
-        """What the executors with a cluster have free; each is asked when it is looked up."""
-        return _Capacities(self)
+    def _is_shared(self, name: str) -> bool:
+        executor = self.executors.get(name)
+        return executor is not None and self.survives(executor) is False
 
-    def shared(self) -> Container[str]:
-        """The executors whose work dies with this process; each is asked when it is looked up."""
-        return _Shared(self)
-
-    def capacity_of(self, name: str) -> Capacity | None:
+    def _capacity_of(self, name: str) -> Capacity | None:
         """What the executor's cluster has free; nothing, when it cannot be asked here."""
         executor = self.executors[name]
         answer: Capacity | None = NOTHING_FREE
@@ -190,10 +196,6 @@ class Running:
                 _log.warning("executor %s cannot be used here: %s", executor.name, error)
             return otherwise
 
-    def missing(self, stored: Collection[str]) -> list[str]:
-        """Of the attempts that run here, those that the store does not say are ours."""
-        return [attempt_id for attempt_id in self.live if attempt_id not in stored]
-
     def _work(self, claim: Claim) -> Work:
         attempt = claim.attempt
         return Work(
@@ -216,31 +218,3 @@ class Running:
         if self._logs is None:
             return None
         return str(self._logs / attempt.run_id / f"{attempt.key}.{attempt.number}.log")
-
-
-class _Capacities(Mapping[str, Capacity]):
-    """Executor -> what its cluster has free. To ask costs the cluster something: not before."""
-
-    def __init__(self, running: Running) -> None:
-        self._running = running
-
-    def __getitem__(self, name: str) -> Capacity:
-        capacity = self._running.capacity_of(name)
-        if capacity is None:
-            raise KeyError(name)
-        return capacity
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._running.executors)
-
-    def __len__(self) -> int:
-        return len(self._running.executors)
-
-
-class _Shared(Container[str]):
-    def __init__(self, running: Running) -> None:
-        self._running = running
-
-    def __contains__(self, name: object) -> bool:
-        executor = self._running.executors.get(str(name))
-        return executor is not None and self._running.survives(executor) is False

@@ -354,7 +354,7 @@ def need_of(progress: Progress, key: str, can: Capabilities) -> Need:
         pool=node.pool,
         weight=node.weight,
         may_queue=node.timeout is None,
-        alone=is_suspect(task, node.retry, can.now) and executor in can.shared,
+        alone=is_suspect(task, node.retry, can.now) and can.is_shared(executor),
     )
 
 

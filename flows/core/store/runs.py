@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -162,9 +162,8 @@ class RunStore:
         How an attempt ended that cannot be stored is stored as a failure.
         """
         whole = Step(passed=True)  # what has moved is looked at again at once
-        records_only = replace(can, slots=dict.fromkeys(can.slots, 0), ahead={})
         for run_id, outcomes in by_run.items():
-            record = partial(self._recorded, records_only, run_id, outcomes)
+            record = partial(self._recorded, can.without_slots(), run_id, outcomes)
             if step := self._or_left_alone(run_id, can.now, record):
                 whole.add(step)
         for run in waiting:

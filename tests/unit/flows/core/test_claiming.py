@@ -136,17 +136,20 @@ def test_a_cluster_takes_what_it_has_free_and_keeps_that_for_a_wide_job_that_has
     clusters = {"ray": Capacity(total=FOUR_GPUS, free=ONE_GPU)}
     one = need(run="light", executor="ray", resources=ONE_GPU)
     wide = need(run="wide", executor="ray", resources=FOUR_GPUS)
-    left = budget(clusters=clusters)
+    left = budget(capacity_of=clusters.get)
     assert left.short_of(one) is None
     assert left.short_of(wide) == "cluster ray"
     left.take(one)
     assert left.short_of(one) == "cluster ray"
-    assert budget(clusters=clusters, reserved={"cluster ray": wide}).short_of(one) == "cluster ray"
+    assert (
+        budget(capacity_of=clusters.get, reserved={"cluster ray": wide}).short_of(one)
+        == "cluster ray"
+    )
 
 
 def test_a_task_that_died_with_its_workers_starts_only_where_nothing_else_runs():
     suspect, other = need(alone=True), need(run="r2")
-    here = {"shared": {"threads"}}
+    here = {"is_shared": {"threads"}.__contains__}
     assert budget(busy=True, **here).short_of(suspect) == "executor threads"
     assert budget(busy=True).short_of(need(alone=True, executor="ray")) is None
     left = budget(**here)
