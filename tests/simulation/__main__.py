@@ -16,6 +16,7 @@ from itertools import islice
 
 from benchmarks import postgres
 from tests.simulation.database import Disk, new_database
+from tests.simulation.mutations import MUTATIONS, found_by
 from tests.simulation.states import STATES, unreached
 from tests.simulation.story import Told, tell
 
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10_000, help="how many to play")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--mutations", action="store_true", help="the first seed of each fault")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     asked = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a story
@@ -44,6 +46,8 @@ def main() -> int:
         url = None
         if asked.database == "postgresql":
             url = stack.enter_context(postgres.Server(durable=False)).url
+        if asked.mutations:
+            return _find_mutations()
         if asked.seed is not None:
             say = _say if asked.trace else None
             return _report(play(range(asked.seed, asked.seed + 1), url, say), 0.0)
@@ -69,6 +73,19 @@ def play(
         return [tell(seed, disk, say) for seed in seeds]
     finally:
         disk.remove()
+
+
+def _find_mutations() -> int:
+    """Say after how many seeds each fault in Ratchet itself is found; 1 when one is not."""
+    logging.disable(logging.CRITICAL)
+    disk, hidden = Disk(), 0
+    for mutation in MUTATIONS:
+        finding = found_by(mutation, disk)
+        hidden += finding is None
+        where = "not found" if finding is None else f"seed {finding[0]}: {finding[1]}"
+        _say(f"{mutation.__name__}: {where}")
+    disk.remove()
+    return 1 if hidden else 0
 
 
 def _report(told: list[Told], seconds: float) -> int:
