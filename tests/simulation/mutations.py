@@ -368,7 +368,7 @@ def runs_are_decided_together() -> AbstractContextManager[Any]:
 
 def a_refused_row_is_an_outage() -> AbstractContextManager[Any]:
     """The database refuses what one run holds, and everybody waits for it."""
-    return patch.object(runs, "_is_outage", lambda error: isinstance(error, StoreError))
+    return patch.object(runs, "is_outage", lambda error: isinstance(error, StoreError))
 
 
 def claims_of_one_step_are_not_counted() -> AbstractContextManager[Any]:
