@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+KEPT = 1000
+"""Composed configs that a process keeps, of some 30 KB each."""
+
 _HYDRA = threading.RLock()
 _SECRET_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _SECRET_IN_ENV = re.compile(
@@ -96,7 +99,7 @@ class Composer:
     def __init__(self, project: Path) -> None:
         self._project = project
         self._lock = threading.Lock()
-        self._asked = lru_cache(maxsize=64)(lambda *_: _Asked())
+        self._asked = lru_cache(maxsize=KEPT)(lambda *_: _Asked())
 
     def stamp(self) -> object:
         """Another one when a config file has changed."""

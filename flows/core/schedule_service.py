@@ -121,8 +121,9 @@ class ScheduleService:
                 of its flow. Stored schedules of these are disabled until it can be.
             broken: modules that cannot be imported here. Elsewhere they may well be: what stands
                 or could stand in them is left as it is.
-            fresh: the config may be half-written. Nothing is removed or disabled yet; what was
-                disabled, and can be carried out now, is active again.
+            fresh: the config may be half-written. Nothing is removed or disabled yet, and what is
+                stored as it is declared is not looked at; what was disabled, and can be carried
+                out now, is active again.
             take_over: also save what another project has declared under the same name.
         """
         now = self._clock.now()
@@ -141,8 +142,10 @@ class ScheduleService:
                         f"schedule {name} is another project's, of {_owners(before)}",
                         hint="give it another name, or: ratchet schedules sync --take-over",
                     )
-                self.validate(schedule)
-                saved[name] = self._save(schedule.owned(self._owners), before, now, fresh=fresh)
+                owned = schedule.owned(self._owners)
+                if not (fresh and before is not None and _stands(before, owned)):
+                    self.validate(schedule)  # composes a config, which takes its time
+                saved[name] = self._save(owned, before, now, fresh=fresh)
             except StoreError:
                 raise
             except RatchetError as error:
@@ -337,6 +340,11 @@ class ScheduleService:
                 f"schedule {name} is one of flow {candidates[0].schedule.flow}, not of {flow}"
             )
         return candidates[0].schedule, due.trigger_of(candidates[0])
+
+
+def _stands(stored: StoredSchedule, declared: Schedule) -> bool:
+    """Whether a schedule is stored as it is declared, and fires."""
+    return stored.schedule == declared and stored.status is not ScheduleStatus.DISABLED
 
 
 def _before(at: datetime, trigger: Trigger) -> datetime:

@@ -221,6 +221,23 @@ def test_what_is_disabled_is_looked_at_again_when_the_config_has_changed(service
     assert store.schedules.get("nightly").status is ScheduleStatus.PAUSED
 
 
+def test_a_fresh_look_costs_by_what_has_changed_and_the_next_one_sees_the_rest(
+    service, store, clock, views
+):
+    many = [replace(NIGHTLY, name=f"s{number}") for number in range(20)]
+    service.sync(many)
+    changed = [*many[:-1], replace(many[-1], priority=3)]
+    looked, service = [], service_of(store, clock, views, flows=())
+    service._check = lambda schedule: looked.append(schedule.name)
+    assert service.sync(changed, fresh=True).saved == ("s19",)
+    assert looked == ["s19"]
+    store.schedules.disable("s7", "no such option", clock.now())
+    assert service.sync(changed, fresh=True).saved == ("s7",)
+    assert looked == ["s19", "s7"]
+    assert len(service.sync(changed).unchanged) == 20
+    assert sorted(looked[2:]) == sorted(schedule.name for schedule in many)
+
+
 def test_a_feature_store_that_is_away_refuses_no_schedule(service, views):
     views.away = True
     fresh = Schedule(name="fresh", flow="f", trigger=NewData(view="v"))
