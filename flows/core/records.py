@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -82,6 +83,26 @@ class ErrorInfo:
         """The error in one line, as a run's reason says it."""
         first = self.message.strip().partition("\n")[0]
         return f"{self.type}: {first}" if first else self.type
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One attempt, as data: enough to run it in any process that has the same code."""
+
+    attempt_id: str  # unique for ever; starting the same id twice runs it once
+    run_id: str
+    flow: str
+    task: str  # the task run's key
+    number: int  # of the attempt, from 1
+    function: str  # dotted path of the task, `flows.retrain:train`
+    arguments: str  # JSON object: parameter -> value
+    config: str = "{}"  # the run's resolved config, JSON
+    config_yaml: str = ""  # the same, as it is shown and compared
+    config_digest: str = ""  # sha256 of what of it the result depends on
+    resources: str | None = None  # the argument that says what it needs of a cluster
+    log: str | None = None  # file that takes what the task prints and logs; appended to
+    # The function itself, for executors in this process (notebooks define tasks in __main__).
+    call: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
 
 
 class OutcomeKind(StrEnum):

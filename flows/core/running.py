@@ -13,6 +13,7 @@ from flows.core.claiming import NOTHING_FREE, Capabilities, Capacity
 from flows.core.clock import Clock
 from flows.core.executors.perform import describe
 from flows.core.executors.protocol import Deliver, Executor, Outcome, OutcomeKind, Work
+from flows.core.graph import node_key
 from flows.core.records import Attempt
 from flows.core.store import Claim
 
@@ -71,7 +72,7 @@ class Running:
         live = self.live[attempt.id] = Live(
             executor=executor,
             given=self._clock.elapsed(),
-            timeout=claim.node.timeout,
+            timeout=claim.timeout,
             alone=claim.alone,
         )
         for name in claim.then - self._warmed:  # a Ray that starts now is up when it is needed
@@ -197,22 +198,10 @@ class Running:
             return otherwise
 
     def _work(self, claim: Claim) -> Work:
-        attempt = claim.attempt
-        return Work(
-            attempt_id=attempt.id,
-            run_id=attempt.run_id,
-            flow=claim.flow,
-            task=attempt.key,
-            number=attempt.number,
-            function=claim.node.function,
-            arguments=claim.arguments,
-            config=claim.config,
-            config_yaml=claim.config_yaml,
-            config_digest=claim.config_digest,
-            resources=claim.node.resources,
-            log=self._log(attempt),
-            call=self._calls(claim.flow, claim.node.key) if self._calls else None,
-        )
+        """With what this process adds: where the log is, and the function of a notebook."""
+        flow, task = claim.work.flow, node_key(claim.work.task)
+        call = self._calls(flow, task) if self._calls else None
+        return replace(claim.work, log=self._log(claim.attempt), call=call)
 
     def _log(self, attempt: Attempt) -> str | None:
         if self._logs is None:

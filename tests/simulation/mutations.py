@@ -193,8 +193,9 @@ def children_are_mixed_up() -> AbstractContextManager[Any]:
     real = Running._work
 
     def work(self: Running, claim: Any) -> Any:
-        changed = claim.arguments.replace("1", "0") if "[" in claim.attempt.key else claim.arguments
-        return real(self, replace(claim, arguments=changed))
+        work = claim.work
+        changed = work.arguments.replace("1", "0") if "[" in work.task else work.arguments
+        return real(self, replace(claim, work=replace(work, arguments=changed)))
 
     return patch.object(Running, "_work", work)
 

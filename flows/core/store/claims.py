@@ -31,7 +31,7 @@ from flows.core.errors import NotStorable
 from flows.core.graph import Node, node_key
 from flows.core.pool import Pool, Usage
 from flows.core.progress import Progress
-from flows.core.records import Attempt, ErrorInfo, Event, Outcome, OutcomeKind, Run, RunStatus
+from flows.core.records import Attempt, ErrorInfo, Event, Outcome, OutcomeKind, Run, RunStatus, Work
 from flows.core.rules import undecidable
 from flows.core.store import pools, waiting, writes
 from flows.core.store.database import one_at_a_time
@@ -43,13 +43,9 @@ class Claim:
     """An attempt that this worker has begun, and what it needs to be run."""
 
     attempt: Attempt
-    node: Node
-    flow: str
+    work: Work
+    timeout: float | None  # seconds
     then: frozenset[str]  # executors that the tasks right after it ask for
-    arguments: str  # JSON object
-    config: str  # JSON
-    config_yaml: str
-    config_digest: str
     alone: bool = False  # nothing else may run in this process beside it
 
 
@@ -371,17 +367,22 @@ def arguments_of(progress: Progress, key: str) -> str:
 
 def claim_of(progress: Progress, attempt: Attempt, arguments: str, *, alone: bool = False) -> Claim:
     """What the worker that has begun `attempt` needs to run it."""
-    return Claim(
-        attempt=attempt,
-        node=progress.graph.node(attempt.key),
-        flow=progress.run.flow,
-        then=progress.graph.next_executors[node_key(attempt.key)],
+    node, run = progress.graph.node(attempt.key), progress.run
+    work = Work(
+        attempt_id=attempt.id,
+        run_id=run.id,
+        flow=run.flow,
+        task=attempt.key,
+        number=attempt.number,
+        function=node.function,
         arguments=arguments,
         config=progress.config_text,
         config_yaml=progress.config_yaml,
-        config_digest=progress.run.config_digest,
-        alone=alone,
+        config_digest=run.config_digest,
+        resources=node.resources,
     )
+    then = progress.graph.next_executors[node.key]
+    return Claim(attempt=attempt, work=work, timeout=node.timeout, then=then, alone=alone)
 
 
 def failed(outcome: Outcome, error: BaseException) -> Outcome:

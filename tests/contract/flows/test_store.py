@@ -49,9 +49,10 @@ def done(attempt_id, value="1"):
 def test_a_run_goes_from_start_to_end_and_all_of_it_is_stored(store):
     assert store.runs.create(new(), NOW).status is RunStatus.QUEUED
     (claim,) = step(store).claims
-    assert (claim.attempt.id, claim.arguments, claim.config) == ("r1.a.1", '{"x":1}', '{"depth":3}')
+    work = claim.work
+    assert (claim.attempt.id, work.arguments, work.config) == ("r1.a.1", '{"x":1}', '{"depth":3}')
     (claim,) = step(store, done("r1.a.1", "41")).claims
-    assert claim.arguments == '{"x":41}'
+    assert claim.work.arguments == '{"x":41}'
     (ended,) = step(store, done("r1.b.1", "42"), now=LATER).ended
     assert ended.status is RunStatus.SUCCEEDED
     detail = store.reads.detail("r1")
