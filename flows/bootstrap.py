@@ -19,7 +19,7 @@ from flows import declarations
 from flows.adapters.alerts import Alerts
 from flows.adapters.ray_executor import RayExecutor
 from flows.adapters.views import ViewSource
-from flows.config import Composed, Composer, check_outside, compose
+from flows.config import Composed, Composer, check_outside, compose_settings
 from flows.core import due, values
 from flows.core.clock import Clock, SystemClock
 from flows.core.courier import Courier
@@ -218,7 +218,7 @@ class Ratchet:
 
         Modules that could not be imported are tried again.
         """
-        settings = compose(None, None, self.overrides, self.project).settings
+        settings = compose_settings(self.overrides, self.project)
         self.modules.import_broken()
         return replace(self, settings=settings)
 
@@ -338,7 +338,7 @@ def bootstrap(settings: Settings, clock: Clock | None = None) -> Ratchet:
 
 def open_project(project: Path | None = None, overrides: Sequence[str] = ()) -> Ratchet:
     """The Ratchet of a folder (default: the current one). Raises ConfigError, StoreError."""
-    ratchet = bootstrap(compose(None, None, overrides, project or Path.cwd()).settings)
+    ratchet = bootstrap(compose_settings(overrides, project))
     ratchet.overrides = tuple(overrides)
     return ratchet
 

@@ -1,6 +1,8 @@
 """The verdict: what the gate decided, why in one sentence, and every figure behind it."""
 
 import json
+import os
+import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -192,7 +194,7 @@ def verdict_json(verdict: Verdict) -> str:
 
 def verdict_from_json(text: str) -> Verdict:
     """Back from what `verdict_json` made."""
-    found: Verdict = _reader().validate_json(text)
+    found: Verdict = json_reader(Verdict).validate_json(text)
     return found
 
 
@@ -221,10 +223,27 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 @cache
-def _reader() -> Any:
+def json_reader(kind: Any) -> Any:
+    """What validates JSON into a type, made once.
+
+    Without pydantic's plugins: looking for them among all that is installed takes longer than
+    everything else here.
+    """
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Verdict)
+    with _LOCK:
+        before = os.environ.get(_PLUGINS)
+        os.environ[_PLUGINS] = "__all__"
+        try:
+            return TypeAdapter(kind)
+        finally:
+            if before is None:
+                del os.environ[_PLUGINS]
+            else:
+                os.environ[_PLUGINS] = before
+
+
+_PLUGINS, _LOCK = "PYDANTIC_DISABLE_PLUGINS", threading.Lock()
 
 
 def canonical_json(value: dict[str, Any]) -> str:

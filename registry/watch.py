@@ -6,11 +6,9 @@ them all. Pure.
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from functools import cache
-from typing import Any
 
 from registry.nights.docket import Case
-from registry.verdict import canonical_json
+from registry.verdict import canonical_json, json_reader
 
 
 class WatchState(StrEnum):
@@ -139,18 +137,11 @@ def watch_json(value: Watch | Watched) -> str:
 
 def watch_from_json(text: str) -> Watch:
     """Back from what `watch_json` made of a watch."""
-    found: Watch = _reader(Watch).validate_json(text)
+    found: Watch = json_reader(Watch).validate_json(text)
     return found
 
 
 def watched_from_json(text: str) -> Watched:
     """Back from what `watch_json` made of its figures."""
-    found: Watched = _reader(Watched).validate_json(text)
+    found: Watched = json_reader(Watched).validate_json(text)
     return found
-
-
-@cache
-def _reader(kind: type) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)

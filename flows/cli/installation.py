@@ -12,7 +12,7 @@ import typer
 import registry
 from flows.bootstrap import Ratchet, bootstrap
 from flows.cli.app import GlobalOptions
-from flows.config import compose, recorded
+from flows.config import compose_settings, recorded
 from flows.core.errors import ConfigError
 from flows.core.flow import Flow
 from flows.core.store import RunDetail
@@ -22,7 +22,7 @@ from flows.settings import Settings, revealed
 def settings_of(context: typer.Context) -> Settings:
     """The settings of the global options. Raises ConfigError, also where `--home` is overruled."""
     options: GlobalOptions = context.find_root().obj
-    settings = compose(project=options.project).settings
+    settings = compose_settings(project=options.project)
     if options.home is not None:
         wanted = options.home.expanduser().absolute()
         if Path(settings.home).resolve() != wanted.resolve():

@@ -1,6 +1,7 @@
 """Configuration: Hydra YAML and overrides in, typed frozen dataclasses out.
 
     compose(flow, type, overrides, project)   what a run uses, validated, with its digest
+    compose_settings(overrides, project)      the installation's part of it, at once
     check_own(overrides)                      of the flow's own keys alone, by plain values
     check_outside(overrides, type)            and what nobody outside may say at all
     expand(overrides)                         a sweep as the list of its runs' overrides
@@ -14,7 +15,7 @@ ConfigError: one line with the key, the nearest valid key or the expected type, 
 the value came from.
 """
 
-from flows.config.compose import Composer, compose
+from flows.config.compose import Composer, compose, compose_settings
 from flows.config.document import Change, Composed, diff, load, recorded
 from flows.config.overrides import check_outside, check_own, expand
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_outside",
     "check_own",
     "compose",
+    "compose_settings",
     "diff",
     "expand",
     "load",

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,7 +31,9 @@ from flows.config.sources import (
     config_path,
     settled,
 )
-from flows.core.errors import ConfigError
+from flows.core import values
+from flows.core.errors import ConfigError, NotStorable
+from flows.settings import Settings
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -71,8 +73,18 @@ def compose(
             return _typed(merged, config_type, composition)
     merged = composition.merged()
     composed = _typed(merged, config_type, composition)
-    kept.write(merged)
+    kept.write(replace(merged, settings=values.to_json(composed.settings)))
     return composed
+
+
+def compose_settings(overrides: Sequence[str] = (), project: Path | None = None) -> Settings:
+    """The settings alone; where nothing has changed, as they were validated. Raises ConfigError."""
+    merged = Kept.of(config_path(Path.cwd() if project is None else project), overrides).read()
+    if merged is not None and merged.settings is not None:
+        with suppress(NotStorable, ValueError):  # other code than when it was kept
+            settings: Settings = values.from_json(merged.settings, Settings)
+            return settings
+    return compose(None, None, overrides, project).settings
 
 
 def _typed(merged: Merged, config_type: type[T] | None, composition: _Composition) -> Composed[T]:

@@ -7,6 +7,7 @@ the same: it is never wrong, at worst not there. It holds references to secrets,
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -20,8 +21,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from feature_store import FeatureStoreConfig
 from flows.config import schema
 from flows.config.sources import ConfigPath, Stamp, anchored, settled, stamp_of
+from flows.core.alert import Throttle
+from flows.core.schedule import Schedule
+from flows.settings import Settings
+from ray_jobs import RayConfig
+from registry import RegistryConfig
 
 FOLDER = "composed"
 """Below the home; readable by its owner alone."""
@@ -48,6 +55,7 @@ class Merged:
 
     raw: dict[str, Any]  # interpolations as they are written
     data: dict[str, Any]  # and resolved
+    settings: Any = None  # those of it, as `values.to_json` has them, once they were validated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +126,9 @@ class Kept:
 
 
 def _stamp(where: ConfigPath) -> Stamp:
-    code = sorted(Path(__file__).parent.glob("*.py"))
+    kinds = (Settings, Schedule, Throttle, FeatureStoreConfig, RayConfig, RegistryConfig)
+    declared = [Path(inspect.getfile(kind)) for kind in kinds]
+    code = sorted([*Path(__file__).parent.glob("*.py"), *declared])
     libraries = [Path(spec.origin) for n in _LIBRARIES if (spec := find_spec(n)) and spec.origin]
     return (*where.stamp(), *stamp_of([*code, *libraries]))
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from registry.verdict import json_reader
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
@@ -41,7 +43,6 @@ def calibration_json(models: Sequence[Reliability]) -> dict[str, Any]:
 
 def calibration_from_json(text: str) -> tuple[Reliability, ...]:
     """Back from what `calibration_json` made."""
-    from pydantic import TypeAdapter
-
-    found = json.loads(text)["models"]
-    return TypeAdapter(tuple[Reliability, ...]).validate_python(found)
+    read: tuple[Reliability, ...]
+    read = json_reader(tuple[Reliability, ...]).validate_python(json.loads(text)["models"])
+    return read

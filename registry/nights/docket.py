@@ -7,8 +7,6 @@ rows earlier decisions have looked at. Every night makes a new docket out of the
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import cache
-from typing import Any
 
 from registry.error_budget import Year, bar
 from registry.methods.blocks import BlockEvidence, Spread
@@ -16,7 +14,7 @@ from registry.methods.evidence import Evidence
 from registry.nights.no_harm import NoHarm
 from registry.nights.wear import Look
 from registry.slice_plan import SlicePlan
-from registry.verdict import canonical_json
+from registry.verdict import canonical_json, json_reader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +124,5 @@ def docket_json(docket: Docket) -> str:
 
 def docket_from_json(text: str) -> Docket:
     """Back from what `docket_json` made."""
-    found: Docket = _reader().validate_json(text)
+    found: Docket = json_reader(Docket).validate_json(text)
     return found
-
-
-@cache
-def _reader() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Docket)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from flows.config import Composer, compose, kept, sources
+from flows.config import Composer, compose, compose_settings, kept, sources, typed
 from flows.config.compose import _Composition
 from flows.core.errors import ConfigError
 
@@ -82,6 +82,37 @@ def test_what_was_merged_once_is_not_merged_again(project: Path, merges: Merges)
     assert (count, again) == (0, [first])
     assert merges.during(lambda: compose("nightly", Nightly, ["rows=3"], project)) == 1
     assert merges.during(lambda: executor(project)) == 1
+
+
+def test_settings_that_were_validated_once_are_the_same_without_being_validated_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts = "alerts: {urls: ['json://a'], throttle: {alerts: 2, window: 90s}}"
+    nightly = "schedules: {nightly: {flow: nightly, cron: '0 3 * * *', grace: 2h, missed: skip}}"
+    config = project / "conf" / "config.yaml"
+    config.write_text(f"{config.read_text()}{alerts}\n{nightly}\n")
+    validated = compose(None, None, ["workers.threads=3"], project).settings
+
+    def wrong(*_: object) -> None:
+        raise AssertionError("validated again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(typed, "build", wrong)
+        assert compose_settings(["workers.threads=3"], project) == validated
+    config.write_text(config.read_text().replace("skip", "all"))
+    assert compose_settings(["workers.threads=3"], project) != validated
+
+
+def test_settings_that_other_code_has_kept_are_validated_again(project: Path) -> None:
+    validated = compose_settings((), project)
+    (file,) = files(project)
+    head, body = file.read_text().split("\n", 1)
+    data = json.loads(body)
+    data["settings"]["unheard_of"] = 1
+    body = json.dumps(data)
+    changed = json.dumps(json.loads(head) | {"sha256": kept._digest(body)})
+    file.write_text(f"{changed}\n{body}")
+    assert compose_settings((), project) == validated
 
 
 def test_a_kept_config_needs_no_hydra(project: Path) -> None:
