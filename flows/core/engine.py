@@ -319,7 +319,7 @@ class Engine:
 
     def _compare(self, now: datetime) -> None:
         """Make what runs here and what the store says this worker has the same."""
-        stored = self.store.runs.attempts_of(self.worker)
+        stored = self.store.owners.attempts_of(self.worker)
         for attempt_id in [i for i in self.running.live if i not in stored]:
             self.running.let_go(attempt_id)
         waiting = {claim.attempt.id for claim in self._claimed}
@@ -335,16 +335,16 @@ class Engine:
 
     def _recover(self, run_ids: Iterable[str], now: datetime) -> None:
         """Take over what dead workers had of our own runs."""
-        workers_of = {run_id: self.store.runs.workers_of(run_id) for run_id in run_ids}
+        workers_of = {run_id: self.store.owners.workers_of(run_id) for run_id in run_ids}
         dead = self._lease.fence_dead(set().union(*workers_of.values()) - {self.worker})
         for run_id, workers in workers_of.items():
             if workers & dead:
                 self._take_over(run_id, dead, now)
 
     def _recover_all(self, now: datetime) -> None:
-        others = self.store.runs.workers(held_before=now - LEASE) - {self.worker}
+        others = self.store.owners.workers(held_before=now - LEASE) - {self.worker}
         dead = self._lease.fence_dead(others)
-        for run_id in self.store.runs.runs_of(dead) if dead else ():
+        for run_id in self.store.owners.runs_of(dead) if dead else ():
             self._take_over(run_id, dead, now)
 
     def _take_over(self, run_id: str, dead: set[str], now: datetime) -> None:

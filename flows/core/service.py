@@ -194,7 +194,7 @@ class Service:
 
     def living_workers(self, run_id: str) -> set[str]:
         """The living workers that have claimed something of the run, or have it to themselves."""
-        return living_among(self.store, self.store.runs.workers_of(run_id))
+        return living_among(self.store, self.store.owners.workers_of(run_id))
 
     def workers(self) -> tuple[Lease, ...]:
         """The workers that are not known to be dead."""

@@ -98,7 +98,7 @@ def any_worker_may_record() -> AbstractContextManager[Any]:
 
 def claims_in_doubt_are_forgotten() -> AbstractContextManager[Any]:
     """What was committed although nobody heard so is never started."""
-    return patch.object(Engine, "_compare", lambda self: None)
+    return patch.object(Engine, "_compare", lambda self, now: None)
 
 
 def jobs_are_not_adopted() -> AbstractContextManager[Any]:
@@ -166,7 +166,7 @@ def leases_last_for_ever() -> AbstractContextManager[Any]:
 
 def timeouts_are_not_noticed() -> AbstractContextManager[Any]:
     """What takes too long goes on."""
-    return patch.object(Running, "overdue", lambda self, now: [])
+    return patch.object(Running, "overdue", lambda self: [])
 
 
 def nothing_is_told_to_end() -> AbstractContextManager[Any]:

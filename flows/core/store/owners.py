@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, select, union
+from sqlalchemy import BindParameter, ColumnElement, bindparam, func, select, union
 
 from flows.core.records import AttemptStatus
 from flows.core.store import schema
+from flows.core.store.database import Database
 
 _run, _attempt = schema.run, schema.attempt
 IN_A_SESSION = "__main__:"
 """How the source of a flow begins that only the process which has written it can run."""
 
 
-def workers(connection: Connection, held_before: datetime) -> set[str]:
-    """The workers that have a live attempt, or a run to themselves that another could drive."""
-    return set(connection.execute(_WORKERS, {"before": held_before}).scalars())
+class OwnerStore:
+    """Reads of which worker has what."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-def workers_of(connection: Connection, run_id: str) -> set[str]:
-    """The workers that have a live attempt of a run, or the run to themselves."""
-    found = connection.execute(_WORKERS_OF, {"run": run_id}).scalars()
-    return {worker for worker in found if worker is not None}
+    def workers(self, *, held_before: datetime) -> set[str]:
+        """The workers that have a live attempt, or a run to themselves that others could drive.
 
+        Runs made after `held_before` do not count: their worker may be about to take its lease.
+        """
+        with self._database.read() as connection:
+            return set(connection.execute(_WORKERS, {"before": held_before}).scalars())
 
-def runs_of(connection: Connection, names: Collection[str]) -> list[str]:
-    """The runs of which these workers have something, the oldest first."""
-    found = connection.execute(_RUNS, {"names": list(names)}).scalars()
-    return sorted(set(found))
+    def workers_of(self, run_id: str) -> set[str]:
+        """The workers that have a live attempt of a run, or the run to themselves."""
+        with self._database.read() as connection:
+            return set(connection.execute(_WORKERS_OF, {"run": run_id}).scalars()) - {None}
 
+    def runs_of(self, workers: Iterable[str]) -> list[str]:
+        """The runs of which these workers have something, the oldest first."""
+        with self._database.read() as connection:
+            return sorted(connection.execute(_RUNS, {"names": list(workers)}).scalars())
 
-def attempts_of(connection: Connection, worker: str) -> dict[str, str | None]:
-    """The live attempts of a worker by their id, and why each was told to end, if it was."""
-    found = connection.execute(_ATTEMPTS, {"worker": worker})
-    return {row.id: row.stopping for row in found}
+    def attempts_of(self, worker: str) -> dict[str, str | None]:
+        """The live attempts of a worker by their id, and why each was told to end, if it was."""
+        with self._database.read() as connection:
+            attempts = connection.execute(_ATTEMPTS, {"worker": worker})
+            return {row.id: row.stopping for row in attempts}
 
 
 def _held() -> ColumnElement[bool]:

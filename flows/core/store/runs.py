@@ -23,10 +23,11 @@ from flows.core.errors import RowRefused, StoreError, is_outage
 from flows.core.graph import Graph
 from flows.core.progress import Progress
 from flows.core.records import Event, Outcome, Run, RunStatus, TaskRun, TaskStatus
-from flows.core.store import events, owners, writes
+from flows.core.store import events, writes
 from flows.core.store.claims import Claim, Step, Stepping, arguments_of, claim_of, failed
 from flows.core.store.database import Database
 from flows.core.store.memory import Memory, RunCache
+from flows.core.store.owners import IN_A_SESSION
 from flows.core.store.waiting import Look, look
 
 
@@ -262,7 +263,7 @@ class RunStore:
             if run.held_by in gone and not run.status.ended:
                 if hold:
                     progress.hand_over(worker, now)
-                elif not run.source.startswith(owners.IN_A_SESSION):
+                elif not run.source.startswith(IN_A_SESSION):
                     progress.hand_over(None, now)
 
         self.forget((run_id,))
@@ -287,29 +288,6 @@ class RunStore:
         if self._memory.is_left_alone(run_id, now):
             return None
         return self._or_left_alone(run_id, now, claim)
-
-    def attempts_of(self, worker: str) -> dict[str, str | None]:
-        """The live attempts of a worker by their id, and why each was told to end, if it was."""
-        with self._database.read() as connection:
-            return owners.attempts_of(connection, worker)
-
-    def workers(self, *, held_before: datetime) -> set[str]:
-        """The workers that have a live attempt, or a run to themselves that others could drive.
-
-        Runs made after `held_before` do not count: their worker may be about to take its lease.
-        """
-        with self._database.read() as connection:
-            return owners.workers(connection, held_before)
-
-    def workers_of(self, run_id: str) -> set[str]:
-        """The workers that have a live attempt of a run, or the run to themselves."""
-        with self._database.read() as connection:
-            return owners.workers_of(connection, run_id)
-
-    def runs_of(self, workers: Iterable[str]) -> list[str]:
-        """The runs of which these workers have something, the oldest first."""
-        with self._database.read() as connection:
-            return owners.runs_of(connection, list(workers))
 
     def refresh(self, run_ids: Iterable[str]) -> None:
         """Notice what other processes did: forget the runs that have moved since they were read."""

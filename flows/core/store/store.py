@@ -12,6 +12,7 @@ from flows.core.store.leases import LeaseStore
 from flows.core.store.migrate import prepare, version_of
 from flows.core.store.notifications import Listener, Wake, listen
 from flows.core.store.outbox import Outbox
+from flows.core.store.owners import OwnerStore
 from flows.core.store.pools import PoolStore
 from flows.core.store.prune import PruneStore
 from flows.core.store.reads import ReadStore
@@ -27,6 +28,7 @@ class Store:
     def __init__(self, database: Database, knows: Callable[[str], bool] | None = None) -> None:
         self.database = database
         self.runs = RunStore(database, knows)
+        self.owners = OwnerStore(database)
         self.leases = LeaseStore(database)
         self.outbox = Outbox(database)
         self.pools = PoolStore(database)

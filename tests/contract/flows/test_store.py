@@ -191,7 +191,7 @@ def test_a_recovery_leaves_the_work_of_living_workers_alone(store):
     store.runs.create(new(), NOW)
     step(store, worker="w1")
     assert store.runs.recover("r1", ["w9"], worker="w2", survivors=set(), now=LATER) == []
-    assert list(store.runs.attempts_of("w1")) == ["r1.a.1"]
+    assert list(store.owners.attempts_of("w1")) == ["r1.a.1"]
 
 
 def test_a_cancelled_run_tells_the_worker_what_to_end_also_from_another_process(store, store_url):
