@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from html import escape
 
-from flows.core.records import ErrorInfo, Run, RunStatus, TaskStatus
+from flows.core.records import ErrorInfo, Run, TaskStatus
 from flows.core.store.reads import RunDetail
 from flows.documents import between
-from flows.notebook.drawing import COLOURS, FONT, PLAIN, draw
+from flows.notebook.drawing import COLOURS, FONT, draw
 from flows.wording import MARKS, TaskView, duration, tasks_of
 from registry import Verdict
 from registry.card.verdict_html import verdict_html
@@ -21,16 +21,6 @@ SHOWN_CHILDREN = 6
 """Children of a mapped task that get a line of their own; those in trouble come first."""
 TRACE_LINES = 25
 
-_RUN_COLOURS = {
-    RunStatus.QUEUED: PLAIN,
-    RunStatus.RUNNING: COLOURS[TaskStatus.RUNNING],
-    RunStatus.CANCELLING: COLOURS[TaskStatus.RETRYING],
-    RunStatus.SUCCEEDED: COLOURS[TaskStatus.SUCCEEDED],
-    RunStatus.HALTED: COLOURS[TaskStatus.HALTED],
-    RunStatus.FAILED: COLOURS[TaskStatus.FAILED],
-    RunStatus.CANCELLED: PLAIN,
-    RunStatus.SKIPPED: PLAIN,
-}
 _TROUBLE = (TaskStatus.FAILED, TaskStatus.HALTED, TaskStatus.RETRYING, TaskStatus.RUNNING)
 _STYLE = (
     ".ratchet{font:13px/1.5 " + FONT + ";color:inherit;max-width:980px;padding:4px 0}"
@@ -77,7 +67,7 @@ def card(
 
 
 def _head(run: Run, now: datetime) -> str:
-    colour = _RUN_COLOURS[run.status]
+    colour = COLOURS[run.status]
     took = duration(between(run.started_at, run.ended_at or now))
     return (
         f'<div class="r-head"><b>{escape(run.flow)}</b>'
@@ -87,7 +77,7 @@ def _head(run: Run, now: datetime) -> str:
 
 
 def _reason(run: Run, stopped: BaseException | None) -> str:
-    colour, words = _RUN_COLOURS[run.status], escape(run.reason or "")
+    colour, words = COLOURS[run.status], escape(run.reason or "")
     if stopped is not None and not run.status.ended:
         colour = COLOURS[TaskStatus.FAILED]
         words = (
@@ -119,7 +109,7 @@ def _worth_showing(children: list[TaskView]) -> list[TaskView]:
 
 
 def _row(task: TaskView) -> str:
-    colour = COLOURS.get(task.status, PLAIN)
+    colour = COLOURS[task.status]
     notes = task.remarks
     if task.error and task.error.hint and _broken(task):
         notes.append(f"→ {task.error.hint}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 
 from flows.core.graph import Graph, Node, RunIf
-from flows.core.records import TaskStatus
+from flows.core.records import RunStatus, TaskStatus
 from flows.notebook.layout import Box, Layout, Line, Point, Size, place
 from flows.wording import MARKS
 
@@ -15,19 +15,17 @@ FONT = "ui-sans-serif,system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue'
 PAPER = "var(--jp-layout-color0,var(--vscode-editor-background,Canvas))"
 """The page's own background, in JupyterLab, VS Code and elsewhere."""
 
-COLOURS = {
-    TaskStatus.READY: "#7d8894",
-    TaskStatus.RUNNING: "#2f81f7",
-    TaskStatus.RETRYING: "#e0763a",
-    TaskStatus.SUCCEEDED: "#2da160",
-    TaskStatus.HALTED: "#c9920e",
-    TaskStatus.FAILED: "#e5484d",
-    TaskStatus.CANCELLED: "#7d8894",
-    TaskStatus.SKIPPED: "#7d8894",
-}
-"""Middle tones, which stand out on white as on black; a pending task has none."""
-
 PLAIN = "#8b949e"
+COLOURS = dict.fromkeys((*TaskStatus, *RunStatus), PLAIN) | {
+    "running": "#2f81f7",
+    "retrying": "#e0763a",
+    "cancelling": "#e0763a",
+    "succeeded": "#2da160",
+    "halted": "#c9920e",
+    "failed": "#e5484d",
+}
+"""Of the statuses of tasks and runs: middle tones, which stand out on white as on black."""
+
 _MARGIN = 2.0
 _HEIGHT = 44.0
 _STACK = 5.0  # how far the sheets behind a mapped task stand out
@@ -83,7 +81,7 @@ def _subtitle(node: Node) -> str:
 
 
 def _box(box: Box, node: Node, status: TaskStatus | None) -> str:
-    colour = COLOURS.get(status, PLAIN) if status else PLAIN
+    colour = COLOURS[status] if status else PLAIN
     faint = status in (TaskStatus.SKIPPED, TaskStatus.CANCELLED)
     sheets = (2 * _STACK, _STACK, 0.0) if node.over else (0.0,)
     body = "".join(_sheet(box, off, colour, filled=bool(status)) for off in sheets)
