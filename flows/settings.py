@@ -79,6 +79,15 @@ class WorkersConfig:
     threads: int | None = None  # threads of the ``threads`` executor
     processes: int | None = None  # processes of the ``processes`` executor
 
+    def __post_init__(self) -> None:
+        """Refuse fewer than none: a run would wait for them for ever."""
+        for name, count in vars(self).items():
+            if count is not None and count < 0:
+                raise ConfigError(
+                    f"workers.{name} is {count}, and at least 1 is needed",
+                    hint="leave it out for one per CPU core",
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig(Policies):

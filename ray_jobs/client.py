@@ -44,6 +44,12 @@ class RayConfig:
     elastic: bool = False
     """Cluster: nodes are added on demand, so no request is refused as too large."""
 
+    def __post_init__(self) -> None:
+        if self.heartbeat_s <= 0 or self.stop_grace_s < 0 or self.unreachable_s < 0:
+            raise ValueError(
+                "heartbeat_s must be above 0, stop_grace_s and unreachable_s at least 0"
+            )
+
 
 class RayClient(Protocol):
     """Runs jobs on a Ray, each id at most once; every method may be called from any thread.

@@ -517,6 +517,21 @@ def test_an_override_that_cannot_be_read_is_shown(project: Path, override: str) 
     assert f'"{override}"' in refusal(project, override)
 
 
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("workers.threads=-1", "workers.threads is -1, and at least 1 is needed"),
+        ("workers.processes=-2", "workers.processes is -2, and at least 1 is needed"),
+        ("ray.heartbeat_s=0", "ray (override ray.heartbeat_s=0): heartbeat_s must be above 0"),
+        ("ray.unreachable_s=-1", "ray (override ray.unreachable_s=-1): heartbeat_s must be above"),
+    ],
+)
+def test_numbers_with_which_nothing_would_ever_run_are_refused(
+    project: Path, override: str, reason: str
+) -> None:
+    assert refusal(project, override).startswith(reason)
+
+
 def test_an_override_with_several_values_points_to_the_sweep(project: Path) -> None:
     assert "names several values, and a run takes one" in refusal(project, "gate.rounds=1,2")
     assert "add -m" in refusal(project, "gate=default,strict")
