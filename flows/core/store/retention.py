@@ -31,7 +31,7 @@ from flows.core.alert import AlertStatus
 from flows.core.records import AttemptStatus, Event
 from flows.core.store import events, schema
 from flows.core.store.batch import change, execute, insertion
-from flows.core.store.database import Database, has_table
+from flows.core.store.database import Database, has_table, one_at_a_time
 
 _event, _fire, _lease, _outbox = schema.event, schema.fire, schema.lease, schema.outbox
 _run, _retention, _attempt = schema.run, schema.retention, schema.attempt
@@ -87,6 +87,7 @@ class RetentionStore:
         with self._database.write() as connection:
             if not has_table(connection, _retention.name):
                 return False
+            one_at_a_time(connection, _retention.name)
             since = _kept_since(connection)
             row = {"what": _event.name, "before": before}
             if since is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -96,6 +98,23 @@ def test_since_when_events_are_kept_only_moves_on(store, statement):
 def change(store: Store, statement: str) -> None:
     with store.database.write() as connection:
         connection.exec_driver_sql(statement)
+
+
+def test_several_who_prune_at_the_same_moment_do_not_refuse_each_other(store_url):
+    stores, horizons = [Store.open(store_url) for _ in range(3)], range(10)
+    together = threading.Barrier(len(stores), timeout=60)
+
+    def prune(number: int) -> None:
+        for horizon in horizons:
+            together.wait()
+            before = START + timedelta(hours=horizon, minutes=number)
+            stores[number].retention.remove(before, NOW)
+
+    with ThreadPoolExecutor(len(stores)) as threads:
+        list(threads.map(prune, range(len(stores))))
+    assert stores[0].retention.kept_since() == START + timedelta(hours=9, minutes=2)
+    for opened in stores:
+        opened.close()
 
 
 def test_fires_go_with_age_but_for_the_last_of_each_schedule(store):
