@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -59,8 +60,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Together(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file: str = super()._split_scope(nodeid)
-            return next((name for start, name in TOGETHER.items() if file.startswith(start)), file)
+            return _scope(nodeid)
 
         def _assign_work_unit(self, node: Any) -> None:
             longest = next((scope for scope in LONGEST if scope in self.workqueue), None)
@@ -69,6 +69,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             super()._assign_work_unit(node)
 
     return Together(config, log)
+
+
+def _scope(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return next((name for start, name in TOGETHER.items() if file.startswith(start)), file)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what takes longest, for `LONGEST`."""
+    seconds: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[_scope(report.nodeid)] += report.duration
+    for scope in sorted(seconds, key=lambda scope: -seconds[scope])[:25]:
+        if seconds[scope] > 20:
+            terminalreporter.write_line(f"{seconds[scope]:5.0f} s in {scope}")
 
 
 @pytest.fixture(autouse=True, scope="session")
