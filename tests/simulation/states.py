@@ -20,7 +20,7 @@ from flows.core.errors import LeaseLost
 from flows.core.firing import Firing
 from flows.core.lifecycle import RunEvent, TaskEvent
 from flows.core.progress import Progress
-from flows.core.records import Attempt, AttemptStatus, Event, RunStatus, TaskStatus
+from flows.core.records import Attempt, AttemptStatus, Event, Lease, RunStatus, TaskStatus
 from flows.core.schedule import FireOutcome, Schedule
 from flows.core.store import RunDetail, writes
 from flows.core.store.leases import LeaseStore
@@ -113,8 +113,12 @@ def unreached(states: Iterable[str], seeds: int) -> list[str]:
 def watched(world: World) -> Iterator[None]:
     """Count what the stores of all processes answer."""
 
-    def fenced(dead: set[str], *_: Any) -> None:
+    def fenced(dead: set[str], _: LeaseStore, leases: Iterable[Lease]) -> None:
+        held = {lease.holder for lease in leases if lease.expires_at > world.now}
         for worker in dead:
+            process, life = world.named.get(worker, (None, 0))
+            if worker in held and process is not None and process.alive and process.life == life:
+                world.surprises.append(f"{worker} lives, and was taken for dead before its time")
             proven = identity.is_proven_dead(worker)
             world.reach("death proven on the same machine", proven)
             world.reach("lease run out and taken away", not proven)

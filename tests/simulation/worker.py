@@ -99,12 +99,13 @@ class Worker(Process):
         if self.world.happens(self.faults.crash):
             self.leave()
             return 0.0
-        engine = self.engine
+        engine, life = self.engine, self.life
         try:
             if not engine._survived():
                 self.world.note(self.name, "waits for the store")
         finally:  # it may have begun anew, under another name
             self.world.serves[engine.worker] = self._serves
+            self.world.named[engine.worker] = self, life
         return self.world.chance.choice(
             (0.5, 4.0, 10.0) if self.engine.running.live else (5.0, 12.0)
         )

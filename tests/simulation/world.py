@@ -51,6 +51,7 @@ class World:
         self.bound: set[tuple[str, str]] = set()  # (key, request) that was accepted
         self.states: Counter[str] = Counter()  # rare states, and how often they were reached
         self.workers: set[str] = set()  # that are alive
+        self.named: dict[str, tuple[Process, int]] = {}  # whose life has such a name
         self.serves: dict[str, frozenset[str] | None] = {}  # by each name of a worker
         self.surprises: list[str] = []  # errors that nobody had reckoned with
         self._queue: list[tuple[datetime, int, Process | None, int, Callable[[], None]]] = []
