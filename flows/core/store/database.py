@@ -29,11 +29,16 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
 from sqlalchemy.types import TIMESTAMP, TypeEngine
 
 from flows.core.clock import Clock, CorrectedClock, SteadyClock, SystemClock
-from flows.core.errors import RowRefused, StoreBusy
+from flows.core.errors import ConfigError, RowRefused, StoreBusy
 from flows.core.store.driver_errors import (
     BUSY_SECONDS,
     explained,
@@ -91,9 +96,18 @@ class Database:
     """
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
-        """`clock` is the time of the store; None: the server's own, or this machine's."""
-        self.url: URL = make_url(url)
-        self.engine = _engine(self.url)
+        """`clock` is the time of the store; None: the server's own, or this machine's.
+
+        Raises ConfigError for a URL of no database that is known here.
+        """
+        try:
+            self.url: URL = make_url(url)
+            self.engine = _engine(self.url)
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise ConfigError(
+                f"store.url is the URL of no database that is known here: {error}",
+                hint="use sqlite:///path/ratchet.db or postgresql+psycopg://...",
+            ) from error
         has_server = self.engine.dialect.name == "postgresql"
         self.clock = clock or (CorrectedClock(SteadyClock()) if has_server else SystemClock())
         self._driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error

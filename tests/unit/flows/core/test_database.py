@@ -10,12 +10,20 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from flows.core.errors import StoreError
+from flows.core.errors import ConfigError, StoreError
 from flows.core.store import Store
 from flows.core.store.database import Database
 from flows.core.store.driver_errors import explained
 
 URL = "postgresql+psycopg://ratchet:geheim@127.0.0.1:1/ratchet"
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "foo://x/y", "postgresql+nodriver://x/y"])
+def test_the_url_of_no_known_database_is_told_with_those_that_are(url):
+    with pytest.raises(ConfigError, match="no database that is known here") as caught:
+        Database(url)
+    assert "sqlite:///" in str(caught.value.hint)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", [URL, "postgresql+psycopg://r@127.0.0.1:1/r?password=geheim"])
