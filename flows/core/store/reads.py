@@ -13,16 +13,16 @@ from sqlalchemy import Connection, and_, bindparam, func, select, text
 from sqlalchemy.sql import Select
 
 from flows.core import values
-from flows.core.errors import NotFound, Pruned, Refused
+from flows.core.errors import NotFound, Refused
 from flows.core.graph import Graph
 from flows.core.records import Attempt, AttemptStatus, Event, Run, RunStatus, TaskRun
-from flows.core.store import events, rows, schema
+from flows.core.store import events, rows, schema, writes
 from flows.core.store.database import Database
 
 STREAMED = 500
 """Rows fetched at once of what is read as it comes."""
 
-_run, _task, _attempt, _event = schema.run, schema.task_run, schema.attempt, schema.event
+_run, _attempt, _event = schema.run, schema.attempt, schema.event
 _fire = schema.fire
 
 
@@ -110,34 +110,16 @@ class ReadStore:
     def detail(self, run_id: str) -> RunDetail:
         """One run with its graph, config, tasks and attempts. Raises NotFound, Pruned."""
         with self._database.read(one_moment=True) as connection:
-            run = connection.execute(_RUN, {"run": run_id}).mappings().first()
-            if run is None:
-                raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
-            definition = connection.execute(_DEFINITION, {"run": run_id}).first()
-            if definition is None:
-                raise Pruned(run_id)
-            tasks = [
-                rows.task_from(row)
-                for row in connection.execute(_TASKS, {"run": run_id}).mappings()
-            ]
-            attempts = connection.execute(_ATTEMPTS, {"run": run_id}).mappings()
+            run, definition = writes.asked_for(connection, run_id)
             graph = values.loads(definition.graph, Graph)
+            attempts = connection.execute(_ATTEMPTS, {"run": run_id}).mappings()
             return RunDetail(
-                run=rows.run_from(run),
+                run=run,
                 graph=graph,
                 config_yaml=definition.config_yaml,
-                tasks=_in_order(graph, tasks),
+                tasks=_in_order(graph, writes.tasks_of(connection, run_id)),
                 attempts=tuple(rows.attempt_from(row) for row in attempts),
             )
-
-    def config(self, run_id: str) -> str:
-        """The run's resolved config as JSON text. Raises NotFound, Pruned."""
-        with self._database.read() as connection:
-            found = connection.execute(_DEFINITION, {"run": run_id}).first()
-        if found is None:
-            self.find(run_id)
-            raise Pruned(run_id)
-        return str(found.config)
 
     def durability(self) -> str:
         """How the database keeps what is committed: `sqlite, journal wal`, `postgresql`."""
@@ -251,8 +233,6 @@ _AT_WORK = (
     .distinct()
 )
 _RUN = select(_run).where(_run.c.id == bindparam("run"))
-_DEFINITION = select(schema.definition).where(schema.definition.c.run_id == bindparam("run"))
-_TASKS = select(_task).where(_task.c.run_id == bindparam("run"))
 _ATTEMPTS = (
     select(_attempt)
     .where(_attempt.c.run_id == bindparam("run"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, select
+from sqlalchemy import Connection, Row, and_, bindparam, select
 
 from flows.core import values
 from flows.core.alert import TOLD_OF, Alert, alert_of_run
@@ -12,7 +13,7 @@ from flows.core.errors import NotFound, Pruned
 from flows.core.graph import Graph
 from flows.core.lifecycle import RunEvent, TaskEvent
 from flows.core.progress import Progress
-from flows.core.records import AttemptStatus, Event, Run, RunStatus, TaskStatus
+from flows.core.records import AttemptStatus, Event, Run, RunStatus, TaskRun, TaskStatus
 from flows.core.state import Changes
 from flows.core.store import assets, events, outbox, rows, schema
 from flows.core.store.batch import change, execute, insertion
@@ -28,22 +29,34 @@ class Moved(Exception):
 
 
 def read(connection: Connection, run_id: str) -> Progress:
-    row = connection.execute(_BY_ID, {"id": run_id}).mappings().first()
-    if row is None:
+    """A run with all that a transition may need. Raises NotFound, Pruned."""
+    run, definition = asked_for(connection, run_id)
+    attempts = connection.execute(_LIVE_ATTEMPTS, {"run": run_id}).mappings()
+    return Progress(
+        run,
+        values.loads(definition.graph, Graph),
+        values.loads(definition.config),
+        tasks_of(connection, run_id),
+        [rows.attempt_from(r) for r in attempts],
+        definition.config_yaml,
+    )
+
+
+def asked_for(connection: Connection, run_id: str) -> tuple[Run, Row[Any]]:
+    """A run and the row of its definition. Raises NotFound, Pruned."""
+    run = connection.execute(_BY_ID, {"id": run_id}).mappings().first()
+    if run is None:
         raise NotFound(f"there is no run {run_id}", hint="see them: ratchet runs")
     definition = connection.execute(_DEFINITION, {"id": run_id}).first()
     if definition is None:
         raise Pruned(run_id)
-    tasks = connection.execute(_TASKS, {"run": run_id}).mappings().all()
-    attempts = connection.execute(_LIVE_ATTEMPTS, {"run": run_id}).mappings()
-    return Progress(
-        rows.run_from(row),
-        values.loads(definition.graph, Graph),
-        values.loads(definition.config),
-        [rows.task_from(r) for r in tasks],
-        [rows.attempt_from(r) for r in attempts],
-        definition.config_yaml,
-    )
+    return rows.run_from(run), definition
+
+
+def tasks_of(connection: Connection, run_id: str) -> list[TaskRun]:
+    """The task runs of a run, in no order."""
+    tasks = connection.execute(_TASKS, {"run": run_id}).mappings()
+    return [rows.task_from(row) for row in tasks]
 
 
 def write(connection: Connection, *moved: Progress) -> list[Event]:
