@@ -41,7 +41,8 @@ class Progress(RunState):
     # ------------------------------------------------------------------ stimuli
 
     def begin(self, now: datetime) -> None:
-        """Decide on the tasks that wait for nothing; once, when the run is created."""
+        """Record the run and decide on the tasks that wait for nothing; once, when it is made."""
+        self.record_creation(now)
         for node in self.graph.nodes:
             if not node.upstream:
                 self.undecided.append(node.key)

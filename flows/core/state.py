@@ -50,7 +50,7 @@ class Changes:
     """What one stimulus changed: rows to write and events to append, in one transaction."""
 
     run: Run | None = None
-    before: Run | None = None  # as it is stored
+    before: Run | None = None  # as it is stored; None also for a new one
     new_tasks: dict[str, TaskRun] = field(default_factory=dict)
     tasks: dict[str, TaskRun] = field(default_factory=dict)
     new_attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class RunState:
         """Hand over what changed since the last call."""
         changes, self._changes = self._changes, Changes()
         if changes.events:
-            changes.before = self.stored
+            changes.before = None if self.stored.seq == 0 else self.stored
             at, pools = self._waiting()
             self.stored = self.run = changes.run = replace(
                 self.run, seq=self._seq, claimable_at=at, claimable=pools
@@ -190,6 +190,12 @@ class RunState:
                 return None
             self._parsed[key] = values.loads(text)
         return self._parsed[key]
+
+    def record_creation(self, now: datetime) -> None:
+        """It is new, and so are all its tasks."""
+        self._changes.new_tasks.update(self.tasks)
+        data = {**self.run.trigger, "flow": self.run.flow}
+        self._append("run.created", now, None, None, data)
 
     def keep(self, attempt: Attempt) -> None:
         self.attempts[attempt.key] = attempt

@@ -368,17 +368,14 @@ def insert_new(connection: Connection, new: NewRun, now: datetime) -> Progress |
         created_at=now,
         started_at=None,
         ended_at=None,
-        seq=1,
+        seq=0,
         priority=new.priority,
         lane=new.lane,
         max_runs=new.max_runs,
         held_by=new.held_by,
     )
-    data = {**new.trigger, "flow": new.flow}
-    created = Event(at=now, kind="run.created", run_id=new.id, seq=1, data=data)
     tasks = [TaskRun(run_id=new.id, key=n.key, status=TaskStatus.PENDING) for n in new.graph.nodes]
     progress = Progress(run, new.graph, new.config, tasks, config_yaml=new.config_yaml)
-    writes.insert_run(connection, progress, created)
     progress.begin(now)
     writes.write(connection, progress)
     return progress

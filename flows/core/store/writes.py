@@ -77,7 +77,9 @@ def _guarded(connection: Connection, progress: Progress) -> Changes:
     """What changed of a run, once its row is written."""
     changes = progress.take()
     run, before = changes.run, changes.before
-    if run is not None and before is not None:
+    if run is not None and before is None:
+        _insert(connection, progress)
+    elif run is not None and before is not None:
         moved, statement = {name: getattr(run, name) for name in ("id", *_MOVES)}, _MOVE_RUN
         if any(getattr(run, name) != getattr(before, name) for name in _CHANGES):
             moved, statement = rows.run_row(run), _UPDATE_RUN
@@ -160,19 +162,16 @@ def _write_rows(connection: Connection, all_changes: list[Changes]) -> None:
             execute(connection, statement, written)
 
 
-def insert_run(connection: Connection, progress: Progress, created: Event) -> None:
-    """A new run with its definition, its tasks and its first event."""
-    run = progress.run
-    execute(connection, _INSERT_RUN, [rows.run_row(run)])
+def _insert(connection: Connection, progress: Progress) -> None:
+    """A new run with its definition; its tasks and events follow as those of any other."""
+    execute(connection, _INSERT_RUN, [rows.run_row(progress.run)])
     definition = {
-        "run_id": run.id,
+        "run_id": progress.run.id,
         "graph": progress.graph.text,
         "config": progress.config_text,
         "config_yaml": progress.config_yaml,
     }
     execute(connection, _INSERT_DEFINITION, [definition])
-    execute(connection, _INSERT_TASK, [rows.task_row(task) for task in progress.tasks.values()])
-    events.append(connection, [created])
 
 
 def by_key(connection: Connection, flow: str, key: str) -> Run | None:

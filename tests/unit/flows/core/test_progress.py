@@ -35,7 +35,7 @@ def progress(*nodes):
     graph = validated(nodes)
     run = Run(
         id="r1", flow="f", key="r1", status=RunStatus.QUEUED, reason=None, source="m:f",
-        config_digest="", trigger={}, created_at=NOW, started_at=None, ended_at=None, seq=1,
+        config_digest="", trigger={}, created_at=NOW, started_at=None, ended_at=None, seq=0,
     )  # fmt: skip
     made = Progress(
         run, graph, {"depth": 3},
@@ -356,10 +356,10 @@ def test_every_transition_appends_one_event_and_the_numbers_have_no_gap():
     end(p, "b")
     events = p.take().events
     assert [e.kind for e in events] == [
-        "task.ready", "run.started", "task.started", "task.succeeded",
+        "run.created", "task.ready", "run.started", "task.started", "task.succeeded",
         "task.ready", "task.started", "task.succeeded", "run.succeeded",
     ]  # fmt: skip
-    assert [e.seq for e in events] == list(range(2, 10))
+    assert [e.seq for e in events] == list(range(1, 10))
 
 
 def test_a_list_too_long_to_map_over_fails_the_task_and_says_how_long_it_is():
