@@ -35,7 +35,7 @@ def latest(
     if context.invoked_subcommand is not None:
         return 0
     with opened(context) as ratchet:
-        records = ratchet.courier().alerts(limit=limit, status=status)
+        records = ratchet.service.store.outbox.list(limit=limit, status=status)
         if as_json:
             print_json([_json(record) for record in records])
         else:

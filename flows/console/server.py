@@ -37,11 +37,6 @@ class ApiServer:
         host, port = self._listener.getsockname()[:2]
         return f"http://{host}:{port}"
 
-    @property
-    def alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
-
     def start(self) -> None:
         """Begin to serve; returns at once."""
         self._thread.start()

@@ -156,10 +156,6 @@ class AlertRecord:
         """When some channel is tried next; None: nothing is left to do."""
         return min((d.next_at for d in self.deliveries if d.next_at is not None), default=None)
 
-    def on(self, channel: str) -> Delivery | None:
-        """How it stands on a channel; None: it has not to go there."""
-        return next((d for d in self.deliveries if d.channel == channel), None)
-
 
 def status_of(deliveries: Sequence[Delivery]) -> AlertStatus:
     """What an alert's deliveries come to."""

@@ -23,7 +23,6 @@ from typing import Protocol
 from flows.core.alert import (
     Alert,
     AlertRecord,
-    AlertStatus,
     Delivery,
     DeliveryState,
     Throttle,
@@ -139,12 +138,6 @@ class Courier:
                 raise sending.error
             keys |= sending.alerts
         return self._store.outbox.list(keys=keys, limit=len(keys))
-
-    def alerts(
-        self, *, limit: int = 50, status: AlertStatus | None = None
-    ) -> tuple[AlertRecord, ...]:
-        """The newest alerts first, with what became of each."""
-        return self._store.outbox.list(limit=limit, status=status)
 
     def again(self, now: datetime) -> tuple[AlertRecord, ...]:
         """Try everything at once that some channel has not taken, also what was given up."""

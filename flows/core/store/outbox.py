@@ -182,15 +182,12 @@ class Outbox:
         *,
         limit: int = 50,
         status: AlertStatus | None = None,
-        subject: str | None = None,
         keys: Iterable[str] | None = None,
     ) -> tuple[AlertRecord, ...]:
         """The newest alerts first."""
         query = select(_outbox).order_by(_outbox.c.at.desc(), _outbox.c.key).limit(limit)
         if status is not None:
             query = query.where(_outbox.c.status == status.value)
-        if subject is not None:
-            query = query.where(_outbox.c.subject == subject)
         if keys is not None:
             query = query.where(_outbox.c.key.in_([*keys]))
         with self._database.read() as connection:

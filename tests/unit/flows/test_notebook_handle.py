@@ -475,7 +475,7 @@ def test_an_ending_that_alerts_is_told(
     (line,) = (driver.ratchet.home / "alerts.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "not <better>"
     driver.close(PATIENCE)
-    (record,) = driver.ratchet.courier().alerts()
+    (record,) = driver.ratchet.service.store.outbox.list()
     assert record.status is AlertStatus.DELIVERED
 
 
