@@ -19,7 +19,7 @@ from pathlib import Path
 
 from flows.core.claiming import Capabilities
 from flows.core.clock import Clock, CorrectedClock
-from flows.core.errors import LeaseLost, StoreError, is_outage
+from flows.core.errors import LeaseLost, Refused, StoreError, is_outage
 from flows.core.executors.inline import InlineExecutor
 from flows.core.executors.protocol import Executor, Outcome, OutcomeKind
 from flows.core.executors.threads import ThreadExecutor
@@ -79,6 +79,7 @@ class Engine:
         )
         self.discovers = discovers  # whether it takes up runs that nobody has to itself
         self.runs: dict[str, None] = {}
+        self.refused: dict[str, Refused] = {}  # of these, what cannot be carried on here
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         self._unrecorded: list[Outcome] = []
         self._claimed: deque[Claim] = deque()
@@ -107,7 +108,7 @@ class Engine:
 
     def open(self) -> None:
         """Take the worker's lease and make the executors ready."""
-        self._lease.open(self._serves_text())
+        self._take_lease()
         for executor in self.executors.values():
             executor.open(self._outcomes.put)
 
@@ -154,13 +155,17 @@ class Engine:
 
         It takes over what dead workers left of them, and goes on as a new worker when it was
         taken for dead. Raises StoreError when the store has failed more than `patience` times in
-        a row, and whatever else has ended a pass.
+        a row, Refused when one of the runs cannot be carried on (`refused`), and whatever else
+        has ended a pass. It may be called again for the others.
         """
         wanted = dict.fromkeys(run_ids)
         self.runs |= wanted
+        self.refused.clear()
         self._looked = self._recovered = self.clock.now() - NOTIFIED_ROUND  # look round at once
         with self.store.database.first():
-            self._go_on(lambda: wanted.keys() & self.runs, stop, patience)
+            self._go_on(lambda: wanted.keys() & self.runs and not self.refused, stop, patience)
+        for error in self.refused.values():
+            raise error
 
     def serve(self, stop: threading.Event, *, drain: float = 30.0, leaves: bool = True) -> None:
         """Drive every run that nobody has to itself, until `stop` is set (and `wake` called).
@@ -247,8 +252,9 @@ class Engine:
         self._next_at = now + PASSED if step.passed else step.next_at
         if self.discovers and (step.claims or step.ended):  # others may wait for the same
             self._next_at = now
-        for run in step.ended:
-            self.runs.pop(run.id, None)
+        self.refused |= step.refused
+        for run_id in (*step.refused, *(run.id for run in step.ended)):
+            self.runs.pop(run_id, None)
         if self.on_event:
             for event in step.events:
                 self.on_event(event)
@@ -283,12 +289,9 @@ class Engine:
         if self._next_at is not None:
             times.append(self._next_at)
         seconds = min((min(times) - now).total_seconds(), self.running.next_timeout())
-        try:
-            outcome = self._outcomes.get(timeout=max(0.0, seconds))
-        except queue.Empty:
-            return
-        if outcome is not None:
-            self._unrecorded.append(outcome)
+        with suppress(queue.Empty):
+            if (outcome := self._outcomes.get(timeout=max(0.0, seconds))) is not None:
+                self._unrecorded.append(outcome)
 
     def _tell_to_end(self, attempt_id: str) -> None:
         if not self.running.tell_to_end(attempt_id):  # claimed, but never given to its executor
@@ -397,13 +400,13 @@ class Engine:
         self._claimed.clear()
         self._lease.close()
         self._lease = LeaseKeeper(self.store, self.clock, Identity.mine())
-        self._lease.open(self._serves_text())
+        self._take_lease()
 
-    def _serves_text(self) -> str | None:
-        if not self.discovers:
-            return None
-        serves = self._able.serves
-        return "*" if serves is None else between_spaces(serves)
+    def _take_lease(self) -> None:
+        """It says which pools are served by a worker that serves everybody."""
+        pools = self._able.serves
+        serves = "*" if pools is None else between_spaces(pools)
+        self._lease.open(serves if self.discovers else None)
 
     def _drain(self, until: datetime, leaves: bool) -> None:
         """Wait for what runs here, tell the rest to end, and record how it did."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from flows.core.engine import Engine
+from flows.core.errors import Refused
 from flows.core.identity import Identity
 
 IDLE = 300.0
@@ -185,8 +186,10 @@ class Host:
                 wanted = set(self._open)
             if self._closing or not (wanted or self._again.wait(self._idle)):
                 return
-            engine.run_until_ended(wanted, self._again, patience=self._patience)
+            with suppress(Refused):  # of one run, whose waiters are told; the others go on
+                engine.run_until_ended(wanted, self._again, patience=self._patience)
             with self._lock:
+                self._errors |= engine.refused
                 self._open -= wanted - engine.runs.keys()
             self.notify()
 

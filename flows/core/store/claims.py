@@ -27,7 +27,7 @@ from flows.core.claiming import (
     is_suspect,
     needs_of,
 )
-from flows.core.errors import NotStorable
+from flows.core.errors import NotStorable, Refused
 from flows.core.graph import Node, node_key
 from flows.core.pool import Pool, Usage
 from flows.core.progress import Progress
@@ -58,6 +58,7 @@ class Step:
     ended: list[Run] = field(default_factory=list)
     late: list[Outcome] = field(default_factory=list)  # of attempts that are not ours, or not alive
     to_stop: list[Attempt] = field(default_factory=list)  # ours, of runs that are cancelled
+    refused: dict[str, Refused] = field(default_factory=dict)  # runs that cannot be carried on
     passed: bool = False  # something was left out only because another worker was just at it
     next_at: datetime | None = None  # when something that waits may be claimed
 

@@ -138,12 +138,14 @@ class Memory:
         until, _ = self._left_alone.get(run_id, (now, None))
         return now < until
 
-    def refuse_left_alone(self, run_ids: Iterable[str], now: datetime) -> None:
-        """Raise Refused when one of these is left alone: who waits for it is to know."""
-        for run_id in run_ids:
-            if self.is_left_alone(run_id, now):
-                _, error = self._left_alone[run_id]
-                raise Refused(
-                    f"run {run_id} cannot be carried on here: {values.storable(error)}",
-                    hint="was it made by a newer Ratchet? upgrade this one, or cancel the run",
-                ) from error
+    def refusals(self, run_ids: Iterable[str], now: datetime) -> dict[str, Refused]:
+        """Which of these are left alone, and what to tell those who wait for them."""
+        return {
+            run_id: Refused(
+                f"run {run_id} cannot be carried on here: "
+                f"{values.storable(self._left_alone[run_id][1])}",
+                hint="was it made by a newer Ratchet? upgrade this one, or cancel the run",
+            )
+            for run_id in run_ids
+            if self.is_left_alone(run_id, now)
+        }

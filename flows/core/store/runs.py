@@ -110,9 +110,7 @@ class RunStore:
 
         A run that cannot be read, decided on or stored is left alone for a while.
 
-        Raises:
-            StoreError: the store cannot be written; nothing was.
-            Refused: without `discover`, for one of `runs` that cannot be carried on.
+        Raises StoreError when the store cannot be written; nothing was.
         """
         by_run: dict[str, list[Outcome]] = {
             run_id: [] for run_id in runs if self._may_move(run_id, can.now)
@@ -131,7 +129,7 @@ class RunStore:
         step.next_at = seen.next_at
         self._record_left_alone(can)
         if not discover:
-            self._memory.refuse_left_alone(runs, can.now)
+            step.refused = self._memory.refusals(runs, can.now)
         return step
 
     def _look(self, can: Capabilities, outcomes: Iterable[Outcome]) -> Look:

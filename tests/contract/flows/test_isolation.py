@@ -385,8 +385,7 @@ def alone(store, clock, run_id):
     """Carry one run on, as `ratchet run` does."""
     engine = Engine(store, {"inline": InlineExecutor()}, clock=clock, default_executor="inline")
     with engine:
-        engine.drive(run_id)
-        engine.tick(clock.advance(1))
+        engine.run_until_ended([run_id])
 
 
 def test_what_a_dead_worker_left_of_a_broken_run_does_not_stop_who_takes_over(store, clock):

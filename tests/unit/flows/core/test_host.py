@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from sqlalchemy import text
 
 from flows.core.clock import SystemClock
 from flows.core.engine import Engine
@@ -127,6 +128,25 @@ def test_a_store_that_stays_away_stops_the_driving_and_says_so(store, host, monk
     wait(hosting, run)
     assert hosting.error_of(run.id) is None
     assert store.reads.find(run.id).status is RunStatus.SUCCEEDED
+
+
+def test_a_run_that_cannot_be_carried_on_ends_no_other_of_the_same_host(store, host):
+    hosting, run, end = at_work(store, host)
+    broken = start(store, single, hosting)
+    with store.database.write() as connection:
+        change = text("UPDATE definition SET graph = 'newer' WHERE run_id = :id")
+        connection.execute(change, {"id": broken.id})
+    store.runs.forget([broken.id])
+    hosting.drive(broken.id)
+    wait(hosting, broken)
+    assert "cannot be carried on here" in str(hosting.error_of(broken.id))
+    assert hosting.drives(run.id)
+    end.set()
+    wait(hosting, run)
+    assert hosting.error_of(run.id) is None
+    detail = store.reads.detail(run.id)
+    assert detail.run.status is RunStatus.SUCCEEDED
+    assert len(detail.attempts) == 1
 
 
 def test_what_is_unfinished_when_a_host_is_closed_is_named(store, host):
