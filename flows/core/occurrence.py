@@ -128,7 +128,7 @@ def check_cron(trigger: Cron | Deadline) -> None:
 
 def _time_of_day(text: str) -> tuple[int, int]:
     hour, colon, minute = text.partition(":")
-    if colon and hour.isdigit() and minute.isdigit() and len(minute) == 2:
+    if colon and hour.isdecimal() and minute.isdecimal() and len(minute) == 2:
         time = int(hour), int(minute)
         if time < (24, 0) and time[1] < 60:
             return time

@@ -12,7 +12,7 @@ from flows.core import due
 from flows.core.clock import Clock
 from flows.core.data_source import DataSource
 from flows.core.errors import ConfigError, NotFound, RatchetError, Refused, StoreError
-from flows.core.firing import Firing, Prepare
+from flows.core.firing import Firing, Prepare, sentence
 from flows.core.occurrence import occurrences, zone_of
 from flows.core.schedule import (
     Cron,
@@ -146,10 +146,12 @@ class ScheduleService:
                 if not (fresh and before is not None and _stands(before, owned)):
                     self.validate(schedule)  # composes a config, which takes its time
                 saved[name] = self._save(owned, before, now, fresh=fresh)
-            except StoreError:
-                raise
             except RatchetError as error:
+                if isinstance(error, StoreError) and not error.permanent:
+                    raise
                 refused[name] = error
+            except Exception as error:  # whatever one of them holds, the others are saved
+                refused[name] = ConfigError(f"schedule {name}: {sentence(error)}")
         gone = [] if fresh else self._gone(stored, saved, refused, broken)
         for each, problem in gone:
             if problem is None:

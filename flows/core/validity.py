@@ -7,10 +7,23 @@ from datetime import timedelta
 
 from flows.core.errors import ConfigError
 from flows.core.occurrence import check_cron
-from flows.core.schedule import Cron, Deadline, Interval, Late, NewData, OnAsset, Schedule, Trigger
+from flows.core.schedule import (
+    Cron,
+    Deadline,
+    Interval,
+    Late,
+    NewData,
+    OnAsset,
+    Schedule,
+    Trigger,
+    topic_of,
+)
+from flows.core.values import storable
 
 LONGEST_ASSET, LONGEST_VIEW = 200, 200
 """Characters of the names that a schedule may wait for."""
+HIGHEST = 1_000_000
+"""Priority that a schedule may give, either way."""
 PLACEHOLDER = re.compile(r"\{at(?::([^{}]*%[^{}]*))?\}")
 """The time of a fire inside an override: `{at:%Y-%m-%d}`, or `{at}`."""
 
@@ -36,6 +49,13 @@ def _check_schedule(schedule: Schedule) -> None:
         )
     if not schedule.flow:
         raise ConfigError("it names no flow", hint="add flow: NAME")
+    texts = "".join((schedule.flow, topic_of(schedule.trigger) or "", *schedule.overrides))
+    if storable(texts, len(texts)) != texts:
+        raise ConfigError(
+            "it holds a character that no database keeps", hint="leave out NUL and half characters"
+        )
+    if abs(schedule.priority) > HIGHEST:
+        raise ConfigError(f"priority is beyond {HIGHEST:,}", hint="write a small number, such as 5")
     _check_length("grace", schedule.grace)
     if schedule.deadline is not None:
         if isinstance(schedule.trigger, Deadline):
@@ -50,6 +70,8 @@ def _check_trigger(trigger: Trigger) -> None:
         _check_length("every", trigger.every, _SECOND)
         if trigger.anchor is not None and trigger.anchor.tzinfo is None:
             raise ConfigError("anchor has no time zone", hint="write 2026-01-31T06:00:00Z")
+        if trigger.anchor is not None and not 1900 <= trigger.anchor.year < 3000:
+            raise ConfigError(f"anchor is in the year {trigger.anchor.year}", hint="take this one")
     elif isinstance(trigger, NewData):
         _check_data(trigger)
     elif isinstance(trigger, OnAsset):
@@ -82,6 +104,8 @@ def _check_data(trigger: NewData) -> None:
 
 
 def _check_deadline(trigger: Deadline) -> None:
+    if len(trigger.days.split()) != 1:
+        raise ConfigError(f"days {trigger.days!r} is not one field of cron", hint="write 1-5, or *")
     check_cron(trigger)
     if not 0 < trigger.confidence < 1:
         raise ConfigError("confidence is not between 0 and 1", hint="write 0.95 for 95 %")

@@ -238,6 +238,13 @@ def test_a_fresh_look_costs_by_what_has_changed_and_the_next_one_sees_the_rest(
     assert sorted(looked[2:]) == sorted(schedule.name for schedule in many)
 
 
+def test_whatever_one_declaration_holds_the_others_are_saved(service):
+    service._check = lambda schedule: schedule.name == "odd" and "\ud800".encode()
+    synced = service.sync([replace(NIGHTLY, name="odd"), NIGHTLY])
+    assert synced.saved == ("nightly",)
+    assert str(synced.refused["odd"]).startswith("schedule odd: UnicodeEncodeError")
+
+
 def test_a_feature_store_that_is_away_refuses_no_schedule(service, views):
     views.away = True
     fresh = Schedule(name="fresh", flow="f", trigger=NewData(view="v"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -65,6 +65,15 @@ def test_what_can_be_carried_out_is_taken(trigger):
         (Interval(every=timedelta(milliseconds=999)), "at least 0:00:01", "15m"),
         (Interval(every=timedelta(days=4000)), "at most ten years", "15m"),
         (Interval(every=HOUR, anchor=datetime(2026, 1, 1)), "anchor has no time zone", "Z"),
+        (
+            Interval(every=HOUR, anchor=datetime(1, 1, 1, tzinfo=timezone(9 * HOUR))),
+            "anchor is in the year 1",
+            "",
+        ),
+        (NewData(view="a\x00b"), "a character that no database keeps", "NUL"),
+        (OnAsset(asset="model:\ud800"), "a character that no database keeps", "NUL"),
+        (Deadline(by="²:00"), "is no time of day", "'06:00'"),
+        (Deadline(by="06:00", days="* *"), "is not one field of cron", "1-5"),
         (NewData(view=""), "it names no view", "ratchet features list"),
         (NewData(view="v", min_rows=0), "min_rows is less than 1", ""),
         (NewData(view="v", settle=-HOUR), "settle is -1 day", ""),
@@ -98,6 +107,8 @@ def test_what_cannot_is_refused_with_the_schedules_name_and_a_hint(trigger, prob
         ({"name": "n" * 101}, "no name for a schedule"),
         ({"flow": ""}, "it names no flow"),
         ({"grace": -HOUR}, "grace is"),
+        ({"priority": 2**70}, "priority is beyond"),
+        ({"overrides": ("a={at:%\ud800}",)}, "a character that no database keeps"),
         ({"deadline": timedelta(0)}, "deadline is 0:00:00"),
         ({"deadline": HOUR, "trigger": Deadline(by="06:00")}, "`by` is its deadline already"),
     ],
