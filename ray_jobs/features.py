@@ -30,6 +30,10 @@ class HoldoutConfig:
     min_rows: int = 100
     """Fewer held-out rows than this cannot judge a model: the data is unfit."""
 
+    def __post_init__(self) -> None:
+        if self.window is None and not 0 < self.fraction < 1:
+            raise ValueError(f"fraction is {self.fraction}, and must be between 0 and 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class JoinConfig:

@@ -82,6 +82,12 @@ class SearchConfig:
     parallel: int | None = None
     """Trials at a time; None: as many as the cluster holds."""
 
+    def __post_init__(self) -> None:
+        if self.trials < 1 or self.folds < 1:
+            raise ValueError(
+                f"trials is {self.trials} and folds is {self.folds}; each must be at least 1"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
@@ -124,3 +130,10 @@ class TrainerConfig:
 
     search: SearchConfig | None = None
     """Hyper-parameter search before the fit; None: `params` as they are."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail only once the data has been extracted for it."""
+        if self.workers < 1:
+            raise ValueError(f"workers is {self.workers}, and must be at least 1")
+        if self.num_cpus < 0 or self.num_gpus < 0:
+            raise ValueError("num_cpus and num_gpus must be at least 0")

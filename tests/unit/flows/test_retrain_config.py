@@ -37,6 +37,22 @@ def test_a_gate_that_makes_no_sense_is_one_line(
     assert caught.value.hint or "must be positive" in said
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainer.workers=0", r"^trainer \(override trainer.workers=0\): workers is 0"),
+        ("trainer.num_gpus=-1", "num_cpus and num_gpus must be at least 0"),
+        ("trainer.search={space: {C: [1, 2]}, folds: 0}", "folds is 0; each must be at least 1"),
+        ("features.holdout.fraction=1", "fraction is 1.0, and must be between 0 and 1"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_before_data_is_extracted_for_it(
+    tmp_path: Path, override: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        composed(tmp_path, "features=digits", "model=m", override)
+
+
 def test_a_gate_with_every_rule_of_costs_is_accepted(tmp_path: Path) -> None:
     composed(
         tmp_path,
