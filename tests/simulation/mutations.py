@@ -354,9 +354,8 @@ def workers_trust_their_clocks() -> AbstractContextManager[Any]:
 def runs_are_decided_together() -> AbstractContextManager[Any]:
     """What goes wrong in the decisions about one run goes wrong for all, also the second time."""
 
-    def apart(self: Stepping, run_id: str, decide: Callable[[], None]) -> bool:
+    def apart(self: Stepping, run_id: str, decide: Callable[[], None]) -> None:
         decide()
-        return True
 
     def together(self: RunStore, can: Any, by_run: Any, waiting: Any) -> Step:
         return self._stepped(can, by_run, waiting)

@@ -108,17 +108,15 @@ class Stepping:
 
     # ------------------------------------------------------------------ the runs, one by one
 
-    def _apart(self, run_id: str, decide: Callable[[], None]) -> bool:
+    def _apart(self, run_id: str, decide: Callable[[], None]) -> None:
         """Decide about one run; when that cannot be, go on as if it were not there."""
         try:
             decide()
-            return True
         except self._of_the_store:
             raise
         except Exception as error:
             self._forget(run_id)
             self._memory.leave_alone(run_id, error, self._can.now)
-            return False
 
     def _forget(self, run_id: str) -> None:
         self._moved.pop(run_id, None)
