@@ -59,6 +59,7 @@ def test_what_can_be_carried_out_is_taken(trigger):
         (Cron(cron="@dayly"), "there is no cron @dayly", "@daily"),
         (Cron(cron="@daily", zone="Europe/Berln"), "no time zone 'Europe/Berln'", "Europe/Berlin"),
         (Cron(cron="@daily", zone="Berlin"), "there is no time zone", "Europe/Berlin"),
+        (Cron(cron="@daily", zone="localtime"), "there is no time zone 'localtime'", ""),
         (Cron(cron="@daily", zone="Europe"), "there is no time zone 'Europe'", "did you mean"),
         (Cron(cron="@daily", zone="../../etc/passwd"), "there is no time zone", ""),
         (Cron(cron="@daily", zone=""), "there is no time zone ''", "IANA name"),
