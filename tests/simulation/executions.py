@@ -112,7 +112,8 @@ class Cluster:
             )
             outcome = answer(work, "cluster", self.world)
             self.world.note("cluster", f"works on {work.attempt_id}")
-            long = (50.0,) if self.world.faulty else ()  # the night is to end
+            recovers = not (self.world.faulty or self.world.calm)  # the night is to end soon
+            long = () if recovers else (50.0,)
             seconds = self.world.chance.choice((1.0, 3.0, 8.0, *long))
             self.world.at(seconds, lambda: self.end(job, outcome))
         job.clients.append(client)
