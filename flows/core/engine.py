@@ -239,7 +239,7 @@ class Engine:
             raise
         for outcome in self._unrecorded:
             self.running.ended(outcome.attempt_id)
-        self._unrecorded = []
+        self._unrecorded = step.kept
         self._after(step, now)
         for attempt_id in self.running.overdue():
             self.store.runs.note_stopping(attempt_id, "timeout", now)
@@ -325,7 +325,7 @@ class Engine:
         stored = self.store.owners.attempts_of(self.worker)
         for attempt_id in [i for i in self.running.live if i not in stored]:
             self.running.let_go(attempt_id)
-        waiting = {claim.attempt.id for claim in self._claimed}
+        waiting = {c.attempt.id for c in self._claimed} | {o.attempt_id for o in self._unrecorded}
         for attempt_id, stopping in stored.items():
             if attempt_id in self.running.live:
                 if stopping == "cancel":

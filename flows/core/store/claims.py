@@ -57,6 +57,7 @@ class Step:
     events: list[Event] = field(default_factory=list)
     ended: list[Run] = field(default_factory=list)
     late: list[Outcome] = field(default_factory=list)  # of attempts that are not ours, or not alive
+    kept: list[Outcome] = field(default_factory=list)  # of runs left alone: to be recorded later
     to_stop: list[Attempt] = field(default_factory=list)  # ours, of runs that are cancelled
     refused: dict[str, Refused] = field(default_factory=dict)  # runs that cannot be carried on
     passed: bool = False  # something was left out only because another worker was just at it
@@ -64,7 +65,7 @@ class Step:
 
     def add(self, other: Step) -> None:
         """Take in what another transaction did."""
-        for name in ("claims", "events", "ended", "late", "to_stop"):
+        for name in ("claims", "events", "ended", "late", "kept", "to_stop"):
             getattr(self, name).extend(getattr(other, name))
         self.passed |= other.passed
 
@@ -99,6 +100,8 @@ class Stepping:
         standing = writes.lock(self._connection, by_run)
         for run_id, outcomes in by_run.items():
             self._apart(run_id, partial(self._finish, run_id, outcomes, standing.get(run_id)))
+            if run_id not in self._moved:
+                self._step.kept += outcomes
         waiting_runs = [_waiting(p) for p in self._moved.values() if self._may_claim_of(p)]
         waiting_runs += [w for w in runs if w.run_id not in by_run]
         if self._budget.anywhere and waiting_runs:

@@ -108,15 +108,18 @@ class RunStore:
         Urgent runs come first, flows of equal priority take turns (`flows.core.claiming`).
         A claim is durable before this returns; only then may the work start.
 
-        A run that cannot be read, decided on or stored is left alone for a while.
+        A run that cannot be read, decided on or stored is left alone for a while, and how its
+        attempts ended is kept for then.
 
         Raises StoreError when the store cannot be written; nothing was.
         """
         by_run: dict[str, list[Outcome]] = {
             run_id: [] for run_id in runs if self._may_move(run_id, can.now)
         }
+        kept = [o for o in outcomes if self._memory.is_left_alone(run_of(o.attempt_id), can.now)]
         for outcome in outcomes:
-            by_run.setdefault(run_of(outcome.attempt_id), []).append(outcome)
+            if outcome not in kept:
+                by_run.setdefault(run_of(outcome.attempt_id), []).append(outcome)
         seen = self._look(can, outcomes) if discover else Look()
         step = Step()
         if by_run or seen.waiting:
@@ -126,6 +129,7 @@ class RunStore:
                 if is_outage(error):
                     raise
                 step = self._one_by_one(can, by_run, seen.waiting)
+        step.kept += kept
         step.next_at = seen.next_at
         self._record_left_alone(can)
         if not discover:
@@ -163,8 +167,8 @@ class RunStore:
         whole = Step(passed=True)  # what has moved is looked at again at once
         for run_id, outcomes in by_run.items():
             record = partial(self._recorded, can.without_slots(), run_id, outcomes)
-            if step := self._or_left_alone(run_id, can.now, record):
-                whole.add(step)
+            step = self._or_left_alone(run_id, can.now, record)
+            whole.add(step or Step(kept=[*outcomes]))
         for run in waiting:
             claim = partial(self._stepped, can, {}, [run])
             if step := self._or_left_alone(run.run_id, can.now, claim):

@@ -15,9 +15,10 @@ from flows.core.context import noticed, produced, spent
 from flows.core.engine import Engine
 from flows.core.errors import GiveUp, Halt, NotStorable, Refused, Skip
 from flows.core.executors.inline import InlineExecutor
+from flows.core.executors.protocol import Outcome, OutcomeKind
 from flows.core.flow import flow, task, when
 from flows.core.progress import Progress
-from flows.core.records import RunStatus
+from flows.core.records import RunStatus, TaskStatus
 from flows.core.service import Service
 from flows.core.store import Store, memory, rows
 from flows.core.store.database import Database
@@ -347,6 +348,34 @@ def test_a_run_that_is_left_alone_says_so_in_an_event_and_when_asked_why_it_wait
         connection.execute(change, {"graph": graph})
     assert look() is None
     assert store.reads.find(made.id).status.ended
+
+
+def test_what_ended_while_its_run_could_not_be_read_is_recorded_once_it_can_be(store, clock):
+    run = Service(store, clock).start(
+        innocent, config={}, config_yaml="", config_digest="d", trigger={"kind": "test"}
+    )
+    held, change = Held(), text("UPDATE definition SET graph = :graph")
+    engine = Engine(
+        store, {"inline": held}, clock=clock, default_executor="inline", discovers=True,
+        calls=lambda name, key: innocent.tasks[key].function,
+    )  # fmt: skip
+    with engine:
+        engine.tick(clock.advance(1.5))
+        with store.database.write() as connection:
+            graph = connection.execute(text("SELECT graph FROM definition")).scalar_one()
+            connection.execute(change, {"graph": '{"nodes":[{"newer":1}]}'})
+        store.runs.forget([run.id])
+        done = Outcome(attempt_id=held.started[0].attempt_id, kind=OutcomeKind.SUCCEEDED, value="1")
+        held._deliver(done)
+        for _ in range(3):
+            engine.tick(clock.advance(1.5))
+        with store.database.write() as connection:
+            connection.execute(change, {"graph": graph})
+        for _ in range(3):
+            engine.tick(clock.advance(61))
+        first, second = store.reads.detail(run.id).tasks
+        assert (first.status, first.value) == (TaskStatus.SUCCEEDED, "1")
+        assert [work.task for work in held.started] == [first.key, second.key]
 
 
 def test_a_run_that_cannot_be_read_leaves_no_query_open(store, clock):
