@@ -16,10 +16,13 @@ from flows.core.errors import Refused
 
 
 def token(path: Path) -> str:
-    """The secret in this file, made at the first call; several processes get the same."""
+    """The secret in this file, made at the first call; several processes get the same.
+
+    Raises Refused when the file is empty: whoever shows nothing would be let in.
+    """
     with suppress(FileNotFoundError):
         path.chmod(0o600)
-        return path.read_text().strip()
+        return _kept(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _written(path.parent, secrets.token_hex(32))
     try:
@@ -27,7 +30,13 @@ def token(path: Path) -> str:
             os.link(temporary, path)
     finally:
         temporary.unlink()
-    return path.read_text().strip()
+    return _kept(path)
+
+
+def _kept(path: Path) -> str:
+    if not (kept := path.read_text().strip()):
+        raise Refused(f"{path} holds no token", hint="remove the file, and a new one is made")
+    return kept
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from flows.core.errors import RowRefused, StoreBusy, StoreError
+from flows.core.masking import mask
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another process's transaction on the same SQLite file."""
@@ -32,10 +33,10 @@ def unwritable(url: URL, error: Exception) -> StoreError:
 
 
 def explained(error: Exception, url: URL) -> StoreError:
-    """The database's complaint as one sentence with the next step; never with its password."""
+    """The database's complaint as one sentence with the next step; never with its passwords."""
     text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
     text = text.strip().partition("\n")[0]
-    where = url.difference_update_query(("password",)).render_as_string(hide_password=True)
+    where = mask(url.render_as_string(hide_password=True))
     if is_about_a_row(error):
         return RowRefused(f"the state store {where} refuses a row: {text}")
     if url.get_backend_name() != "sqlite" and (found := _of_server(text, where)):

@@ -5,7 +5,7 @@ that stands in `retention` and only moves on. It is moved, and an event says so,
 removed: what KPIs say of the time since then stays right, and of before they say that it is gone.
 
 What stays, whatever its age: the events of runs that are not pruned, the newest event of each
-asset, each schedule's last fire, and alerts that wait for a channel.
+asset, the last fire of each schedule that was decided on, and alerts that wait for a channel.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    text,
     tuple_,
 )
 
@@ -160,9 +161,16 @@ _OLD_EVENT = and_(
 )
 _REMOVE_EVENTS = delete(_event).where(_OLD_EVENT)
 _newer = _fire.alias()
-_OLD_FIRE = and_(
-    _fire.c.decided_at < _BEFORE,
-    exists().where(_newer.c.schedule == _fire.c.schedule, _newer.c.decided_at > _fire.c.decided_at),
+_OLD_FIRE = or_(
+    and_(
+        _fire.c.decided_at < _BEFORE,
+        exists().where(
+            _newer.c.schedule == _fire.c.schedule,
+            _newer.c.decided_at > _fire.c.decided_at,
+            _newer.c.decided_at < bindparam("pending", schema.PENDING_UNTIL),
+        ),
+    ),
+    and_(text(schema.PENDING), _fire.c.at < _BEFORE),  # its schedule was paused all that time
 )
 _OLD_ALERT = and_(_outbox.c.at < _BEFORE, _outbox.c.status != AlertStatus.PENDING.value)
 _OLD_LEASE = and_(

@@ -19,6 +19,8 @@ from tests.contract.flows.plans import insert
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HORIZON = START + timedelta(minutes=60)
+FIRE = 'fire (schedule, "key", at, decided_at, outcome, run_id)'
+NOT_YET = "'9000-01-01T00:00:00.000000+00:00'"  # when a fire that waits is decided on
 
 
 def runs(store: Store, count: int) -> None:
@@ -118,10 +120,25 @@ def test_several_who_prune_at_the_same_moment_do_not_refuse_each_other(store_url
 
 
 def test_fires_go_with_age_but_for_the_last_of_each_schedule(store):
-    insert(store, 100, 'fire (schedule, "key", at, decided_at, outcome, run_id) '
-           "SELECT 's' || (i % 2), 'k' || i, AT, AT, 'skipped', NULL")  # fmt: skip
+    insert(store, 100, f"{FIRE} SELECT 's' || (i % 2), 'k' || i, AT, AT, 'skipped', NULL")
     assert store.retention.remove(NOW, NOW) == {"fire": 98}
     assert [len(store.schedules.fires(f"s{n}")) for n in range(2)] == [1, 1]
+
+
+def test_a_fire_that_has_waited_since_before_the_horizon_goes(store):
+    insert(store, 2, f"{FIRE} SELECT 's', 'waits' || i, AT, {NOT_YET}, 'skipped', NULL")
+    first, second = (fire.at for fire in store.schedules.fires("s"))
+    assert store.retention.count(max(first, second)) == {"fire": 1}
+    assert store.retention.remove(max(first, second), NOW) == {"fire": 1}
+    assert len(store.schedules.fires("s")) == 1
+
+
+def test_a_fire_that_waits_does_not_stand_for_the_last_that_was_decided_on(store):
+    insert(store, 2, f"{FIRE} SELECT 's', 'k' || i, AT, AT, 'skipped', NULL")
+    insert(store, 1, f"{FIRE} SELECT 's', 'waits', AT, {NOT_YET}, 'skipped', NULL")
+    assert store.retention.remove(START + timedelta(seconds=1), NOW) == {}
+    assert store.retention.remove(HORIZON, NOW) == {"fire": 2}
+    assert [fire.key for fire in store.schedules.fires("s")] == ["k2"]
 
 
 def alert(key: str, at: datetime) -> Alert:

@@ -26,7 +26,16 @@ def test_the_url_of_no_known_database_is_told_with_those_that_are(url):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", [URL, "postgresql+psycopg://r@127.0.0.1:1/r?password=geheim"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL,
+        *(
+            f"postgresql+psycopg://r@127.0.0.1:1/r?{key}=geheim"
+            for key in ("password", "sslpassword")
+        ),
+    ],
+)
 def test_a_server_that_does_not_answer_is_one_line_without_the_password(url):
     refused = pytest.raises(StoreError, match="cannot be reached: Connection refused")
     with refused as caught, Database(url).read():

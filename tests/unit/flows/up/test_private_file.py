@@ -23,6 +23,14 @@ def test_a_token_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> 
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_token_lets_nobody_in(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(text)
+    with pytest.raises(Refused, match="holds no token"):
+        token(path)
+
+
 def test_a_record_that_is_missing_or_broken_is_none(tmp_path: Path) -> None:
     path = tmp_path / "up" / "ray.json"
     assert read_json(path) is None
