@@ -104,4 +104,6 @@ class Head:
     def stop(self) -> None:
         """End it with everything that it started, and remove what it wrote."""
         self._child.stop(5.0)
-        shutil.rmtree(self._kind._folder(), ignore_errors=True)
+        command = self._kind.launch({}).command
+        folder = next(word for word in command if word.startswith("--temp-dir="))
+        shutil.rmtree(folder.partition("=")[2], ignore_errors=True)
