@@ -187,7 +187,7 @@ class Night:
         self._wait_for_the_end(ratchet)
         self.say(f"every run has ended {time.monotonic() - last:.0f} s after the last kill")
         left = [] if self.head is None else self._jobs_left(self.head)
-        until(self.fleet.ready, "the last that were started to be up")
+        until(self.fleet.ready, "the last that were started to be up", self._everything_again)
         ended = self.fleet.stop()
         found = judge(ratchet.service.store, self.fleet.lines(), self.promised)
         found.check(set(ended.values()) == {0}, f"asked to stop, they ended with {ended}")
