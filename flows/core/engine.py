@@ -266,8 +266,8 @@ class Engine:
 
     def _capabilities(self, now: datetime) -> Capabilities:
         """What it can run now; nothing more while it drains."""
-        able = replace(self._able, worker=self.worker, now=now)
-        can = self.running.capabilities(able, {o.attempt_id for o in self._unrecorded})
+        now_free = self.running.capabilities({o.attempt_id for o in self._unrecorded})
+        can = replace(self._able, worker=self.worker, now=now, **now_free)
         return can.without_slots() if self._draining else can
 
     def _arrived(self) -> list[Outcome]:

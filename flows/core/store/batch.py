@@ -44,8 +44,7 @@ def execute(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
     if not rows:
         return 0
     dialect = connection.dialect
-    for row in rows:
-        _check(statement, row)
+    _check(statement, rows)
     text = _for_driver(statement, dialect.paramstyle)
     if dialect.name == "sqlite":
         rows = [_with_text_times(row) for row in rows]
@@ -60,19 +59,18 @@ def execute(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
         cursor.close()
 
 
-def _check(statement: str, row: Row) -> None:
+def _check(statement: str, rows: Sequence[Row]) -> None:
     widths, numbers = _limits(statement)
-    for name, longest in widths:
-        value = row.get(name)
-        if value is not None and len(value) > longest:
-            raise RowRefused(
-                f"{_column(statement, name)} has at most {longest} characters, "
-                f"not {len(value)}: {value[:40]!r}..."
-            )
-    for name in numbers:
-        value = row.get(name)
-        if value is not None and not -_BEYOND <= value < _BEYOND:
-            raise RowRefused(f"{_column(statement, name)} is beyond what is kept: {value}")
+    for row in rows:
+        for name, longest in widths:
+            if (value := row[name]) is not None and len(value) > longest:
+                raise RowRefused(
+                    f"{_column(statement, name)} has at most {longest} characters, "
+                    f"not {len(value)}: {value[:40]!r}..."
+                )
+        for name in numbers:
+            if (value := row[name]) is not None and not -_BEYOND <= value < _BEYOND:
+                raise RowRefused(f"{_column(statement, name)} is beyond what is kept: {value}")
 
 
 _BEYOND = 2**31
@@ -81,8 +79,9 @@ _BEYOND = 2**31
 
 @lru_cache(maxsize=64)
 def _limits(statement: str) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
-    """Of a statement's table: the columns of text of limited length, and those of numbers."""
-    columns = metadata.tables[_table(statement)].columns
+    """Of what a statement writes: the columns of text of limited length, and those of numbers."""
+    names = set(re.findall(r":(\w+)", statement))
+    columns = [c for c in metadata.tables[_table(statement)].columns if c.name in names]
     widths = tuple(
         (column.name, column.type.length)
         for column in columns

@@ -132,8 +132,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One durable transaction. Raises StoreError with what to do, StoreBusy."""
-        with self._turn_to_write(), self._transaction(reads_only=False) as connection:
-            yield connection
+        has_turn = self._wait_for_turn()
+        try:
+            with self._transaction(reads_only=False) as connection:
+                yield connection
+        finally:
+            if has_turn:
+                self._writer.release()
 
     @contextmanager
     def read(self, *, one_moment: bool = False) -> Iterator[Connection]:
@@ -165,7 +170,8 @@ class Database:
         try:
             with self._connection() as connection:
                 try:
-                    with connection.execution_options(reads_only=reads_only).begin():
+                    connection.info[_READS_ONLY] = reads_only
+                    with connection.begin():
                         yield connection
                 except (SQLAlchemyError, self._driver_error) as error:
                     if not is_about_a_row(error):
@@ -201,19 +207,14 @@ class Database:
             own = self._own[mine] = self.engine.connect()
         return own
 
-    @contextmanager
-    def _turn_to_write(self) -> Iterator[None]:
+    def _wait_for_turn(self) -> bool:
         """SQLite has one writer at a time: of one process, threads wait here instead of there."""
-        if self.url.get_backend_name() != "sqlite":
-            yield
-            return
+        if self.engine.dialect.name != "sqlite":
+            return False
         patience = BUSY_SECONDS if threading.get_ident() in self._own else PATIENCE
         if not self._writer.acquire(timeout=patience):
             raise StoreBusy(f"others have been writing to the state store for {patience:g} s")
-        try:
-            yield
-        finally:
-            self._writer.release()
+        return True
 
 
 def has_table(connection: Connection, name: str) -> bool:
@@ -323,6 +324,8 @@ def _connect_sqlite(
         return dialect.connect(frozen, uri=True, isolation_level=None, check_same_thread=False)
 
 
+_READS_ONLY = "reads only"
+"""Of a connection whose next transaction writes nothing."""
 _FROZEN = "frozen"
 """Of a connection to a store as it is: on a full disk not even WAL's index can be made, which
 readers need as well. It reads the file without, as nobody else can have it open, and is not
@@ -359,7 +362,7 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reads_only = connection.get_execution_options().get("reads_only", False)
+    reads_only = connection.info.pop(_READS_ONLY, False)
     if not reads_only and (full := connection.info.get(_FROZEN)):
         raise full
     cursor = connection.connection.cursor()

@@ -36,6 +36,7 @@ class RunCache:
     def __init__(self) -> None:
         self._runs: OrderedDict[str, Progress] = OrderedDict()
         self._touched: set[str] = set()
+        self._characters: dict[str, int] = {}  # as of when each was touched last
 
     def get(self, run_id: str) -> Progress | None:
         """What is remembered of a run, however old."""
@@ -43,11 +44,12 @@ class RunCache:
 
     def begin(self) -> None:
         """A transaction begins; since the one before, runs have grown."""
+        for run_id in tuple(self._touched):
+            if (progress := self._runs.get(run_id)) is not None:
+                self._characters[run_id] = progress.characters
         self._touched.clear()
-        characters = sum(progress.characters for progress in tuple(self._runs.values()))
-        while characters > CACHED_CHARACTERS and len(self._runs) > 1:
-            _, oldest = self._runs.popitem(last=False)
-            characters -= oldest.characters
+        while len(self._runs) > 1 and sum(self._characters.values()) > CACHED_CHARACTERS:
+            self._forget_oldest()
 
     def undo(self) -> None:
         """The transaction has failed: memory may be ahead of what was committed."""
@@ -71,14 +73,19 @@ class RunCache:
 
     def remember(self, progress: Progress) -> None:
         """Keep a run's state."""
+        self._touched.add(progress.run.id)
         self._runs[progress.run.id] = progress
         while len(self._runs) > CACHED_RUNS:
-            self._runs.popitem(last=False)
+            self._forget_oldest()
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Read these again when they are needed."""
         for run_id in run_ids:
             self._runs.pop(run_id, None)
+            self._characters.pop(run_id, None)
+
+    def _forget_oldest(self) -> None:
+        self.forget((next(iter(self._runs)),))
 
 
 class Memory:
