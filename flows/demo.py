@@ -53,6 +53,8 @@ VIEW = FeatureView(
     name=MODEL, entities=("image_id",), event_time="taken_at", features=PIXELS, label="digit"
 )
 MARKER = "DEMO"
+LOOKED_AROUND = ("ratchet.db", "ledger.db", "composed")
+"""How the names of files begin that commands leave which only look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +218,8 @@ def _fresh(home: Path) -> None:
 
 
 def _is_unused(home: Path) -> bool:
-    """Nothing there, or no more than a state store without a run (`ratchet check` leaves one)."""
-    if any(not path.name.startswith("ratchet.db") for path in home.iterdir()):
+    """Nothing there, or no more than what looking around leaves: a state store without a run."""
+    if any(not path.name.startswith(LOOKED_AROUND) for path in home.iterdir()):
         return False
     if not (home / "ratchet.db").exists():
         return True

@@ -151,6 +151,7 @@ class Story:
         until = world.now + timedelta(seconds=QUIET)
         calm = 0  # what has just ended may have set off something else: a planner looks every 20 s
         while calm < 3 and world.now < until:
+            upgrade(self.disk.database)  # what was asked for before, and committed only now
             world.pass_time(15.0)
             calm = 0 if self._goes_on(witness) else calm + 1
         for process in self.processes:

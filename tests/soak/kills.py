@@ -112,7 +112,8 @@ class Night:
             for name in (f"{kind}-{number}" for number in range(3)):
                 ahead = self.plan.ahead.get(name, 0.0)
                 self.fleet.start(name, kind, apart=name in apart, ahead=ahead)
-        self.say(f"in a PID namespace of their own: {sorted(apart) or 'nobody, it is refused'}")
+        if self.plan.apart:
+            self.say(f"in a PID namespace of their own: {sorted(apart) or 'nobody, it is refused'}")
         if self.head is not None:
             self.head.start()
             until(self.head.is_up, "the head of Ray")

@@ -20,10 +20,20 @@ def small() -> None:
     one()
 
 
-def test_a_home_in_which_only_check_was_run_is_used(tmp_path):
-    open_project(tmp_path).close()
-    _fresh(tmp_path / ".ratchet")
-    assert (tmp_path / ".ratchet" / MARKER).exists()
+LOOKS = [
+    ["check"], ["doctor"], ["runs"], ["show", "last"], ["schedules"], ["alerts"], ["audit"],
+    ["champion", "digits"], ["ledger", "digits", "--verify"], ["verdict"], ["evidence", "digits"],
+    ["features"], ["store"], ["kpis"],
+]  # fmt: skip
+
+
+def test_a_home_in_which_somebody_only_looked_around_is_used(tmp_path, ratchet):
+    for command in LOOKS:
+        ratchet(*command)
+    home = tmp_path / "home"
+    assert len(list(home.iterdir())) > 1
+    _fresh(home)
+    assert (home / MARKER).exists()
 
 
 def test_a_home_with_a_run_is_refused_and_left_alone(tmp_path):
