@@ -63,7 +63,8 @@ class Head:
         """SIGKILL its first process, or one of its processes, or all of them, under a job."""
         if not self.drivers() or (pid := self._child.pid) is None:
             return False
-        members = session_members(pid)
+        if not (members := session_members(pid)):  # it is dead already
+            return False
         first = [process for process in members if process.pid == pid]
         for process in chance.choice([first, chance.choices(members), members]):
             process.signal(signal.SIGKILL)
