@@ -46,9 +46,13 @@ def check_slots(found: Findings, record: Record, pools: Mapping[str, Pool]) -> N
         commit = [event for event in together if event.run_id is not None]
         for event in commit:
             _end(event, alive, running)
+        # A machine that slept may do several commits in one instant: one begins, the next ends.
+        over = {_attempt(event) for event in commit if event.kind in ATTEMPT_ENDS}
         for event in commit:
             if event.kind == TaskEvent.STARTED:
                 _start(found, event, attempts, alive)
+                if _attempt(event) in over:
+                    del alive[event.run_id or "", event.task or ""]
             elif event.kind in (RunEvent.STARTED, RunEvent.REOPENED):
                 _check_lane(found, record, event, running)
                 running.add(event.run_id or "")
@@ -104,6 +108,10 @@ def check_rates(found: Findings, record: Record, pools: Mapping[str, Pool]) -> N
             )
 
 
+def _attempt(event: Event) -> tuple[str, str, int]:
+    return event.run_id or "", event.task or "", event.attempt or 0
+
+
 def _end(event: Event, alive: dict[tuple[str, str], Attempt], running: set[str]) -> None:
     if event.task is None and event.kind in RUN_ENDS:
         running.discard(event.run_id or "")
@@ -117,8 +125,7 @@ def _start(
     attempts: Mapping[tuple[str, str, int], Attempt],
     alive: dict[tuple[str, str], Attempt],
 ) -> None:
-    key = (event.run_id or "", event.task or "")
-    attempt = attempts.get((*key, event.attempt or 0))
+    key, attempt = _attempt(event)[:2], attempts.get(_attempt(event))
     if attempt is None:
         found.check(False, f"event {event.id} starts an attempt that is not there")
         return
