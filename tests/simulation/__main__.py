@@ -60,7 +60,7 @@ def main() -> int:
             told += share
             if len(told) % 1000 == 0:
                 _say(f"{len(told)} of {len(seeds)} seeds, {time.monotonic() - begun:.0f} s")
-        return _report(told, time.monotonic() - begun)
+        return _report(told, time.monotonic() - begun, row_locks=url is not None)
 
 
 def play(
@@ -88,7 +88,7 @@ def _find_mutations() -> int:
     return 1 if hidden else 0
 
 
-def _report(told: list[Told], seconds: float) -> int:
+def _report(told: list[Told], seconds: float, *, row_locks: bool = False) -> int:
     broken = sorted((one for one in told if one.problems), key=lambda one: one.seed)
     for one in islice(broken, 20):
         _say(f"seed {one.seed}: {one.problems[0]}")
@@ -98,7 +98,7 @@ def _report(told: list[Told], seconds: float) -> int:
     states = Counter(state for one in told for state in one.states)
     for state, seeds in states.most_common():
         _say(f"{seeds:6} seeds: {state}")
-    missing = unreached(states, len(told))
+    missing = unreached(states, len(told), row_locks=row_locks)
     for state in missing:
         _say(f"no seed: {state}, reached at least once in {STATES[state]}")
     counts: Counter[str] = sum((Counter(one.counts) for one in told), Counter())
