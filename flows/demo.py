@@ -26,6 +26,7 @@ import registry
 from feature_store import FeatureView
 from flows.adapters.alerts import tell
 from flows.bootstrap import Ratchet, open_project
+from flows.config import kept
 from flows.core.errors import Refused, StoreError
 from flows.core.masking import mask
 from flows.core.records import Run, RunStatus
@@ -53,7 +54,7 @@ VIEW = FeatureView(
     name=MODEL, entities=("image_id",), event_time="taken_at", features=PIXELS, label="digit"
 )
 MARKER = "DEMO"
-LOOKED_AROUND = ("ratchet.db", "ledger.db", "composed")
+LOOKED_AROUND = ("ratchet.db", "ledger.db", kept.FOLDER)
 """How the names of files begin that commands leave which only look."""
 
 

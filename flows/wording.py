@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from flows.core.graph import child_index, node_key
+from flows.core.lifecycle import TASK, TaskEvent
 from flows.core.records import ErrorInfo, Event, TaskRun, TaskStatus
 
 if TYPE_CHECKING:
@@ -135,18 +136,9 @@ def _view(task: TaskRun, children: list[TaskRun], now: datetime) -> TaskView:
     )
 
 
-_BECOMES = {
-    "task.started": "running",
-    "task.succeeded": "succeeded",
-    "task.reused": "succeeded",
-    "task.halted": "halted",
-    "task.skipped": "skipped",
-    "task.failed": "failed",
-    "task.retry": "retrying",
-    "task.lost": "retrying",
-    "task.cancelled": "cancelled",
-}
-"""The status of a task after an event."""
+_UNTOLD = (TaskEvent.READY, TaskEvent.EXPANDED, TaskEvent.ADOPTED, TaskEvent.REOPENED)
+_BECOMES = {event.value: status for (_, event), status in TASK.items() if event not in _UNTOLD}
+"""The status of a task after an event that is told."""
 
 
 def event_line(event: Event, mark: Callable[[str], str]) -> str | None:

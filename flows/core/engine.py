@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -266,8 +265,8 @@ class Engine:
 
     def _capabilities(self, now: datetime) -> Capabilities:
         """What it can run now; nothing more while it drains."""
-        now_free = self.running.capabilities({o.attempt_id for o in self._unrecorded})
-        can = replace(self._able, worker=self.worker, now=now, **now_free)
+        ending = {outcome.attempt_id for outcome in self._unrecorded}
+        can = self.running.capabilities(self._able, self.worker, now, ending)
         return can.without_slots() if self._draining else can
 
     def _arrived(self) -> list[Outcome]:

@@ -6,10 +6,11 @@ import logging
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.core.claiming import NOTHING_FREE, Capacity
+from flows.core.claiming import NOTHING_FREE, Capabilities, Capacity
 from flows.core.clock import Clock
 from flows.core.executors.perform import describe
 from flows.core.executors.protocol import Deliver, Executor, Outcome, OutcomeKind, Work
@@ -135,15 +136,20 @@ class Running:
         """The attempts that end with this process."""
         return [i for i, live in self.live.items() if self.survives(live.executor) is False]
 
-    def capabilities(self, ending: Collection[str]) -> dict[str, Any]:
-        """What is free now, as fields of `Capabilities`; what attempts that end take is free."""
-        return {
-            "slots": self._free_slots(ending),
-            "ahead": self._ahead(),
-            "capacity_of": self._capacity_of,
-            "is_shared": self._is_shared,
-            "busy": any(i not in ending for i in self.here()),
-        }
+    def capabilities(
+        self, able: Capabilities, worker: str, now: datetime, ending: Collection[str]
+    ) -> Capabilities:
+        """`able`, with what is free now: what attempts that are `ending` take is."""
+        return replace(
+            able,
+            worker=worker,
+            now=now,
+            slots=self._free_slots(ending),
+            ahead=self._ahead(),
+            capacity_of=self._capacity_of,
+            is_shared=self._is_shared,
+            busy=any(i not in ending for i in self.here()),
+        )
 
     def _free_slots(self, ending: Collection[str]) -> dict[str, int]:
         free = {name: executor.slots for name, executor in self.executors.items()}
