@@ -85,7 +85,7 @@ def _tonight(version: str) -> Tonight:
         challenger=version,
         trained_until=NOON,
         champion="1",
-        champion_trained_until=NOON,
+        champion_labels_until=NOON,
         epoch=1,
         run_id="",
         mlflow_run_id="",

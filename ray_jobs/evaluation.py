@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from feature_store import FeatureStoreConfig
 from ray_jobs.dependent import grouped
 from ray_jobs.features import FeaturesConfig
+from ray_jobs.gap import labels_until
 from ray_jobs.kept_losses import keep_losses
 from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.samples import Samples
-from ray_jobs.training import TRAIN_UNTIL_TAG
 from registry import (
     GateConfig,
     LoadedModel,
@@ -79,7 +79,7 @@ def evaluate(
                     feature_store=feature_store,
                     modules=modules,
                 )
-                tonight = _tonight(challenger, champion, status.epoch, run, now)
+                tonight = _tonight(challenger, champion, features.gap, status.epoch, run, now)
                 tonight = replace(tonight, rejected=registered.rejected(challenger.model))
             verdict = _judge(registered, scorer, tonight)
             if verdict is not None:
@@ -91,15 +91,20 @@ def evaluate(
 
 
 def _tonight(
-    challenger: Challenger, champion: LoadedModel | None, epoch: int, run: RunInfo, now: datetime
+    challenger: Challenger,
+    champion: LoadedModel | None,
+    gap: timedelta,
+    epoch: int,
+    run: RunInfo,
+    now: datetime,
 ) -> Tonight:
-    seen = None if champion is None else champion.tags.get(TRAIN_UNTIL_TAG)
     return Tonight(
         model=challenger.model,
         challenger=challenger.version,
         trained_until=challenger.train_until,
         champion=None if champion is None else champion.version,
-        champion_trained_until=None if seen is None else datetime.fromisoformat(seen),
+        gap=gap,
+        champion_labels_until=None if champion is None else labels_until(champion.tags, gap),
         epoch=epoch,
         run_id=run.run_id,
         mlflow_run_id=challenger.mlflow_run_id,

@@ -30,7 +30,13 @@ class HoldoutConfig:
     min_rows: int = 100
     """Fewer held-out rows than this cannot judge a model: the data is unfit."""
 
+    gap: timedelta | None = None
+    """Between the newest training row and the oldest held-out one: as far as a label looks ahead;
+    None: `label_delay`."""
+
     def __post_init__(self) -> None:
+        if self.gap is not None and self.gap < timedelta(0):
+            raise ValueError(f"gap is {self.gap}, and cannot be negative")
         if self.window is None and not 0 < self.fraction < 1:
             raise ValueError(f"fraction is {self.fraction}, and must be between 0 and 1")
 
@@ -95,3 +101,12 @@ class FeaturesConfig:
 
     engine: Engine = Engine.POLARS
     """What reads and writes Parquet inside a shard."""
+
+    def __post_init__(self) -> None:
+        if self.label_delay < timedelta(0):
+            raise ValueError(f"label_delay is {self.label_delay}, and cannot be negative")
+
+    @property
+    def gap(self) -> timedelta:
+        """Between the rows that train and those that judge; by default the label's delay."""
+        return self.label_delay if self.holdout.gap is None else self.holdout.gap

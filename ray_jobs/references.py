@@ -109,6 +109,9 @@ class Challenger:
     train_until: datetime
     """Newest event time trained on, included."""
 
+    labels_until: datetime | None = None
+    """Only newer rows may judge it: `train_until` and the gap; None: from before gaps were kept."""
+
     holdout_from: datetime
     """Oldest event time held out."""
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind
 from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
 from ray_jobs.trainers.trainer import Trainer, TrainingSet
 from ray_jobs.training_errors import TrainingFailed, UnfitData
+from registry.card.words import length
 from registry.methods.metrics import find_metric
 
 Rows = npt.NDArray[np.int64]
@@ -52,9 +54,11 @@ class SearchResult:
 
 
 def search(
-    trainer: Trainer, rows: TrainingSet, times: Times, *, device: str, name: str
+    trainer: Trainer, rows: TrainingSet, times: Times, *, gap: timedelta, device: str, name: str
 ) -> SearchResult:
     """Try the candidates of `trainer.config.search`; `times` are the rows' event times, ascending.
+
+    `gap`: between the rows that a fold trains on and those that judge it.
 
     Raises what the first failing trial raised.
     """
@@ -65,7 +69,7 @@ def search(
     metric = config.search.metric or DEFAULT_METRIC[rows.task]
     find_metric(metric)
     tried = [{**config.params, **found} for found in candidates(config.search, config.seed)]
-    windows = folds(times, config.search.folds)
+    windows = folds(times, config.search.folds, gap)
     shared, cuts = ray.put(rows), ray.put(windows)
     gpus = config.num_gpus if device == "cuda" else 0
     calls = [
@@ -133,21 +137,32 @@ def candidates(config: SearchConfig, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def folds(times: Times, count: int) -> list[tuple[Rows, Rows]]:
+def folds(times: Times, count: int, gap: timedelta = timedelta(0)) -> list[tuple[Rows, Rows]]:
     """Row numbers (to train on, to judge by) of each fold; rows of one time stay together.
 
     The rows are cut into `count + 1` blocks by time; each fold is judged by one block and trained
-    on all the blocks before it.
+    on all the rows before it and the `gap`. Rows that lie in the gap after the oldest one are in
+    no block: nothing could be trained to be judged by them.
     """
-    marks = [len(times) * i // (count + 1) for i in range(1, count + 1)]
-    starts = sorted({int(np.searchsorted(times, times[mark], side="left")) for mark in marks})
-    if len(starts) < count or starts[0] == 0:
+    wait = np.timedelta64(gap)
+    first = int(np.searchsorted(times, times[0] + wait, side="left"))
+    marks = [first + (len(times) - first) * i // (count + 1) for i in range(1, count + 1)]
+    starts = sorted(
+        {
+            int(np.searchsorted(times, times[mark], side="left"))
+            for mark in marks
+            if mark < len(times)
+        }
+    )
+    trained = [int(np.searchsorted(times, times[start] - wait, side="left")) for start in starts]
+    if len(starts) < count or trained[0] == 0:
+        beside = f" and a gap of {length(gap)}" if gap else ""
         raise UnfitData(
-            f"{len(times):,} training rows have too few event times for {count} folds",
+            f"{len(times):,} training rows have too few event times for {count} folds{beside}",
             hint="lower trainer.search.folds",
         )
     ends = [*starts[1:], len(times)]
-    return [(np.arange(s), np.arange(s, e)) for s, e in zip(starts, ends, strict=True)]
+    return [(np.arange(t), np.arange(s, e)) for t, s, e in zip(trained, starts, ends, strict=True)]
 
 
 def _grid(config: SearchConfig) -> Iterator[dict[str, Any]]:

@@ -3,10 +3,11 @@
 - Mature rows only: ``event_time + label_delay <= now``; the label of a younger row may change.
 - The holdout is the newest window of mature rows, cut between two event times, so that rows of
   the same time stay together.
-- It starts after the champion's last training row: neither model has seen it.
+- It starts after the champion's last training row and the gap: neither model has seen it.
 - Groups never straddle it: a row in the window whose group already appears before the window is
   left out of both sides.
-- Training rows are all the mature rows before the window.
+- Training rows are all the mature rows before the window and the gap. Rows in the gap are on
+  neither side: their labels look into the time of the rows that judge (`ray_jobs.gap`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 
 from ray_jobs.features import HoldoutConfig
 from ray_jobs.training_errors import UnfitData
+from registry.card.words import length
 
 Times = npt.NDArray[np.datetime64]
 Mask = npt.NDArray[np.bool_]
@@ -47,6 +49,9 @@ class Split:
     straddling: int
     """Rows left out because their group appears before the holdout, too."""
 
+    between: int
+    """Mature rows left out because they lie in the gap."""
+
 
 def split(
     times: Times,
@@ -54,25 +59,34 @@ def split(
     *,
     now: datetime,
     label_delay: timedelta = timedelta(0),
+    gap: timedelta = timedelta(0),
     seen_until: datetime | None = None,
     groups: npt.NDArray[np.int64] | None = None,
 ) -> Split:
     """Split rows by their event `times` (datetime64[us], UTC).
 
-    `seen_until`: newest event time that the champion was trained on. `groups`: a code per row,
-    negative where the row belongs to none. Raises UnfitData when no side would be left, or the
-    holdout has fewer than `config.min_rows` rows.
+    `seen_until`: end of the gap after the champion's newest training row. `groups`: a code per
+    row, negative where the row belongs to none. Raises UnfitData when no side would be left, or
+    the holdout has fewer than `config.min_rows` rows.
     """
     mature = times <= as_time(now) - np.timedelta64(label_delay)
     if not mature.any():
         raise UnfitData(
             f"none of the {len(times):,} rows is older than features.label_delay "
-            f"({_spelled(label_delay)}): no label is mature at {now:%Y-%m-%d %H:%M}",
+            f"({length(label_delay)}): no label is mature at {now:%Y-%m-%d %H:%M}",
             hint="wait for labels to mature, or lower features.label_delay",
         )
     start = _start(np.sort(times[mature]), config, seen_until)
-    train, window = mature & (times < start), mature & (times >= start)
-    holdout = window if groups is None else without_groups_of(groups, train, window)
+    before, window = mature & (times < start), mature & (times >= start)
+    train = before & (times < start - np.timedelta64(gap))
+    if not train.any():
+        raise UnfitData(
+            _all_in_the_gap(times[before], start, gap),
+            hint="wait until older rows have piled up, make the holdout smaller "
+            "(features.holdout.window, fraction), or set features.holdout.gap to how far the "
+            "label really looks ahead",
+        )
+    holdout = window if groups is None else without_groups_of(groups, before, window)
     rows = int(holdout.sum())
     if rows < config.min_rows:
         raise UnfitData(
@@ -88,6 +102,7 @@ def split(
         holdout_until=as_datetime(times[holdout].max()),
         immature=len(times) - int(mature.sum()),
         straddling=int(window.sum()) - rows,
+        between=int(before.sum()) - int(train.sum()),
     )
 
 
@@ -115,11 +130,6 @@ def as_datetime(time: np.datetime64) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
-def _spelled(span: timedelta) -> str:
-    """7 days; 1:30:00."""
-    return str(span).removesuffix(", 0:00:00")
-
-
 def _start(ordered: Times, config: HoldoutConfig, seen_until: datetime | None) -> np.datetime64:
     """First event time of the window: nearest to the size asked for, after `seen_until`."""
     first, last = ordered[0], ordered[-1]
@@ -140,8 +150,8 @@ def _start(ordered: Times, config: HoldoutConfig, seen_until: datetime | None) -
         after = int(np.searchsorted(ordered, as_time(seen_until), side="right"))
         if after == len(ordered):
             raise UnfitData(
-                f"the champion was trained on rows until {seen_until:%Y-%m-%d %H:%M}, and no "
-                "mature row is newer: no row can judge both models",
+                f"the champion has seen rows and their labels until {seen_until:%Y-%m-%d %H:%M}, "
+                "and no mature row is newer: no row can judge both models",
                 hint="wait for newer data whose labels are mature",
             )
         start = max(start, ordered[after])
@@ -164,6 +174,15 @@ def _fraction_start(ordered: Times, fraction: float) -> np.datetime64:
     return np.datetime64(ordered[late] if nearer else at)
 
 
+def _all_in_the_gap(before: Times, start: np.datetime64, gap: timedelta) -> str:
+    return (
+        f"no row is left to train on: the {len(before):,} mature rows before the holdout begin at "
+        f"{as_datetime(before.min()):%Y-%m-%d %H:%M}, the holdout at "
+        f"{as_datetime(start):%Y-%m-%d %H:%M}, and features.holdout.gap keeps {length(gap)} "
+        "between them (by default features.label_delay)"
+    )
+
+
 def _too_few(
     rows: int, window: int, config: HoldoutConfig, start: np.datetime64, seen: datetime | None
 ) -> str:
@@ -173,7 +192,11 @@ def _too_few(
         if window > rows
         else ""
     )
-    champion = "" if seen is None else f"; the champion has seen rows until {seen:%Y-%m-%d %H:%M}"
+    champion = (
+        ""
+        if seen is None
+        else f"; the champion has seen rows and their labels until {seen:%Y-%m-%d %H:%M}"
+    )
     return (
         f"the holdout from {as_datetime(start):%Y-%m-%d %H:%M} has {rows:,} rows{left_out}, "
         f"features.holdout.min_rows asks for {config.min_rows:,}{champion}"

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ray_jobs.distributed import Checkpoints, fit_together
 from ray_jobs.dotted import resolve
 from ray_jobs.errors import NotEnoughResources
 from ray_jobs.features import FeaturesConfig
+from ray_jobs.gap import labels_until
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.resources import ELASTIC, ensure_feasible
@@ -31,12 +32,12 @@ from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
 from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet, labels_of, task_of
 from ray_jobs.training_errors import UnfitData
 from registry import Registry, RegistryConfig, connect
+from registry.card.words import length
 
 _logger = logging.getLogger(__name__)
 
 
 DEFINITION_TAG = "ratchet.definition"
-TRAIN_UNTIL_TAG = "ratchet.train_until"
 
 
 def train(
@@ -48,22 +49,20 @@ def train(
     registry: RegistryConfig,
     run: RunInfo,
     now: datetime,
-    champion_train_until: datetime | None = None,
     allowed_modules: Sequence[str] = (),
 ) -> Challenger:
     """Fit `trainer` on the dataset's training rows, and register the model as a challenger.
 
-    Needs Ray to be initialised. `champion_train_until`: newest event time that the champion was
-    trained on, None: as its tag in the registry says. `allowed_modules`: prefixes that the
-    estimator may come from, besides sklearn, xgboost and torch. Idempotent: a run that trained
-    this before gets the version that it registered. Raises UnfitData, TrainingFailed,
-    UnknownName, NotEnoughResources, WorkerLost and the registry's errors.
+    Needs Ray to be initialised. `allowed_modules`: prefixes that the estimator may come from,
+    besides sklearn, xgboost and torch. Idempotent: a run that trained this before gets the version
+    that it registered. Raises UnfitData, TrainingFailed, UnknownName, NotEnoughResources,
+    WorkerLost and the registry's errors.
     """
     own = make(trainer, allowed_modules)
     estimator = resolve(trainer.estimator, own.allowed_modules)
     device, notes = _device(trainer)
     with connect(registry) as registered:
-        seen_until = champion_train_until or _seen_until(registered, model)
+        seen_until = _seen_until(registered, model, features.gap)
         divided = _split(dataset, features, now, seen_until)
         rows, times = _training_rows(dataset, trainer, divided, estimator)
         tracked = registered.tracking.open_run(
@@ -76,7 +75,7 @@ def train(
         name = f"train · {model} · run {run.run_id}"
         found = None
         if trainer.search is not None:
-            found = search(own, rows, times, device=device, name=name)
+            found = search(own, rows, times, gap=features.gap, device=device, name=name)
         params = dict(trainer.params) if found is None else found.best.params
         fit = _fit(own, rows, params, device, _checkpoints(dataset, trainer, run), name)
         metrics = _metrics(fit, found, rows)
@@ -88,6 +87,7 @@ def train(
             train_rows=len(rows.labels),
             train_from=divided.train_from,
             train_until=divided.train_until,
+            labels_until=divided.train_until + features.gap,
             holdout_from=divided.holdout_from,
             holdout_until=divided.holdout_until,
             holdout_rows=int(divided.holdout.sum()),
@@ -109,6 +109,12 @@ def train(
             challenger.device,
             f"{challenger.holdout_rows:,}",
         )
+        if divided.between:
+            _logger.info(
+                "%s more rows lie in the gap of %s before the holdout, and are not used",
+                f"{divided.between:,}",
+                length(features.gap),
+            )
         for metric, value in sorted(metrics.items()):
             _logger.info("%s %.6g", metric, value)
         _log(registered, challenger, dataset, trainer, found, now)
@@ -162,12 +168,11 @@ def _ensure_room(trainer: TrainerConfig, *, gpus: float) -> None:
     )
 
 
-def _seen_until(registered: Registry, model: str) -> datetime | None:
+def _seen_until(registered: Registry, model: str, gap: timedelta) -> datetime | None:
     champion = registered.champion(model)
     if champion.version is None:
         return None
-    tag = registered.models.version(model, champion.version).tags.get(TRAIN_UNTIL_TAG)
-    return None if tag is None else datetime.fromisoformat(tag)
+    return labels_until(registered.models.version(model, champion.version).tags, gap)
 
 
 def _split(
@@ -179,6 +184,7 @@ def _split(
         features.holdout,
         now=now,
         label_delay=features.label_delay,
+        gap=features.gap,
         seen_until=seen_until,
         groups=None if features.group is None else group_codes(table[features.group]),
     )
@@ -305,14 +311,14 @@ def _log(
 
 
 def _bounds(challenger: Challenger) -> dict[str, str]:
-    names = ("train_from", "train_until", "holdout_from", "holdout_until")
+    names = ("train_from", "train_until", "labels_until", "holdout_from", "holdout_until")
     return {name: getattr(challenger, name).isoformat() for name in names}
 
 
 def _tags(
     challenger: Challenger, dataset: Dataset, trainer: TrainerConfig, run: RunInfo
 ) -> dict[str, str]:
-    """What a registered version says of itself; `train_until` is read back by the next training."""
+    """What a registered version says of itself; later nights read back what it has seen."""
     sources = ", ".join(f"{source.view} version {source.version}" for source in dataset.sources)
     return {
         "ratchet.run": run.run_id,

@@ -17,12 +17,12 @@ from feature_store import FeatureStoreConfig, FeatureStoreError
 from ray_jobs.dataset import read, read_manifest
 from ray_jobs.dependent import clusters_of, grouped, independent
 from ray_jobs.features import FeaturesConfig
+from ray_jobs.gap import labels_until
 from ray_jobs.own_rows import own_predictions, own_rows
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Dataset, RunInfo
 from ray_jobs.split import as_datetime, as_time
 from ray_jobs.trainers.trainer import labels_of
-from ray_jobs.training import TRAIN_UNTIL_TAG
 from ray_jobs.training_errors import FeatureError, UnfitData
 from registry import (
     Comparison,
@@ -122,14 +122,15 @@ def _tonight(scene: _Scene, subject: Subject) -> tuple[Watch, Watch, Watched]:
     except UNLOADABLE as error:
         before = watches.before_night(subject, None, gate, scene.now)
         return before, *watched(before, _said(error), gate)
-    trained = _trained_until(champion)
+    gap = scene.features.gap
+    seen = labels_until(champion.tags, gap)
     try:
         predecessor = _loaded(scene, subject, subject.previous)
     except UNLOADABLE as error:
-        before = watches.before_night(subject, trained, gate, scene.now)
+        before = watches.before_night(subject, seen, gate, scene.now)
         return before, *broken_off(before, _said(error), gate)
-    trained = newest(trained, _trained_until(predecessor))
-    before = watches.before_night(subject, trained, gate, scene.now)
+    seen = newest(seen, labels_until(predecessor.tags, gap))
+    before = watches.before_night(subject, seen, gate, scene.now)
     try:
         sample = _sample(scene, before, champion, predecessor)
     except (*UNSCORABLE, FeatureStoreError) as error:
@@ -199,8 +200,3 @@ def _of_complete_blocks(rows: pa.Table, dataset: Dataset, block: timedelta) -> p
     times = times_us(rows[dataset.event_time])
     until = complete_until(as_datetime(times.max()), block)
     return rows.filter(pa.array(times <= as_time(until)))
-
-
-def _trained_until(model: LoadedModel) -> datetime | None:
-    seen = model.tags.get(TRAIN_UNTIL_TAG)
-    return None if seen is None else datetime.fromisoformat(seen)

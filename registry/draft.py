@@ -22,6 +22,8 @@ class Draft:
     mlflow_run_id: str
     null: float = 0.0
     """What the difference must surely exceed; negative: non-inferiority."""
+    gap_s: float | None = None
+    """Seconds between training rows and those that judge."""
 
     def undecidable(self, obstacle: str) -> Verdict:
         """Hold, because nothing can be judged."""
@@ -126,6 +128,7 @@ class Draft:
             rules=rules,
             run_id=self.run_id,
             mlflow_run_id=self.mlflow_run_id,
+            gap_s=self.gap_s,
         )
 
 

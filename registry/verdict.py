@@ -160,6 +160,9 @@ class Verdict:
     """What is left of the year's alpha."""
     looks: int = 0
     """Earlier decisions that looked at some of these rows."""
+    gap_s: float | None = None
+    """Seconds between the newest row that trained either model and the oldest that may judge;
+    none: from before it was kept."""
     expires_at: datetime | None = None
     """Until when it may be approved, where a person has to."""
 

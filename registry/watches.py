@@ -33,7 +33,7 @@ class Watches(SeenWatches):
         return watching(subject, None if subject is None else self._of(subject), config)
 
     def before_night(
-        self, subject: Subject, trained_until: datetime | None, config: GateConfig, now: datetime
+        self, subject: Subject, labels_until: datetime | None, config: GateConfig, now: datetime
     ) -> Watch:
         """The watch as the last night left it, or before its first."""
         entry, night = (
@@ -42,7 +42,7 @@ class Watches(SeenWatches):
         )
         docket = Docket() if night is None else night.docket
         if entry is None:
-            return opened(subject, docket, trained_until, config, now)
+            return opened(subject, docket, labels_until, config, now)
         return resumed(entry.watch, docket, config, now)
 
     def keep(

@@ -73,20 +73,20 @@ def watching(subject: Subject | None, latest: Watched | None, config: GateConfig
 def opened(
     subject: Subject,
     docket: Docket,
-    trained_until: datetime | None,
+    labels_until: datetime | None,
     config: GateConfig,
     now: datetime,
 ) -> Watch:
     """A watch before its first row.
 
     `docket`: the gate's, whose earlier comparisons tell where to bet, and which rows chose this
-    champion; `trained_until`: newest row that either model was trained on, where it is known.
+    champion; `labels_until`: newest row that either model was trained on and the gap, where known.
     """
     began, comparing = docket.epoch >= subject.epoch, _comparing(config)
     case = Case(
         challenger=subject.previous,
         share=config.watch.alpha,
-        trained_until=trained_until or datetime.fromtimestamp(0, UTC),
+        trained_until=labels_until or datetime.fromtimestamp(0, UTC),
         opened=now,
         after=docket.settled_until if began else docket.judged_until,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +25,7 @@ from registry.card.budget_meter import budget_words
 from registry.card.comparisons_table import case_words, needed_words
 from registry.card.rules_table import figures_of, result_words, rule_name
 from registry.card.words import evidence as evidence_words
-from registry.card.words import moment, when
+from registry.card.words import length, moment, when
 
 if TYPE_CHECKING:
     from registry import Card, ModelEvidence, NightEntry, Reader
@@ -197,6 +197,9 @@ def _data(card: Card, detail: RunDetail | None) -> list[str]:
             f"{trained['train_until'][:16].replace('T', ' ')}"
             f" (features {trained['definition'][:12]})"
         )
+    if decided.gap_s:
+        gap = length(timedelta(seconds=decided.gap_s))
+        lines.append(f"gap between the rows that trained and those that judge: {gap}")
     if card.champion is not None:
         reign = card.champion
         lines.append(

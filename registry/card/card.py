@@ -28,6 +28,8 @@ class Trained:
     train_rows: int | None = None
     train_from: datetime | None = None
     train_until: datetime | None = None
+    labels_until: datetime | None = None
+    """Only newer rows judge it."""
     device: str | None = None
 
 

@@ -92,6 +92,7 @@ def _trained(role: str, version: str, tags: Mapping[str, str]) -> Trained:
         train_rows=int(rows) if rows.isdecimal() else None,
         train_from=_moment(tags.get("ratchet.train_from")),
         train_until=_moment(tags.get("ratchet.train_until")),
+        labels_until=_moment(tags.get("ratchet.labels_until")),
         device=tags.get("ratchet.device"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from registry.card.budget_meter import budget_meter, budget_words
@@ -11,7 +11,7 @@ from registry.card.calibration_chart import calibration_charts
 from registry.card.evidence_chart import evidence_chart
 from registry.card.style import PAGE
 from registry.card.verdict_html import card_box, comparisons, headline, rules, scores
-from registry.card.words import NOTHING, counted, moment, text, when
+from registry.card.words import NOTHING, counted, length, moment, text, when
 
 if TYPE_CHECKING:  # the card shows itself by this module
     from registry.card.card import Card, Trained
@@ -96,6 +96,7 @@ def _judging(card: Card) -> str:
     lines = [
         ("judged by", f"{judging.rows:,} rows, fresh to {_whom(card)}"),
         ("held out", _span(judging.holdout_from, judging.holdout_until)),
+        ("gap", _gap(card.verdict.gap_s)),
         ("view", _view(judging.view, judging.view_version)),
         ("sources", text(judging.sources)),
         ("dataset", _digest(judging.dataset)),
@@ -112,6 +113,12 @@ def _judging(card: Card) -> str:
     return f"<h2>Data</h2>{_pairs(lines)}"
 
 
+def _gap(seconds: float | None) -> str:
+    if not seconds:
+        return NOTHING
+    return f"{length(timedelta(seconds=seconds))} between the rows that trained and these"
+
+
 def _whom(card: Card) -> str:
     return "it" if card.verdict.champion is None else "both models"
 
@@ -125,6 +132,7 @@ def _trained(card: Card) -> str:
         ("estimator", [text(one.estimator) for one in card.trained]),
         ("rows", [_rows(one) for one in card.trained]),
         ("event times", [_span(one.train_from, one.train_until) for one in card.trained]),
+        ("judged after", [when(one.labels_until) for one in card.trained]),
         ("view", [_view(one.view, one.view_version) for one in card.trained]),
         ("features", [_digest(one.definition) for one in card.trained]),
         ("dataset", [_digest(one.dataset) for one in card.trained]),

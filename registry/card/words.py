@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 
 NOTHING = "–"
@@ -63,6 +63,11 @@ def when(at: datetime | None) -> str:
 def moment(at: datetime | None) -> str:
     """`2026-11-22 03:10 UTC`; a dash for none."""
     return NOTHING if at is None else f"{when(at)} UTC"
+
+
+def length(span: timedelta) -> str:
+    """`30 days`, `1:30:00`."""
+    return str(span).removesuffix(", 0:00:00")
 
 
 def counted(count: int, one: str, more: str = "") -> str:

@@ -26,11 +26,13 @@ class Case:
     share: float
     """Its share of the year's alpha: it is proven by evidence of 1 / share."""
     trained_until: datetime
-    """Newest event time that it was trained on."""
+    """Newest event time that it was trained on; a watch: and the gap, of either model."""
     opened: datetime
     """The night it was first compared, with whichever champion."""
     age: int = 0
     """Nights with new rows since then, tonight included."""
+    labels_until: datetime | None = None
+    """Only newer rows judge it: `trained_until` and the gap; none: from before gaps were kept."""
     after: datetime | None = None
     """Only rows newer than this judge it against the present champion."""
     judged_until: datetime | None = None

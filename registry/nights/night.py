@@ -7,7 +7,7 @@ judge each of them. `judged` adds those rows' evidence and decides.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from registry.draft import Draft
 from registry.errors import GateError
@@ -47,13 +47,16 @@ class Tonight:
     """Newest event time that it was trained on."""
     champion: str | None
     """Version of the champion; none: the challenger is the first model."""
-    champion_trained_until: datetime | None
+    champion_labels_until: datetime | None
+    """End of the gap after the champion's newest training row, where it is known."""
     epoch: int
     run_id: str
     mlflow_run_id: str
     now: datetime
     rejected: frozenset[str] = frozenset()
     """Versions that a person rejected: they are not compared any more."""
+    gap: timedelta = timedelta(0)
+    """Between the rows that train and those that judge."""
 
     def draft(self, config: GateConfig, *, challenger: str, rows: int) -> Draft:
         """A verdict on `challenger` whose decision is not known yet."""
@@ -68,6 +71,7 @@ class Tonight:
             run_id=self.run_id,
             mlflow_run_id=self.mlflow_run_id,
             null=null_of(config),
+            gap_s=self.gap.total_seconds(),
         )
 
 
@@ -106,7 +110,8 @@ def fresh_after(case: Case, docket: Docket, tonight: Tonight, config: GateConfig
 
     Where blocks judge, it is the end of one: the rest of a block that was begun depends on it.
     """
-    bounds = [case.trained_until, tonight.champion_trained_until]
+    own = newest(case.labels_until, case.trained_until + tonight.gap)
+    bounds = [own, tonight.champion_labels_until]
     if config.mode is GateMode.EVIDENCE:
         bounds += [docket.settled_until, case.after, case.judged_until]
     bound = end_of_block(newest(*bounds), config.block)
@@ -193,6 +198,7 @@ def _anew(docket: Docket, kept: list[Case], config: GateConfig) -> tuple[Docket,
             challenger=case.challenger,
             share=share,
             trained_until=case.trained_until,
+            labels_until=case.labels_until,
             opened=case.opened,
             age=case.age,
             after=newest(case.after, case.judged_until),
@@ -215,6 +221,7 @@ def _seated(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docke
         challenger=tonight.challenger,
         share=docket.year.share_first if first else docket.year.share,
         trained_until=tonight.trained_until,
+        labels_until=tonight.trained_until + tonight.gap,
         opened=tonight.now,
     )
     if config.mode is GateMode.EVIDENCE:

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,24 @@ def test_a_small_space_is_tried_once_each() -> None:
 def test_a_space_that_cannot_be_searched_is_named(config: SearchConfig, message: str) -> None:
     with pytest.raises(TrainingFailed, match=message):
         candidates(config, 0)
+
+
+def test_a_fold_trains_on_no_row_in_the_gap_before_those_that_judge_it() -> None:
+    times = np.arange(100).astype("datetime64[D]").astype("datetime64[us]")
+    gap = timedelta(days=20)
+    found = folds(times, 3, gap)
+    assert len(found) == 3
+    for before, after in found:
+        assert len(before)
+        assert times[before].max() < times[after].min() - np.timedelta64(gap)
+    assert found[-1][1][-1] == 99
+
+
+@pytest.mark.parametrize("days", [9, 10, 30])
+def test_folds_that_a_gap_leaves_nothing_to_train_on_are_refused(days: int) -> None:
+    times = np.arange(10).astype("datetime64[D]").astype("datetime64[us]")
+    with pytest.raises(UnfitData, match=f"for 2 folds and a gap of {days} days"):
+        folds(times, 2, timedelta(days=days))
 
 
 def test_each_fold_is_judged_by_rows_later_than_those_it_trains_on() -> None:

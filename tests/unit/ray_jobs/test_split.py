@@ -94,6 +94,38 @@ def test_a_group_that_appears_before_the_window_is_left_out_of_both_sides() -> N
     assert found.straddling == 1
 
 
+def test_rows_in_the_gap_before_the_holdout_neither_train_nor_judge() -> None:
+    config = HoldoutConfig(window=timedelta(days=2), min_rows=1)
+    found = split(days(*range(10)), config, now=LATER, gap=timedelta(days=3))
+    assert found.train.tolist() == [True] * 5 + [False] * 5
+    assert found.holdout.tolist() == [False] * 8 + [True] * 2
+    assert found.between == 3
+
+
+def test_a_training_row_at_the_very_border_of_the_gap_is_left_out_with_all_of_its_time() -> None:
+    config = HoldoutConfig(window=timedelta(days=1), min_rows=1)
+    found = split(days(0, 1, 5, 5, 5, 9), config, now=LATER, gap=timedelta(days=4))
+    assert found.train.tolist() == [True, True, False, False, False, False]
+
+
+def test_a_gap_that_leaves_nothing_to_train_on_is_unfit_and_says_its_figures() -> None:
+    with pytest.raises(UnfitData) as caught:
+        split(days(*range(10)), HoldoutConfig(min_rows=1), now=LATER, gap=timedelta(days=30))
+    assert str(caught.value).startswith(
+        "no row is left to train on: the 8 mature rows before the holdout begin at 2026-01-01 "
+        "00:00, the holdout at 2026-01-09 00:00, and features.holdout.gap keeps 30 days between"
+    )
+    assert caught.value.permanent
+
+
+def test_a_group_seen_in_the_gap_does_not_judge() -> None:
+    groups = group_codes(pa.chunked_array([["a", "b", "c", "c", "d"]]))
+    config = HoldoutConfig(window=timedelta(days=2), min_rows=1)
+    found = split(days(*range(5)), config, now=LATER, gap=timedelta(days=1), groups=groups)
+    assert found.train.tolist() == [True, True, False, False, False]
+    assert found.holdout.tolist() == [False, False, False, False, True]
+
+
 def test_too_few_rows_name_both_figures_and_the_setting() -> None:
     with pytest.raises(UnfitData, match=r"has 2 rows, features.holdout.min_rows asks for 3"):
         split(days(*range(10)), HoldoutConfig(fraction=0.2, min_rows=3), now=LATER)
@@ -109,11 +141,12 @@ def test_rows_of_a_single_time_cannot_be_split() -> None:
     offsets=st.lists(st.integers(0, 40), min_size=2, max_size=80),
     fraction=st.floats(0.01, 0.99),
     delay=st.integers(0, 10),
+    gap=st.integers(0, 6),
     seen=st.none() | st.integers(0, 40),
     codes=st.none() | st.randoms(use_true_random=False),
 )
 def test_the_rules_of_the_split_hold_for_any_rows(
-    offsets: list[int], fraction: float, delay: int, seen: int | None, codes: object
+    offsets: list[int], fraction: float, delay: int, gap: int, seen: int | None, codes: object
 ) -> None:
     times = days(*offsets)
     now = START + timedelta(days=38)
@@ -125,6 +158,7 @@ def test_the_rules_of_the_split_hold_for_any_rows(
             HoldoutConfig(fraction=fraction, min_rows=1),
             now=now,
             label_delay=timedelta(days=delay),
+            gap=timedelta(days=gap),
             seen_until=seen_until,
             groups=groups,
         )
@@ -132,7 +166,8 @@ def test_the_rules_of_the_split_hold_for_any_rows(
         return
     assert not (found.train & found.holdout).any()
     assert found.train.any()
-    assert times[found.train].max() < times[found.holdout].min()
+    between = np.timedelta64(timedelta(days=gap))
+    assert times[found.train].max() < times[found.holdout].min() - between
     mature = times <= as_time(now - timedelta(days=delay))
     assert not ((found.train | found.holdout) & ~mature).any()
     if seen_until is not None:
@@ -141,7 +176,7 @@ def test_the_rules_of_the_split_hold_for_any_rows(
         trained = set(groups[found.train & (groups >= 0)].tolist())
         assert not trained & set(groups[found.holdout].tolist())
     left_out = mature & ~found.train & ~found.holdout
-    assert left_out.sum() == found.straddling
+    assert left_out.sum() == found.straddling + found.between
 
 
 def test_a_time_survives_the_way_there_and_back() -> None:

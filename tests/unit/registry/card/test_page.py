@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -262,3 +263,10 @@ def test_of_a_long_sentence_the_claim_stands_out() -> None:
         "Version 31 is not proven better than version 27 yet",
         f"E{why[1:]}. More.",
     )
+
+
+def test_the_card_says_the_gap_between_training_and_judging_where_it_is_known(card: Card) -> None:
+    month = timedelta(days=30).total_seconds()
+    page = card_html(replace(card, verdict=replace(card.verdict, gap_s=month)))
+    assert "30 days between the rows that trained and these" in page
+    assert "between the rows that trained" not in card_html(card)

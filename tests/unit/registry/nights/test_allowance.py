@@ -35,7 +35,7 @@ class Loop:
             challenger=version,
             trained_until=now - timedelta(days=1),
             champion=self.champion,
-            champion_trained_until=START,
+            champion_labels_until=START,
             epoch=self.epoch,
             run_id=f"night-{number}",
             mlflow_run_id="",

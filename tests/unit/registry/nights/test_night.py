@@ -1,5 +1,6 @@
 """Nights of the gate: evidence adds up, rows count once, and the budget holds."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +42,7 @@ def tonight(number: int, version: str, champion: str | None = "1", epoch: int = 
         challenger=version,
         trained_until=night(number - 1) - INSTANT,
         champion=champion,
-        champion_trained_until=None if champion is None else night(0) - INSTANT,
+        champion_labels_until=None if champion is None else night(0) - INSTANT,
         epoch=epoch,
         run_id=f"night-{number}",
         mlflow_run_id="",
@@ -117,6 +118,32 @@ def test_a_better_challenger_is_proven_over_nights_beside_the_new_ones() -> None
     assert note.state is CaseState.PROVEN
     assert note.rows == 5000 * len(verdicts)
     assert last.level == pytest.approx(0.95 * 0.04 / 365)
+
+
+def test_rows_judge_after_the_gap_of_either_model() -> None:
+    gap = timedelta(days=30)
+    who = replace(tonight(3, "4"), gap=gap, champion_labels_until=night(20))
+    docket, _ = opened(Docket(), who, EVIDENCE)
+    (case,) = docket.cases
+    assert fresh_after(case, docket, who, EVIDENCE) == who.trained_until + gap
+    who = replace(who, champion_labels_until=night(60))
+    assert fresh_after(case, docket, who, EVIDENCE) == night(60)
+
+
+def test_a_gap_that_was_made_smaller_since_does_not_free_the_rows_of_older_labels() -> None:
+    before = replace(tonight(3, "4"), gap=timedelta(days=30))
+    docket, _ = opened(Docket(), before, EVIDENCE)
+    bound = fresh_after(docket.cases[0], docket, tonight(4, "5"), EVIDENCE)
+    assert bound == before.trained_until + before.gap
+
+
+def test_a_comparison_of_before_the_gap_waits_for_the_one_of_tonight() -> None:
+    docket, _ = opened(Docket(), tonight(3, "4"), EVIDENCE)
+    kept = json.loads(docket_json(docket))
+    del kept["cases"][0]["labels_until"]
+    (case,) = docket_from_json(json.dumps(kept)).cases
+    who = replace(tonight(4, "5"), gap=timedelta(days=7))
+    assert fresh_after(case, docket, who, EVIDENCE) == case.trained_until + who.gap
 
 
 def test_a_promotion_that_never_came_is_decided_again_on_the_next_night() -> None:
@@ -454,7 +481,7 @@ def test_a_block_is_complete_when_the_newest_mature_row_is_in_its_last_24th(
 
 def test_where_blocks_judge_everything_that_was_used_ends_at_the_end_of_its_block() -> None:
     noon = night(2) + timedelta(hours=12)
-    who = replace(tonight(2, "2"), champion_trained_until=night(0))
+    who = replace(tonight(2, "2"), champion_labels_until=night(0))
     base, _ = opened(Docket(), who, DAILY)
     case = replace(base.cases[0], trained_until=night(0))
     for used in (
@@ -462,7 +489,7 @@ def test_where_blocks_judge_everything_that_was_used_ends_at_the_end_of_its_bloc
         (replace(case, after=noon), base, who),
         (replace(case, judged_until=noon), base, who),
         (case, replace(base, settled_until=noon), who),
-        (case, base, replace(who, champion_trained_until=noon)),
+        (case, base, replace(who, champion_labels_until=noon)),
     ):
         assert fresh_after(*used, DAILY) == night(3) - INSTANT
         assert fresh_after(*used, EVIDENCE) == noon
@@ -596,7 +623,7 @@ def test_a_first_model_must_beat_a_constant_and_keep_its_floors() -> None:
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 400)
     times = np.datetime64("2026-03-01T01:00:00", "us") + np.arange(400)
-    who = replace(tonight(1, "1", None, 0), champion_trained_until=None)
+    who = replace(tonight(1, "1", None, 0), champion_labels_until=None)
     docket, gone = opened(Docket(), who, EVIDENCE)
 
     def verdict(challenger: np.ndarray, constant: np.ndarray | None) -> Verdict:

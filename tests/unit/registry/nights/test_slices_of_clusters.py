@@ -32,7 +32,7 @@ def spend(
         challenger=str(number + 1),
         trained_until=night(number - 1) - timedelta(microseconds=1),
         champion="1",
-        champion_trained_until=night(0) - timedelta(microseconds=1),
+        champion_labels_until=night(0) - timedelta(microseconds=1),
         epoch=1,
         run_id=f"night-{number}",
         mlflow_run_id="",
