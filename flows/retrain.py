@@ -4,13 +4,22 @@ Beside it, for the nights after a promotion, the watch over the new champion."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import feature_store
 import ray_jobs
 import registry
-from feature_store import CheckReport, ChecksConfig, Snapshot, Watermark, Watermarks
+from feature_store import (
+    CheckReport,
+    ChecksConfig,
+    Snapshot,
+    Watermark,
+    Watermarks,
+)
+from feature_store.checks.joined import beside_joins, of_join
 from flows.core.clock import SystemClock
 from flows.core.context import current, noticed, produced
 from flows.core.errors import Halt, Skip
@@ -20,6 +29,9 @@ from flows.settings import Settings
 from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, UnfitData
 from registry import GateConfig, LedgerEntry, OnHarm, StaleEpoch, Verdict, Watched, Watching
 from registry.gate_config import check_mode
+
+if TYPE_CHECKING:
+    from feature_store import FeatureStore
 
 FLAKY = Retry(attempts=3, delay=2, backoff=Backoff.EXPONENTIAL, cap=60, jitter=0.5)
 """For what talks to storage and servers: three tries, a few seconds apart."""
@@ -51,57 +63,63 @@ class Settled:
 
 
 @task(retry=FLAKY, timeout=timedelta(minutes=10))
-def poll(features: FeaturesConfig, model: str, again: bool = False) -> Snapshot:
-    """The view as it is now; skips the run, with the reason, when there is nothing new."""
+def poll(features: FeaturesConfig, model: str, again: bool = False) -> tuple[Snapshot, ...]:
+    """Every view of the flow as it is now: the one that is trained on, then one for each join.
+
+    Skips the run, with the reason, when none of them has anything new.
+    """
     settings = Settings.of(current().config)
-    seen = Watermarks(settings.feature_store).get(features.view, model)
-    snapshot = feature_store.connect(settings.feature_store).snapshot(
-        features.view,
-        since=seen.version if seen and not again else None,
-        exclude=seen.quarantine if seen else (),
-    )
-    if not snapshot.new_rows:
-        raise Skip(_nothing_new(features.view, seen, again))
-    return snapshot
+    store = feature_store.connect(settings.feature_store)
+    marks = Watermarks(settings.feature_store)
+    wanted = [(features.view, None), *((join.view, join.version) for join in features.joins)]
+    seen = {view: marks.get(view, model) for view, _ in wanted}
+    pinned = {
+        one: _pinned(store, *one, None if again else seen[one[0]], seen[one[0]])
+        for one in dict.fromkeys(wanted)
+    }
+    if not any(snapshot.new_rows for snapshot in pinned.values()):
+        raise Skip(_nothing_new(seen, again))
+    return tuple(pinned[one] for one in wanted)
 
 
 @task(retry=FLAKY, timeout=timedelta(hours=1))
 def check(
-    snapshot: Snapshot, checks: ChecksConfig, features: FeaturesConfig, model: str
-) -> CheckReport:
-    """Whether the new data is fit to train on; halts the run, and quarantines it, if not.
+    snapshots: tuple[Snapshot, ...], checks: ChecksConfig, features: FeaturesConfig, model: str
+) -> tuple[CheckReport, ...]:
+    """Whether each view's new data is fit to train on; halts the run, and quarantines it, if not.
 
     Labels of older rows that matured badly halt it as well: new rows are not to blame for them, and
     wait until the labels are mended.
     """
     settings = Settings.of(current().config)
-    store = feature_store.connect(settings.feature_store)
-    report = feature_store.run_checks(
-        store,
-        snapshot,
-        checks,
-        now=SystemClock().now(),
-        label=features.label,
-        label_delay=features.label_delay,
+    reports = _checked(settings, snapshots, checks, features)
+    failed = [report for report in reports if not report.passed]
+    if not failed:
+        return reports
+    for snapshot, report in zip(snapshots, reports, strict=True):
+        if report.new_failures:
+            seen = Watermarks(settings.feature_store).get(snapshot.view, model)
+            undecided = range(seen.version + 1 if seen else 1, snapshot.version + 1)
+            _seen(settings, snapshot, model, quarantine=tuple(undecided))
+    if reports[0].new_failures:  # the other views' new data waits for nothing
+        for snapshot, report in zip(snapshots, reports, strict=True):
+            if report.passed:
+                _seen(settings, snapshot, model)
+    older = [report for report in failed if not report.new_failures]
+    hint = "mend these labels in the table, or loosen checks.nulls or checks.label_classes"
+    raise Halt(
+        "; ".join(_failure(report, features) for report in failed), hint=hint if older else None
     )
-    if not report.passed and not report.new_failures:
-        hint = "mend these labels in the table, or loosen checks.nulls or checks.label_classes"
-        raise Halt(report.reason, hint=hint)
-    if not report.passed:
-        seen = Watermarks(settings.feature_store).get(snapshot.view, model)
-        undecided = range(seen.version + 1 if seen else 1, snapshot.version + 1)
-        _seen(settings, snapshot, model, quarantine=tuple(undecided))
-        raise Halt(report.reason)
-    return report
 
 
 @task(executor="ray", retry=FLAKY, timeout=timedelta(hours=12))
-def extract(snapshot: Snapshot, features: FeaturesConfig) -> Dataset:
+def extract(snapshots: tuple[Snapshot, ...], features: FeaturesConfig) -> Dataset:
     """Training rows with their features, made by Ray from what is new."""
     settings = Settings.of(current().config)
     return ray_jobs.extract(
-        snapshot,
+        snapshots[0],
         features,
+        joined=snapshots[1:],
         feature_store=settings.feature_store,
         artifacts_uri=settings.artifacts,
         allowed_modules=settings.allowed_modules,
@@ -250,9 +268,9 @@ def halt(verdict: Verdict, dataset: Dataset) -> None:
 @flow(config="retrain")
 def retrain(cfg: RetrainConfig) -> None:
     """Train on new data, and promote the model only when it is proven better."""
-    snapshot = poll(cfg.features, cfg.model, cfg.again)
-    report = check(snapshot, cfg.checks, cfg.features, cfg.model)
-    dataset = extract(snapshot, cfg.features, after=report)
+    snapshots = poll(cfg.features, cfg.model, cfg.again)
+    reports = check(snapshots, cfg.checks, cfg.features, cfg.model)
+    dataset = extract(snapshots, cfg.features, after=reports)
     known = watching(cfg.model, cfg.gate, after=dataset)
     seen = watch(dataset, cfg.features, cfg.gate, cfg.model)
     when(known.due).then(seen)
@@ -263,21 +281,68 @@ def retrain(cfg: RetrainConfig) -> None:
     when(~verdict.promote).then(halt(verdict, dataset))
 
 
-def _nothing_new(view: str, seen: Watermark | None, again: bool) -> str:
+def _pinned(
+    store: FeatureStore,
+    view: str,
+    version: int | None,
+    since: Watermark | None,
+    seen: Watermark | None,
+) -> Snapshot:
+    """A view at its newest version, or at the one that a join names: there nothing is new."""
+    return store.snapshot(
+        view,
+        version=version,
+        since=version if version is not None else since.version if since else None,
+        exclude=seen.quarantine if seen else (),
+    )
+
+
+def _nothing_new(seen: Mapping[str, Watermark | None], again: bool) -> str:
     """Why there is nothing to train on, and what would change that."""
-    if again and seen and seen.quarantine:
+    view, mark = next(iter(seen.items()))
+    if again and mark and mark.quarantine:
         return f"no data in {view} outside of quarantine (ratchet features release {view})"
-    since = f"since version {seen.version}" if seen else "in it"
-    return f"no new data in {view}: nothing {since} (again=true trains anyway)"
+    since = "; ".join(
+        f"nothing since version {mark.version}" + (f" of {view}" if len(seen) > 1 else "")
+        if mark
+        else f"nothing in {view if len(seen) > 1 else 'it'}"
+        for view, mark in seen.items()
+    )
+    return f"no new data in {' and '.join(seen)}: {since} (again=true trains anyway)"
+
+
+def _checked(
+    settings: Settings,
+    snapshots: tuple[Snapshot, ...],
+    checks: ChecksConfig,
+    features: FeaturesConfig,
+) -> tuple[CheckReport, ...]:
+    """What the checks say of each view."""
+    store, now = feature_store.connect(settings.feature_store), SystemClock().now()
+    spine, *joined = snapshots
+    names = [join.names(store.view(join.view)) for join in features.joins]
+    own = beside_joins(checks, names, store.declared_columns(spine.view), new=spine.new_rows)
+    report = feature_store.run_checks(
+        store, spine, own, now=now, label=features.label, label_delay=features.label_delay
+    )
+    return report, *(
+        feature_store.run_checks(store, snapshot, of_join(checks, its), now=now)
+        for snapshot, its in zip(joined, names, strict=True)
+    )
+
+
+def _failure(report: CheckReport, features: FeaturesConfig) -> str:
+    return f"view {report.view}: {report.reason}" if features.joins else report.reason
 
 
 def _seen(
     settings: Settings, data: Snapshot | Dataset, model: str, quarantine: tuple[int, ...] = ()
 ) -> None:
-    """Remember that this model's loop has decided on the view up to the version of `data`."""
-    view, version = data.view, data.version
-    Watermarks(settings.feature_store).advance(view, model, version, quarantine=quarantine)
-    produced(f"watermark:{view}/{model}", version, at=data.watermark)
+    """Remember that this model's loop has decided on the views up to the versions of `data`."""
+    marks = Watermarks(settings.feature_store)
+    for source in data.sources if isinstance(data, Dataset) else (data,):
+        marks.advance(source.view, model, source.version, quarantine=quarantine)
+        produced(f"watermark:{source.view}/{model}", source.version, at=source.watermark)
 
 
 def _rolled_back(found: Watched) -> str:

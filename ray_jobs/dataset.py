@@ -86,14 +86,13 @@ def write_manifest(
     dataset: Dataset, definition: FeatureDefinition, parts: Sequence[DatasetPart]
 ) -> None:
     """Make the dataset exist: the last thing that an extraction writes."""
-    described = asdict(dataset)
-    described["watermark"] = dataset.watermark and dataset.watermark.isoformat()
     manifest = {
-        "dataset": described,
+        "dataset": asdict(dataset),
         "definition": json.loads(definition.to_text()),
         "parts": [part.to_json() for part in parts],
     }
-    ArtifactStore(dataset.uri).write_text(MANIFEST, json.dumps(manifest, indent=1))
+    text = json.dumps(manifest, indent=1, default=datetime.isoformat)
+    ArtifactStore(dataset.uri).write_text(MANIFEST, text)
 
 
 def read_manifest(dataset: Dataset) -> tuple[FeatureDefinition, tuple[DatasetPart, ...]]:

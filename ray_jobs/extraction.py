@@ -43,10 +43,12 @@ def extract(
     feature_store: FeatureStoreConfig,
     artifacts_uri: str,
     allowed_modules: Sequence[str] = (),
+    joined: Sequence[Snapshot] | None = None,
 ) -> Dataset:
     """Make the training set that `config` describes from a snapshot. Needs Ray to be initialised.
 
-    Functions are called on one shard at a time, in no order: a row's features must follow from
+    `joined`: a snapshot for each of `config.joins`, in their order; None: the views as they are
+    now. Functions are called on one shard at a time, in no order: a row's features must follow from
     that row. Same snapshot, config and source give the same digest. Raises UnfitData for an empty
     snapshot, FeatureError (function, part and rows named), UnknownName, and the errors of the
     feature store.
@@ -58,7 +60,8 @@ def extract(
             hint="append data to the view",
         )
     definition = define(config, store, allowed_modules)
-    joined = [store.snapshot(join.view, version=join.version) for join in config.joins]
+    if joined is None:
+        joined = [store.snapshot(join.view, version=join.version) for join in config.joins]
     extraction = Extraction(
         store=store,
         snapshot=snapshot,
@@ -263,6 +266,7 @@ def _describe(
         parts=len(parts),
         reused=reused,
         sources=tuple(
-            Source(view=s.view, version=s.version) for s in (snapshot, *extraction.joined)
+            Source(view=s.view, version=s.version, excluded=s.excluded, watermark=s.watermark)
+            for s in (snapshot, *extraction.joined)
         ),
     )

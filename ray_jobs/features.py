@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from feature_store import FeatureView
+
 
 class Engine(StrEnum):
     """What reads, and writes, the Parquet inside a shard."""
@@ -58,7 +60,12 @@ class JoinConfig:
     """Put before the names of the added columns."""
 
     version: int | None = None
-    """Pinned version of the other view; None: its newest at the time of extraction."""
+    """Pinned version of the other view; None: its newest when the run looks for new data."""
+
+    def names(self, view: FeatureView) -> dict[str, str]:
+        """What the join uses of the other view: name in the training set -> the view's own."""
+        added = {f"{self.prefix}{column}": column for column in self.columns or view.features}
+        return {name: name for name in (*view.entities, view.event_time)} | added
 
 
 @dataclass(frozen=True, kw_only=True)

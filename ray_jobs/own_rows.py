@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_store import FeatureStore, FeatureStoreConfig
+from feature_store import FeatureStore, FeatureStoreConfig, Snapshot, Watermarks
 from feature_store import connect as connect_store
 from ray_jobs import definition as definitions
 from ray_jobs.dataset import PARTS, ROW_ID, DatasetPart, read_manifest, read_parts
@@ -48,7 +48,7 @@ def own_rows(
         )
     _, parts = read_manifest(dataset)
     sources = list(dict.fromkeys(part.source for part in parts))
-    extracted, folder = _extract_again(definition, dataset, parts, rows, feature_store)
+    extracted, folder = _extract_again(model.model, definition, dataset, parts, rows, feature_store)
     table = read_parts(
         extracted,
         folder,
@@ -94,6 +94,7 @@ def _carried(model: LoadedModel, who: str) -> FeatureDefinition:
 
 
 def _extract_again(
+    model: str,
     definition: FeatureDefinition,
     dataset: Dataset,
     parts: Sequence[DatasetPart],
@@ -118,7 +119,7 @@ def _extract_again(
         store=store,
         snapshot=snapshot,
         definition=definition,
-        joined=_joined(definition, dataset, store),
+        joined=_joined(definition, dataset, store, Watermarks(feature_store), model),
         folder=folder,
     )
     extracted, _ = extraction.run([p for p in store.parts(snapshot) if p.uri in wanted])
@@ -126,10 +127,22 @@ def _extract_again(
 
 
 def _joined(
-    definition: FeatureDefinition, dataset: Dataset, store: FeatureStore
-) -> tuple[Any, ...]:
+    definition: FeatureDefinition,
+    dataset: Dataset,
+    store: FeatureStore,
+    marks: Watermarks,
+    model: str,
+) -> tuple[Snapshot, ...]:
     """Snapshots of the views that the definition joins: those of the dataset where it has them."""
-    versions = {source.view: source.version for source in dataset.sources[1:]}
+    pinned = {source.view: source for source in dataset.sources[1:]}
     return tuple(
-        store.snapshot(join.view, version=versions.get(join.view)) for join in definition.joins
+        store.snapshot(join.view, version=source.version, exclude=source.excluded)
+        if (source := pinned.get(join.view))
+        else store.snapshot(join.view, exclude=_quarantine(marks, join.view, model))
+        for join in definition.joins
     )
+
+
+def _quarantine(marks: Watermarks, view: str, model: str) -> tuple[int, ...]:
+    seen = marks.get(view, model)
+    return seen.quarantine if seen else ()

@@ -13,6 +13,12 @@ class Source:
     view: str
     version: int
 
+    excluded: tuple[int, ...] = ()
+    """Quarantined versions of it that were left out."""
+
+    watermark: datetime | None = None
+    """Newest event time in it, or None when there is none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
@@ -61,7 +67,7 @@ class Dataset:
     """Parts that an earlier extraction had made."""
 
     sources: tuple[Source, ...] = ()
-    """Versions of the view and of the joined ones."""
+    """Versions of the view and of the joined ones, in the order of the joins."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""The flow's check: new rows that fail go into quarantine; older labels only halt the run."""
+"""The flow's poll and check: new rows that fail go into quarantine, in whichever view they came;
+older labels only halt the run."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,16 +8,27 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from feature_store import ChecksConfig, FeatureStoreConfig, FeatureView, Watermarks, connect
+from feature_store import (
+    ChecksConfig,
+    FeatureStore,
+    FeatureStoreConfig,
+    FeatureView,
+    Range,
+    Snapshot,
+    Watermarks,
+    connect,
+)
 from flows.core import values
 from flows.core.context import TaskContext, entered
-from flows.core.errors import Halt
+from flows.core.errors import Halt, Skip
 from flows.retrain import check, poll
 from flows.settings import Settings, StoreConfig
-from ray_jobs import FeaturesConfig, RayConfig
+from ray_jobs import FeaturesConfig, JoinConfig, RayConfig
 from registry import RegistryConfig
 
 VIEW = FeatureView(name="meter", entities=("id",), event_time="at", features=("load",), label="y")
+PROFILE = FeatureView(name="profile", entities=("id",), event_time="known", features=("age",))
+JOINED = FeaturesConfig(view="meter", joins=(JoinConfig(view="profile", prefix="p_"),))
 FEATURES = FeaturesConfig(view="meter", label_delay=timedelta(days=2))
 
 
@@ -45,15 +57,18 @@ def rows(days_ago: float, load: list[Any], y: list[Any]) -> pa.Table:
     )
 
 
-def checked(settings: Settings) -> None:
+def checked(
+    settings: Settings, features: FeaturesConfig = FEATURES, checks: ChecksConfig | None = None
+) -> tuple[Snapshot, ...]:
     """A run's tasks `poll` and `check`."""
     context = TaskContext(
         run_id="r", flow="retrain", task="check", attempt=1, attempt_id="r.check.1",
         config_text=values.dumps(settings),
     )  # fmt: skip
     with entered(context):
-        snapshot = poll.function(FEATURES, "digits")
-        check.function(snapshot, ChecksConfig(), FEATURES, "digits")
+        snapshots = poll.function(features, "digits")
+        check.function(snapshots, checks or ChecksConfig(), features, "digits")
+    return snapshots
 
 
 def test_bad_labels_that_matured_halt_the_run_and_new_rows_are_not_to_blame(
@@ -79,3 +94,79 @@ def test_bad_labels_that_matured_halt_the_run_and_new_rows_are_not_to_blame(
     seen = watermarks.get("meter", "digits")
     assert seen is not None
     assert (seen.version, seen.quarantine) == (4, (3, 4))
+
+
+def profiles(days_ago: float, age: list[Any]) -> pa.Table:
+    known = datetime.now(UTC) - timedelta(days=days_ago)
+    return pa.table(
+        {
+            "id": pa.array(range(len(age)), pa.int64()),
+            "known": pa.array([known] * len(age), pa.timestamp("us", tz="UTC")),
+            "age": pa.array(age, pa.float64()),
+        }
+    )
+
+
+@pytest.fixture
+def store(settings: Settings) -> FeatureStore:
+    """Two views with a first batch each, which the model has decided on."""
+    store, marks = connect(settings.feature_store), Watermarks(settings.feature_store)
+    for view, first in ((VIEW, rows(9, [1.0], [True])), (PROFILE, profiles(9, [30.0, 31.0]))):
+        store.create(view, first.schema)
+        marks.advance(view.name, "digits", store.append(view.name, first))
+    return store
+
+
+def seen(settings: Settings, view: str) -> tuple[int, tuple[int, ...]]:
+    mark = Watermarks(settings.feature_store).get(view, "digits")
+    assert mark is not None
+    return mark.version, mark.quarantine
+
+
+def test_new_data_in_a_joined_view_alone_starts_a_run(
+    settings: Settings, store: FeatureStore
+) -> None:
+    with pytest.raises(Skip, match="no new data in meter and profile: nothing since version 1 of"):
+        checked(settings, JOINED)
+    store.append("profile", profiles(0, [32.0]))
+    spine, joined = checked(settings, JOINED)
+    assert (spine.view, spine.new_rows, joined.view, joined.new_rows) == ("meter", 0, "profile", 1)
+
+
+def test_a_bad_version_of_a_joined_view_is_named_and_set_aside_and_the_next_run_goes_on(
+    settings: Settings, store: FeatureStore
+) -> None:
+    store.append("meter", rows(0, [1.0, 2.0], [True, False]))
+    store.append("profile", profiles(0, [-999.0, -999.0]))
+    sane = ChecksConfig(ranges={"p_age": Range(min=0, max=120)})
+    with pytest.raises(Halt, match=r"^view profile: column age: -999 to -999 in the new rows"):
+        checked(settings, JOINED, sane)
+    assert seen(settings, "profile") == (2, (2,))
+    assert seen(settings, "meter") == (1, ())
+    spine, joined = checked(settings, JOINED, sane)
+    assert (spine.new_rows, joined.version, joined.excluded, joined.rows) == (2, 2, (2,), 2)
+
+
+def test_bad_rows_to_train_on_leave_a_joined_view_alone_and_nothing_to_run_for(
+    settings: Settings, store: FeatureStore
+) -> None:
+    store.append("meter", rows(0, [None, 2.0], [True, False]))
+    store.append("profile", profiles(0, [32.0]))
+    with pytest.raises(Halt, match=r"^view meter: column load: 50\.0 % null"):
+        checked(settings, JOINED)
+    assert seen(settings, "meter") == (2, (2,))
+    assert seen(settings, "profile") == (2, ())
+    with pytest.raises(Skip):
+        checked(settings, JOINED)
+
+
+def test_a_join_that_names_a_version_keeps_it_and_nothing_is_new_in_it(
+    settings: Settings, store: FeatureStore
+) -> None:
+    store.append("profile", profiles(0, [None]))
+    pinned = FeaturesConfig(view="meter", joins=(JoinConfig(view="profile", version=1),))
+    with pytest.raises(Skip):
+        checked(settings, pinned)
+    store.append("meter", rows(0, [1.0], [False]))
+    _, joined = checked(settings, pinned)
+    assert (joined.version, joined.new_rows) == (1, 0)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_store import FeatureStore, FeatureStoreConfig, FeatureView, connect
+from feature_store import FeatureStore, FeatureStoreConfig, FeatureView, Snapshot, connect
 from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, extract, train
 from registry import RegistryConfig
 from registry import connect as connect_registry
@@ -88,7 +88,13 @@ class Workshop:
         if count:
             self.store.append(name, self.rows(count))
 
-    def extract(self, config: FeaturesConfig, *, exclude: tuple[int, ...] = ()) -> Dataset:
+    def extract(
+        self,
+        config: FeaturesConfig,
+        *,
+        exclude: tuple[int, ...] = (),
+        joined: tuple[Snapshot, ...] | None = None,
+    ) -> Dataset:
         snapshot = self.store.snapshot(config.view, exclude=exclude)
         modules = [path.stem for path in self.home.glob("*.py")]
         return extract(
@@ -97,6 +103,7 @@ class Workshop:
             feature_store=self.feature_store,
             artifacts_uri=self.artifacts,
             allowed_modules=modules,
+            joined=joined,
         )
 
     def train(

@@ -10,6 +10,7 @@ import pytest
 from feature_store import FeatureView
 from ray_jobs import FeaturesConfig, JoinConfig, RayJobError, UnfitData
 from ray_jobs.dataset import PARTS, ROW_ID, read, read_manifest
+from ray_jobs.references import Source
 from ray_jobs.training_errors import FeatureError
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -148,6 +149,25 @@ def test_a_join_is_made_again_only_where_the_other_view_could_matter(workshop: A
     assert late.reused == 1
     assert read(late, ["r_v"])["r_v"].to_pylist()[157] == 3.0
     assert read(late, ["r_v"])["r_v"].to_pylist()[107] == 1.0
+
+
+def test_the_joined_views_are_read_as_they_were_pinned_without_what_was_set_aside(
+    workshop: Any,
+) -> None:
+    workshop.create("left", 10)
+    view = FeatureView(name="right", entities=("id",), event_time="seen", features=("v",))
+    workshop.store.create(view)
+    for value in (1.0, -999.0, 3.0):
+        known = pa.array([workshop.start] * 10, pa.timestamp("us", tz="UTC"))
+        rows = {"id": pa.array(range(10), pa.int64()), "seen": known, "v": [value] * 10}
+        workshop.store.append("right", pa.table(rows))
+    config = FeaturesConfig(view="left", joins=(JoinConfig(view="right"),))
+    right = workshop.store.snapshot("right", version=2, exclude=(2,))
+    dataset = workshop.extract(config, joined=(right,))
+    assert set(read(dataset, ["v"])["v"].to_pylist()) == {1.0}
+    assert dataset.sources[1] == Source(
+        view="right", version=2, excluded=(2,), watermark=workshop.start
+    )
 
 
 def test_an_empty_view_and_a_filter_that_drops_everything_are_unfit(workshop: Any) -> None:
