@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_store.columns import canonical_schema
+from feature_store.conversions import take
 from feature_store.errors import SchemaMismatch, UnknownColumn, nearest
 
 
@@ -54,7 +55,7 @@ def point_in_time_join(
         threads=threads,
     )
     joined = spine
-    found = right.select(list(columns)).take(hits)
+    found = take(right.select(list(columns)), hits)
     for name, values in zip(columns, found.columns, strict=True):
         joined = joined.append_column(prefix + name, values)
     return joined

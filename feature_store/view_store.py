@@ -8,7 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store.columns import canonical, canonical_schema, column_types, require
+from feature_store.columns import (
+    canonical,
+    canonical_schema,
+    column_types,
+    index_columns,
+    require,
+    require_distinct,
+    without_index,
+)
 from feature_store.config import FeatureStoreConfig
 from feature_store.dataset import open_dataset, rows_in
 from feature_store.errors import (
@@ -41,14 +49,15 @@ class ViewStore:
     def create(self, view: FeatureView, schema: pa.Schema | None = None) -> FeatureView:
         """Declare a view, and make its empty table (version 0)."""
         validate(view)
-        wanted = None if schema is None else canonical_schema(schema)
+        wanted = None if schema is None else _offered(view.name, schema)
         document = self._documents.read(view.name + _SUFFIX)
         if document is not None:
             return _same(view, wanted, from_document(document))
-        if self._tables.exists(view.name):
+        there = self._tables.exists(view.name)
+        if there:
             wanted = self._tables.schema(view.name, self._tables.latest(view.name))
         if wanted is not None:
-            _check_schema(view, wanted)
+            _check_schema(view, wanted, outside=there)
             self._tables.create(view.name, wanted)
         self._record(view, wanted)
         return view
@@ -60,7 +69,7 @@ class ViewStore:
         schema = None
         if self._tables.exists(view.name):
             schema = self._tables.schema(view.name, self._tables.latest(view.name))
-            _check_schema(view, schema)
+            _check_schema(view, schema, outside=True)
         self._record(view, schema)
         return view
 
@@ -83,7 +92,9 @@ class ViewStore:
     ) -> int:
         """Add rows as one version, and return its number."""
         stored = self._stored(name)
-        rows = canonical(table if isinstance(table, pa.Table) else pa.table(table))
+        rows = without_index(table if isinstance(table, pa.Table) else pa.table(table))
+        require_distinct(name, rows.column_names)
+        rows = canonical(rows)
         if not self._tables.exists(name):
             _check_schema(stored.view, rows.schema)
             self._tables.create(name, rows.schema)
@@ -289,6 +300,14 @@ class ViewStore:
         return datetime(newest.year, newest.month, newest.day, tzinfo=UTC)
 
 
+def _offered(view: str, schema: pa.Schema) -> pa.Schema:
+    """The schema of a new table, without the index of a pandas frame."""
+    index = index_columns(schema)
+    kept = pa.schema([field for field in schema if field.name not in index])
+    require_distinct(view, kept.names)
+    return canonical_schema(kept)
+
+
 def _same(view: FeatureView, schema: pa.Schema | None, stored: StoredView) -> FeatureView:
     differs = schema is not None and stored.columns and column_types(schema) != stored.columns
     if view != stored.view or differs:
@@ -300,7 +319,8 @@ def _same(view: FeatureView, schema: pa.Schema | None, stored: StoredView) -> Fe
     return view
 
 
-def _check_schema(view: FeatureView, schema: pa.Schema) -> None:
+def _check_schema(view: FeatureView, schema: pa.Schema, *, outside: bool = False) -> None:
+    """`outside`: of a table that others may have made; what the view does not use is theirs."""
     require(view.name, view.columns, schema.names)
     kind = schema.field(view.event_time).type
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
@@ -308,11 +328,13 @@ def _check_schema(view: FeatureView, schema: pa.Schema) -> None:
             f"view {view.name}: event time {view.event_time} is {kind}, not a timestamp or date",
             hint=f"cast {view.event_time} to a timestamp",
         )
-    untyped = [f.name for f in schema if pa.types.is_null(f.type)]
+    looked_at = set(view.columns) if outside else set(schema.names)
+    untyped = [f.name for f in schema if f.name in looked_at and pa.types.is_null(f.type)]
     if untyped:
         raise InvalidView(
             f"view {view.name}: column {untyped[0]} holds nothing but nulls, so it has no type",
-            hint="declare the view with a schema",
+            hint=f"name its type: ratchet features create NAME FILE --type {untyped[0]}=double, or "
+            "store.create(view, schema)",
         )
 
 

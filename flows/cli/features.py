@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow as pa
 import typer
 from rich.text import Text
 
@@ -13,8 +12,9 @@ import feature_store
 from feature_store import FeatureStore, FeatureView, Watermark, Watermarks
 from flows.bootstrap import Ratchet
 from flows.cli.installation import opened
+from flows.cli.rows_file import FileRows, read_rows
 from flows.cli.wording import console, print_json, table
-from flows.core.errors import NotFound, Refused
+from flows.core.errors import Refused
 from flows.documents import iso
 from flows.settings import revealed
 from flows.wording import ago
@@ -121,11 +121,16 @@ def create(
     feature: Annotated[
         list[str] | None, typer.Option(help="Column to learn from. Default: all the others.")
     ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="COLUMN=TYPE", help="What a column is, such as zip=string."),
+    ] = None,
 ) -> None:
     """Declare a view with the columns of a file, and append the file's rows."""
     with opened(context) as ratchet:
         store = _store(ratchet)
-        rows = read_rows(file)
+        read = read_rows(file, named=_named_types(types or []))
+        rows = read.rows
         named = {*entity, event_time, label}
         learned = feature or [name for name in rows.column_names if name not in named]
         declared = FeatureView(
@@ -137,7 +142,11 @@ def create(
         )
         store.create(declared, rows.schema)
         version = store.append(view, rows, key=f"created from {file.name}")
-        _say_append(view, version, rows)
+        if read.read_as:
+            listed = [f"{column} {kind}" for column, kind in read.read_as.items()]
+            more = f" and {len(listed) - 20} more" if len(listed) > 20 else ""
+            console().print(Text(f"read as: {', '.join(listed[:20])}{more}", "dim"))
+        _say_append(view, version, read)
 
 
 @features.command()
@@ -156,12 +165,13 @@ def append(
     """Append the rows of a file to a view, as one version."""
     with opened(context) as ratchet:
         store = _store(ratchet)
-        rows = read_rows(file, store.schema(store.snapshot(view)))
-        version = store.append(view, rows, key=key, merge_schema=merge_schema)
+        declared = store.declared_columns(view)  # none yet: the first rows decide
+        read = read_rows(file, store.schema(store.snapshot(view)) if declared else None)
+        version = store.append(view, read.rows, key=key, merge_schema=merge_schema)
         if as_json:
-            print_json({"view": view, "version": version, "rows": rows.num_rows})
+            print_json({"view": view, "version": version, "rows": read.rows.num_rows})
         else:
-            _say_append(view, version, rows)
+            _say_append(view, version, read)
 
 
 @features.command()
@@ -212,9 +222,19 @@ def _in_quarantine(mark: Watermark, versions: list[int] | None) -> tuple[int, ..
     return tuple(n for n in mark.quarantine if versions is None or n in versions)
 
 
-def _say_append(view: str, version: int, rows: Any) -> None:
+def _named_types(given: list[str]) -> dict[str, str]:
+    """What `--type COLUMN=TYPE` says."""
+    for one in given:
+        if "=" not in one:
+            raise Refused(f"--type {one} names no type", hint=f"such as --type {one}=string")
+    return {column: kind for column, _, kind in (one.rpartition("=") for one in given)}
+
+
+def _say_append(view: str, version: int, read: FileRows) -> None:
     say = console()
-    say.print(f"{view}: {rows.num_rows:,} rows are version {version}")
+    for note in read.notes:
+        say.print(Text(note, "yellow"))
+    say.print(f"{view}: {read.rows.num_rows:,} rows are version {version}")
     say.print(Text(f"next: ratchet features show {view}", "dim"))
 
 
@@ -244,41 +264,3 @@ def _watermark_json(mark: Watermark) -> dict[str, Any]:
 
 def _day(at: str | None) -> str:
     return "-" if at is None else at[:16].replace("T", " ")
-
-
-def read_rows(path: Path, schema: pa.Schema | None = None) -> pa.Table:
-    """The rows of a .parquet or .csv file; CSV values become the types of `schema`.
-
-    A value that does not fit stays as it was read, so that the view names column and types.
-    Raises NotFound, Refused.
-    """
-    if not path.is_file():
-        raise NotFound(f"there is no file {path}", hint="check the path")
-    try:
-        if path.suffix.lower() == ".parquet":
-            from pyarrow import parquet
-
-            return parquet.ParquetFile(path).read()
-        if path.suffix.lower() == ".csv":
-            return _csv(path, schema)
-    except pa.ArrowInvalid as error:
-        raise Refused(
-            f"{path} cannot be read: {str(error).splitlines()[0]}",
-            hint="repair the file, or save it as Parquet",
-        ) from error
-    raise Refused(f"{path} is neither .parquet nor .csv", hint="save it as Parquet")
-
-
-def _csv(path: Path, schema: pa.Schema | None) -> pa.Table:
-    from pyarrow import csv
-
-    rows = csv.read_csv(path)
-    for position, name in enumerate(rows.column_names):
-        if schema is None or name not in schema.names:
-            continue
-        wanted = schema.field(name).type
-        try:
-            rows = rows.set_column(position, name, rows.column(name).cast(wanted))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            continue
-    return rows

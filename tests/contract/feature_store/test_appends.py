@@ -80,7 +80,7 @@ def test_numbers_that_fit_without_loss_are_widened(store: FeatureStore, rows: Ro
     assert column.type == pa.float64()
     assert column.to_pylist() == [1.0, 2.0, None, None]
     with pytest.raises(SchemaMismatch, match="column id is double, expected int64"):
-        store.append("meter", rows(2).set_column(0, "id", pa.array([1.0, 2.0])))
+        store.append("meter", rows(2).set_column(0, "id", pa.array([1.0, 2.5])))
 
 
 def test_types_that_no_store_holds_are_made_to_fit(store: FeatureStore) -> None:
