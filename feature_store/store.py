@@ -25,7 +25,7 @@ class FeatureStore(Protocol):
     Types
     - Columns are stored as the types that every backend can hold: timestamps in microseconds UTC
       (finer digits are cut off, a time without zone is taken as UTC), dictionaries as their
-      values, unsigned integers one size up, half floats as float32.
+      values, unsigned integers one size up; the whole table stands in `feature_store.conversions`.
     """
 
     def create(self, view: FeatureView, schema: pa.Schema | None = None) -> FeatureView:
@@ -70,8 +70,12 @@ class FeatureStore(Protocol):
         - Idempotent by `key`: a key that was used before adds nothing and returns the version
           that it made then, also when two writers use it at the same moment.
         - Concurrent appends all succeed, each as its own version.
-        - A missing, extra or retyped column is `SchemaMismatch`. With `merge_schema`, missing
-          columns become nulls and extra ones are added; a retyped one is refused all the same.
+        - A missing or extra column is `SchemaMismatch`. With `merge_schema`, missing columns
+          become nulls and extra ones are added.
+        - Numbers of another type fit where no digit is lost: whole ones into a column of doubles,
+          `1.0` and NaN (as pandas has them) into one of integers. Else `SchemaMismatch`.
+        - The index of a pandas frame is no column: row numbers are left out, an index without a
+          name that holds anything else is `SchemaMismatch`; one with a name is a column.
         """
         ...
 
