@@ -111,7 +111,7 @@ class Capabilities:
     pools: Mapping[str, Pool] = field(default_factory=dict)  # the limited ones, by name
     serves: frozenset[str] | None = None  # pools whose tasks it runs; None: all
     is_shared: Callable[[str], bool] = lambda executor: False  # its work dies with this process
-    busy: bool = False  # whether anything runs on them
+    is_busy: Callable[[], bool] = lambda: False  # whether anything runs on such executors
 
     def after(self, started: Iterable[str]) -> Capabilities:
         """What is left once something has started on these executors."""
@@ -178,12 +178,14 @@ class Budget:
         self._pools: dict[str, Usage | None] = {}  # as they are now, of those asked for
         self._clusters: dict[str, Capacity | None] = {}
         self._reserved = reserved or {}
-        self._company, self._alone = can.busy, False
+        self._taken: set[str] = set()  # executors on which something starts
+        self._alone = False  # whether what starts on them is to run alone
 
     @property
     def anywhere(self) -> bool:
         """Whether any executor can take anything."""
-        return any(free > -self._can.ahead.get(name, 0) for name, free in self.slots.items())
+        ahead = self._can.ahead
+        return any(free > 0 or free > -ahead.get(name, 0) for name, free in self.slots.items())
 
     @property
     def free(self) -> int:
@@ -218,7 +220,7 @@ class Budget:
         least = -self._can.ahead.get(need.executor, 0) if need.may_queue else 0
         if self.slots.get(need.executor, 0) <= least:
             return f"executor {need.executor}"
-        occupied = self._alone or (need.alone and self._company)
+        occupied = self._alone or (need.alone and self._has_company())
         if occupied and self._can.is_shared(need.executor):
             return f"executor {need.executor}"
         if not self._pool_admits(need):
@@ -239,14 +241,18 @@ class Budget:
     def take(self, need: Need) -> None:
         """Count a task that starts."""
         self.slots[need.executor] -= 1
-        if self._can.is_shared(need.executor):
-            self._company, self._alone = True, self._alone or need.alone
+        self._taken.add(need.executor)
+        self._alone = self._alone or (need.alone and self._can.is_shared(need.executor))
         if (usage := self._pool(need.pool)) is not None:
             self._pools[need.pool] = replace(
                 usage, used=usage.used + need.weight, started=usage.started + 1
             )
         if need.resources is not None and (capacity := self._cluster(need.executor)) is not None:
             self._clusters[need.executor] = capacity.less(need.resources)
+
+    def _has_company(self) -> bool:
+        """Whether anything runs in this process, or is about to."""
+        return any(map(self._can.is_shared, self._taken)) or self._can.is_busy()
 
     def _pool_admits(self, need: Need) -> bool:
         pool = self._can.pools.get(need.pool)
@@ -341,12 +347,12 @@ class Turns:
     """In which order runs that wait are looked at: one claim each time, then it is decided anew."""
 
     def __init__(self, live: Mapping[str, int]) -> None:
-        self._live = Counter(live)  # live attempts of each flow
+        self._live = dict(live)  # live attempts of each flow
         self._queue: list[tuple[int, int, datetime, str, Waiting]] = []
 
     def add(self, waiting: Waiting) -> None:
         """Let a run wait for its turn."""
-        live = self._live[waiting.flow]
+        live = self._live.get(waiting.flow, 0)
         key = (-waiting.priority, live, waiting.since, waiting.run_id, waiting)
         heapq.heappush(self._queue, key)
 
@@ -354,7 +360,7 @@ class Turns:
         """The run whose turn it is; it waits no more. None: nobody waits."""
         while self._queue:
             _, live, *_, waiting = heapq.heappop(self._queue)
-            if live == self._live[waiting.flow]:
+            if live == self._live.get(waiting.flow, 0):
                 return waiting
             self.add(waiting)  # its flow has got something since it was added
         return None
@@ -366,4 +372,4 @@ class Turns:
 
     def took(self, flow: str) -> None:
         """Count something that a flow has got."""
-        self._live[flow] += 1
+        self._live[flow] = self._live.get(flow, 0) + 1

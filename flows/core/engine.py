@@ -193,7 +193,8 @@ class Engine:
         stop, self._failures = stop or threading.Event(), 0
         while unfinished() and not stop.is_set():
             survived = self._survived(patience)
-            self.looked.set()
+            if not self.looked.is_set():
+                self.looked.set()
             if not survived:
                 self.clock.wait(stop, OUTAGE / 2 ** max(0, 5 - self._failures))
             elif unfinished():
@@ -270,11 +271,11 @@ class Engine:
         return can.without_slots() if self._draining else can
 
     def _arrived(self) -> list[Outcome]:
-        arrived: list[Outcome | None] = []
-        with suppress(queue.Empty):
-            while True:
-                arrived.append(self._outcomes.get_nowait())
-        return [outcome for outcome in arrived if outcome is not None]
+        arrived = []
+        while not self._outcomes.empty():  # nobody else takes from it
+            if (outcome := self._outcomes.get()) is not None:
+                arrived.append(outcome)
+        return arrived
 
     def _wait(self) -> None:
         """Until something has ended, or something is due."""

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
 
 
 class RunStatus(StrEnum):
@@ -236,3 +238,19 @@ class Lease:
     token: int  # grows by one with every new holder
     expires_at: datetime
     serves: str | None = None  # pools, each between spaces, `*` all; None: only its own runs
+
+
+def changed(record: Record, **fields: Any) -> Record:
+    """A record with other values in some of its fields.
+
+    As `dataclasses.replace`, for records that check nothing when they are made; that one takes
+    seven times as long, and a step of a run changes a dozen.
+    """
+    copy = object.__new__(type(record))
+    values = vars(copy)
+    values |= vars(record)
+    known = len(values)
+    values |= fields
+    if len(values) != known:
+        raise TypeError(f"{type(record).__name__} has no field {list(values)[known]!r}")
+    return copy

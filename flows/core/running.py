@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from flows.core.clock import Clock
 from flows.core.executors.perform import describe
 from flows.core.executors.protocol import Deliver, Executor, Outcome, OutcomeKind, Work
 from flows.core.graph import node_key
-from flows.core.records import Attempt
+from flows.core.records import Attempt, changed
 from flows.core.store import Claim
 
 QUICK = 0.05
@@ -140,7 +140,7 @@ class Running:
         self, able: Capabilities, worker: str, now: datetime, ending: Collection[str]
     ) -> Capabilities:
         """`able`, with what is free now: what attempts that are `ending` take is."""
-        return replace(
+        return changed(
             able,
             worker=worker,
             now=now,
@@ -148,7 +148,7 @@ class Running:
             ahead=self._ahead(),
             capacity_of=self._capacity_of,
             is_shared=self._is_shared,
-            busy=any(i not in ending for i in self.here()),
+            is_busy=lambda: any(i not in ending for i in self.here()),
         )
 
     def _free_slots(self, ending: Collection[str]) -> dict[str, int]:
@@ -206,7 +206,7 @@ class Running:
         """With what this process adds: where the log is, and the function of a notebook."""
         flow, task = claim.work.flow, node_key(claim.work.task)
         call = self._calls(flow, task) if self._calls else None
-        return replace(claim.work, log=self._log(claim.attempt), call=call)
+        return changed(claim.work, log=self._log(claim.attempt), call=call)
 
     def _log(self, attempt: Attempt) -> str | None:
         if self._logs is None:

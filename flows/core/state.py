@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -39,6 +39,7 @@ from flows.core.records import (
     RunStatus,
     TaskRun,
     TaskStatus,
+    changed,
 )
 
 ASSET_UPDATED = "asset.updated"
@@ -123,7 +124,7 @@ class RunState:
         if changes.events:
             changes.before = None if self.stored.seq == 0 else self.stored
             at, pools = self._waiting()
-            self.stored = self.run = changes.run = replace(
+            self.stored = self.run = changes.run = changed(
                 self.run, seq=self._seq, claimable_at=at, claimable=pools
             )
         return changes
@@ -212,7 +213,7 @@ class RunState:
         outcome: Outcome | None = None,
     ) -> None:
         """End an attempt; what it cost goes into the event of its task that follows."""
-        ended = replace(
+        ended = changed(
             attempt, status=after(ATTEMPT, attempt.status, event), ended_at=now, error=error
         )
         self.keep(ended)
@@ -233,13 +234,13 @@ class RunState:
         status = after(TASK, task.status, event)
         if status.ended:
             fields["ended_at"] = now
-        changed = replace(task, status=status, **fields)
-        self.tasks[key] = changed
-        self._of_values += len(changed.value or "") - len(task.value or "")
+        moved = changed(task, status=status, **fields)
+        self.tasks[key] = moved
+        self._of_values += len(moved.value or "") - len(task.value or "")
         new = key in self._changes.new_tasks
-        (self._changes.new_tasks if new else self._changes.tasks)[key] = changed
-        if status is TaskStatus.RETRYING and changed.ready_at is not None:
-            self.delayed[key] = changed.ready_at
+        (self._changes.new_tasks if new else self._changes.tasks)[key] = moved
+        if status is TaskStatus.RETRYING and moved.ready_at is not None:
+            self.delayed[key] = moved.ready_at
         else:
             self.delayed.pop(key, None)
         if status.claimable:
@@ -248,7 +249,7 @@ class RunState:
             self.ready.pop(key, None)
         cost = self._costs.pop(key, None)
         self._append(
-            event, now, key, changed.attempt or None, {**(data or {}), **cost} if cost else data
+            event, now, key, moved.attempt or None, {**(data or {}), **cost} if cost else data
         )
 
     def announce(self, attempt: Attempt, outcome: Outcome, now: datetime) -> None:
@@ -267,7 +268,7 @@ class RunState:
     ) -> None:
         if reason := fields.get("reason"):
             fields["reason"] = reason = values.storable(reason)
-        self.run = replace(self.run, status=after(RUN, self.run.status, event), **fields)
+        self.run = changed(self.run, status=after(RUN, self.run.status, event), **fields)
         self._append(event, now, None, None, {"reason": reason} if reason else data)
 
     def _append(

@@ -23,12 +23,13 @@ from flows.core.errors import NotStorable
 from flows.core.masking import mask
 
 Json = Any
-_PLAIN = (str, int, bool, type(None))
+_PLAIN = frozenset({str, int, bool, type(None)})
 MAX_BYTES = 1_000_000
 """A stored value over this size is data, and belongs in the artifact store."""
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_DECODER = json.JSONDecoder()
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _URL = 1000
 """Characters looked at beyond what is kept: a password is masked whole, also where it is cut."""
@@ -84,10 +85,10 @@ def _text_of(value: object) -> str:
 def loads(text: str, annotation: object = Any) -> Any:
     """Decode JSON text into what `annotation` says. Raises NotStorable when it does not fit."""
     try:
-        data = json.loads(text)
+        data = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise NotStorable(f"it is no JSON text: {error}") from error
-    return from_json(data, annotation)
+    return data if annotation is Any else from_json(data, annotation)
 
 
 def to_json(value: object) -> Json:
@@ -95,6 +96,8 @@ def to_json(value: object) -> Json:
     kind = type(value)
     if kind in _PLAIN:
         return value
+    if kind is dict:
+        return _mapping_to_json(value)
     if kind is float:
         return _finite(value)
     if isinstance(value, Enum):
@@ -120,7 +123,7 @@ def _other_to_json(value: Any) -> Json:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Mapping):
-        return {_key(k): to_json(v) for k, v in value.items()}
+        return _mapping_to_json(value)
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
     if isinstance(value, str | bool | int):  # subclasses
@@ -131,6 +134,13 @@ def _other_to_json(value: Any) -> Json:
         f"a {type(value).__module__}.{type(value).__qualname__} is not a small typed value",
         hint="return a frozen dataclass, or write the data away and return a reference to it",
     )
+
+
+def _mapping_to_json(value: Any) -> Json:
+    return {
+        key if type(key) is str else _key(key): item if type(item) in _PLAIN else to_json(item)
+        for key, item in value.items()
+    }
 
 
 def _key(key: object) -> str:

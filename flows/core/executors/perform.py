@@ -9,7 +9,6 @@ import resource
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, get_type_hints
 
@@ -18,7 +17,7 @@ from flows.core.context import TaskContext, entered
 from flows.core.errors import GiveUp, Halt, NotFound, Signal, Skip
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
 from flows.core.masking import mask
-from flows.core.records import ErrorInfo
+from flows.core.records import ErrorInfo, changed
 from flows.core.values import message, storable
 
 _WORK_FIELDS = tuple(name for name in Work.__dataclass_fields__ if name != "call")
@@ -42,7 +41,7 @@ def perform(work: Work, cpu: Callable[[], float] = time.thread_time) -> Outcome:
     with entered(_context(work)) as account:
         outcome = _ended(work)
     kept = outcome.kind is not OutcomeKind.FAILED
-    return replace(
+    return changed(
         outcome,
         cpu_seconds=cpu() - begun + account.cpu_seconds,
         gpu_seconds=account.gpu_seconds or None,

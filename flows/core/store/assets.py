@@ -81,8 +81,10 @@ def insert_fires(
     In the transaction that appends the events: whatever the order of commits, none is lost.
     After the fact, a schedule that was saved later does not fire.
     """
+    if not updates:
+        return
     topics = {ASSET + update.asset for update in updates}
-    waiting = connection.execute(_WAITING, {"topics": sorted(topics)}).all() if topics else []
+    waiting = connection.execute(_WAITING, {"topics": sorted(topics)}).all()
     pending = [
         {
             "schedule": schedule.name,

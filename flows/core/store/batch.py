@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, String, Table
 
 from flows.core.errors import RowRefused
-from flows.core.store.database import iso
+from flows.core.store.database import UtcTime, iso
 from flows.core.store.schema import metadata
 
 Row = Mapping[str, Any]
@@ -35,80 +36,80 @@ def change(table: Table, names: Iterable[str], *, where: str) -> str:
     return f'UPDATE "{table.name}" SET {assignments} WHERE {where}'
 
 
-def execute(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
+def execute(connection: Connection, statement: str, rows: Sequence[dict[str, Any]]) -> int:
     """Run `statement` for each row, if any, in the open transaction; returns the rows it touched.
 
-    Raises RowRefused for text that is wider than its column, on every database alike; and the
-    driver's own errors, which `Database.write` explains.
+    The rows are the caller's no more: their times become what the driver takes. Raises RowRefused
+    for text that is wider than its column, on every database alike; and the driver's own errors,
+    which `Database.write` explains.
     """
     if not rows:
         return 0
-    dialect = connection.dialect
-    _check(statement, rows)
-    text = _for_driver(statement, dialect.paramstyle)
-    if dialect.name == "sqlite":
-        rows = [_with_text_times(row) for row in rows]
+    prepared = _prepared(statement, connection.dialect.name)
+    for row in rows:
+        prepared.check(row)
+        for name in prepared.times:
+            if type(time := row[name]) is datetime:
+                row[name] = iso(time)
     cursor = connection.connection.cursor()
     try:
         if len(rows) == 1:
-            cursor.execute(text, rows[0])
+            cursor.execute(prepared.text, rows[0])
         else:
-            cursor.executemany(text, rows)
+            cursor.executemany(prepared.text, rows)
         return int(cursor.rowcount)
     finally:
         cursor.close()
 
 
-def _check(statement: str, rows: Sequence[Row]) -> None:
-    widths, numbers = _limits(statement)
-    for row in rows:
-        for name, longest in widths:
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """A statement as a driver takes it, and what of its rows has to be looked at."""
+
+    text: str
+    table: str
+    widths: tuple[tuple[str, int], ...]  # columns of text that it writes, and their limits
+    numbers: tuple[str, ...]  # columns of numbers that it writes
+    times: tuple[str, ...]  # names under which the driver may be given times, and takes none
+
+    def check(self, row: Row) -> None:
+        """Refuse what its column does not hold. Raises RowRefused."""
+        for name, longest in self.widths:
             if (value := row[name]) is not None and len(value) > longest:
                 raise RowRefused(
-                    f"{_column(statement, name)} has at most {longest} characters, "
+                    f"the {name} of a {self.table} has at most {longest} characters, "
                     f"not {len(value)}: {value[:40]!r}..."
                 )
-        for name in numbers:
+        for name in self.numbers:
             if (value := row[name]) is not None and not -_BEYOND <= value < _BEYOND:
-                raise RowRefused(f"{_column(statement, name)} is beyond what is kept: {value}")
+                raise RowRefused(f"the {name} of a {self.table} is beyond what is kept: {value}")
 
 
 _BEYOND = 2**31
 """The first number that an integer column of PostgreSQL does not hold."""
 
 
-@lru_cache(maxsize=64)
-def _limits(statement: str) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
-    """Of what a statement writes: the columns of text of limited length, and those of numbers."""
-    names = set(re.findall(r":(\w+)", statement))
-    columns = [c for c in metadata.tables[_table(statement)].columns if c.name in names]
-    widths = tuple(
-        (column.name, column.type.length)
-        for column in columns
-        if isinstance(column.type, String) and column.type.length is not None
-    )
-    return widths, tuple(column.name for column in columns if type(column.type) is Integer)
-
-
-def _column(statement: str, name: str) -> str:
-    return f"the {name} of a {_table(statement).replace('_', ' ')}"
-
-
-def _table(statement: str) -> str:
-    match = _TABLE.match(statement)
+@lru_cache(maxsize=128)
+def _prepared(statement: str, dialect: str) -> _Prepared:
+    match = _HEAD.match(statement)
     assert match is not None
-    return match[1]
+    table = metadata.tables[match[1]]
+    columns = {column.name: column.type for column in table.columns}
+    names, written = _NAME.findall(statement), _NAME.findall(match[0])
+    sqlite = dialect == "sqlite"
+    return _Prepared(
+        text=statement if sqlite else _NAME.sub(r"%(\1)s", statement),
+        table=table.name.replace("_", " "),
+        widths=tuple(
+            (name, kind.length)
+            for name, kind in columns.items()
+            if name in written and isinstance(kind, String) and kind.length is not None
+        ),
+        numbers=tuple(n for n, kind in columns.items() if n in written and type(kind) is Integer),
+        times=tuple(n for n in names if sqlite and isinstance(columns.get(n), UtcTime | None)),
+    )
 
 
-_TABLE = re.compile(r'(?:INSERT INTO|UPDATE|DELETE FROM) "?(\w+)')
-
-
-def _with_text_times(row: Row) -> Row:
-    return {name: iso(v) if type(v) is datetime else v for name, v in row.items()}
-
-
-@lru_cache(maxsize=64)
-def _for_driver(statement: str, paramstyle: str) -> str:
-    if paramstyle in ("qmark", "named"):  # sqlite3 takes both
-        return statement
-    return re.sub(r":(\w+)", r"%(\1)s", statement)
+_HEAD = re.compile(r'(?:INSERT INTO|UPDATE|DELETE FROM) "?(\w+)(?:(?!WHERE).)*', re.DOTALL)
+"""A statement up to its condition, which writes nothing."""
+_NAME = re.compile(r":(\w+)")

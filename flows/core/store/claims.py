@@ -142,7 +142,7 @@ class Stepping:
             progress = self._runs.load(self._connection, run_id)
         late, freed = [], dict[str, int]()
         for outcome in outcomes:
-            attempt = progress.live(outcome.attempt_id)
+            attempt = progress.live(outcome.attempt_id) if self._can.pools else None
             if not progress.finish(outcome, self._can.now, worker=self._can.worker):
                 late.append(outcome)
             elif attempt is not None and attempt.pool is not None:

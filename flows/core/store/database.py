@@ -11,7 +11,7 @@ import select
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -129,16 +129,9 @@ class Database:
             if (connection := self._own.pop(mine, None)) is not None:
                 connection.close()
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> AbstractContextManager[Connection]:
         """One durable transaction. Raises StoreError with what to do, StoreBusy."""
-        has_turn = self._wait_for_turn()
-        try:
-            with self._transaction(reads_only=False) as connection:
-                yield connection
-        finally:
-            if has_turn:
-                self._writer.release()
+        return self._transaction(reads_only=False)
 
     @contextmanager
     def read(self, *, one_moment: bool = False) -> Iterator[Connection]:
@@ -167,34 +160,49 @@ class Database:
 
     @contextmanager
     def _transaction(self, *, reads_only: bool) -> Iterator[Connection]:
+        mine = threading.get_ident()
+        shared = mine not in self._own
+        has_turn = not reads_only and self._wait_for_turn(mine)
         try:
-            with self._connection() as connection:
-                try:
-                    connection.info[_READS_ONLY] = reads_only
-                    with connection.begin():
-                        yield connection
-                except (SQLAlchemyError, self._driver_error) as error:
-                    if not is_about_a_row(error):
-                        connection.invalidate()  # what is about one row leaves it as it was
-                    raise
+            connection = self._connection(mine)
+            try:
+                connection.info[_READS_ONLY] = reads_only
+                with connection.begin():
+                    yield connection
+            except (SQLAlchemyError, self._driver_error) as error:
+                if not is_about_a_row(error):
+                    connection.invalidate()  # what is about one row leaves it as it was
+                raise
+            finally:
+                self._give_back(connection, mine, shared)
         except (SQLAlchemyError, self._driver_error) as error:
             raise explained(error, self.url) from error
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        mine = threading.get_ident()
-        first = mine in self._own
-        own = self._own.get(mine)
-        if first and not (own and own.in_transaction()):  # one of this thread, in the middle
-            yield self._own_connection(mine)
-            return
-        if not first and not self._shared.acquire(timeout=PATIENCE):
-            raise StoreBusy(f"{SHARED} callers have held the state store for {PATIENCE:g} s")
-        try:
-            with self.engine.connect() as connection:
-                yield connection
         finally:
-            if not first:
+            if has_turn:
+                self._writer.release()
+
+    def _connection(self, mine: int) -> Connection:
+        """One for a transaction of this thread: its own, if it goes first; else a shared one."""
+        if mine not in self._own:
+            if not self._shared.acquire(timeout=PATIENCE):
+                raise StoreBusy(f"{SHARED} callers have held the state store for {PATIENCE:g} s")
+            try:
+                return self.engine.connect()
+            except BaseException:
+                self._shared.release()
+                raise
+        own = self._own[mine]
+        if own is not None and own.in_transaction():  # of this thread, in the middle of one
+            return self.engine.connect()
+        return self._own_connection(mine)
+
+    def _give_back(self, connection: Connection, mine: int, shared: bool) -> None:
+        """The transaction is over; what this thread keeps for itself stays open."""
+        try:
+            if connection is not self._own.get(mine):
+                connection.close()
+        finally:
+            if shared:
                 self._shared.release()
 
     def _own_connection(self, mine: int) -> Connection:
@@ -207,11 +215,11 @@ class Database:
             own = self._own[mine] = self.engine.connect()
         return own
 
-    def _wait_for_turn(self) -> bool:
+    def _wait_for_turn(self, mine: int) -> bool:
         """SQLite has one writer at a time: of one process, threads wait here instead of there."""
         if self.engine.dialect.name != "sqlite":
             return False
-        patience = BUSY_SECONDS if threading.get_ident() in self._own else PATIENCE
+        patience = BUSY_SECONDS if mine in self._own else PATIENCE
         if not self._writer.acquire(timeout=patience):
             raise StoreBusy(f"others have been writing to the state store for {patience:g} s")
         return True

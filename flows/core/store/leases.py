@@ -64,7 +64,7 @@ class LeaseStore:
         """Write a lease in the place of what was there; False when that is not there any more."""
         with self._database.write() as connection:
             if before is None:
-                return execute(connection, _INSERT, [vars(lease)]) == 1
+                return execute(connection, _INSERT, [{**vars(lease)}]) == 1
             return execute(connection, _TAKE, [{**vars(lease), "before": before.token}]) == 1
 
     def renew(self, lease: Lease, ttl: timedelta) -> Lease:

@@ -66,8 +66,8 @@ def listen(database: Database, wake: Wake, serves: Collection[str] | None = None
 
 def notify(connection: Connection, pools: Collection[str], *, everybody: bool = False) -> None:
     """Wake the workers of these pools, or everybody, once the open transaction is committed."""
-    channels = [CHANNEL] if everybody else [ANY_POOL, *map(_of_pool, sorted(pools))]
     if connection.dialect.name == "postgresql" and (pools or everybody):
+        channels = [CHANNEL] if everybody else [ANY_POOL, *map(_of_pool, sorted(pools))]
         connection.execute(_NOTIFY, {"channels": channels})
 
 

@@ -121,14 +121,13 @@ class RunStore:
             if outcome not in kept:
                 by_run.setdefault(run_of(outcome.attempt_id), []).append(outcome)
         seen = self._look(can, outcomes) if discover else Look()
-        step = Step()
-        if by_run or seen.waiting:
-            try:
-                step = self._stepped(can, by_run, seen.waiting, seen.reserved)
-            except Exception as error:
-                if is_outage(error):
-                    raise
-                step = self._one_by_one(can, by_run, seen.waiting)
+        try:
+            idle = not (by_run or seen.waiting)
+            step = Step() if idle else self._stepped(can, by_run, seen.waiting, seen.reserved)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            step = self._one_by_one(can, by_run, seen.waiting)
         step.kept += kept
         step.next_at = seen.next_at
         self._record_left_alone(can)

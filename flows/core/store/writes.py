@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, select
@@ -80,10 +81,10 @@ def _guarded(connection: Connection, progress: Progress) -> Changes:
     if run is not None and before is None:
         _insert(connection, progress)
     elif run is not None and before is not None:
-        moved, statement = {name: getattr(run, name) for name in ("id", *_MOVES)}, _MOVE_RUN
-        if any(getattr(run, name) != getattr(before, name) for name in _CHANGES):
-            moved, statement = rows.run_row(run), _UPDATE_RUN
-        if execute(connection, statement, [{**moved, "base": before.seq}]) != 1:
+        row, statement = vars(run), _MOVE_RUN
+        if _standing(run) != _standing(before):
+            row, statement = rows.run_row(run), _UPDATE_RUN
+        if execute(connection, statement, [{**row, "base": before.seq}]) != 1:
             raise Moved
     elif changes.attempts:  # a note on an attempt, which is no transition
         here = {"id": progress.run.id, "seq": progress.stored.seq, "base": progress.stored.seq}
@@ -107,6 +108,8 @@ def _in_order(by_run: list[list[Event]]) -> list[Event]:
 
 def _wake_others(connection: Connection, moved: list[tuple[Progress, Changes]]) -> None:
     """Wake the workers that may wait for what has changed, and no others."""
+    if connection.dialect.name == "sqlite":  # they watch the file
+        return
     stops = any(c.run and c.run.status is RunStatus.CANCELLING for _, c in moved)
     if stops:
         notify(connection, (), everybody=True)
@@ -158,8 +161,7 @@ def _write_rows(connection: Connection, all_changes: list[Changes]) -> None:
             [rows.attempt_row(a) for c in all_changes for a in c.new_attempts.values()],
         ),
     ):
-        if written:
-            execute(connection, statement, written)
+        execute(connection, statement, written)
 
 
 def _insert(connection: Connection, progress: Progress) -> None:
@@ -232,6 +234,7 @@ _INSERT_TASK = insertion(_task)
 _INSERT_ATTEMPT = insertion(_attempt)
 _MOVES = ("seq", "claimable_at", "claimable")  # with each transition
 _CHANGES = ("status", "reason", "started_at", "ended_at", "held_by")  # with few: they have indexes
+_standing = attrgetter(*_CHANGES)
 _MOVE_RUN = change(_run, _MOVES, where="id = :id AND seq = :base")
 _UPDATE_RUN = change(_run, (*_MOVES, *_CHANGES), where="id = :id AND seq = :base")
 _STILL_HERE = change(_run, ("seq",), where="id = :id AND seq = :base")

@@ -150,8 +150,8 @@ def test_a_cluster_takes_what_it_has_free_and_keeps_that_for_a_wide_job_that_has
 def test_a_task_that_died_with_its_workers_starts_only_where_nothing_else_runs():
     suspect, other = need(alone=True), need(run="r2")
     here = {"is_shared": {"threads"}.__contains__}
-    assert budget(busy=True, **here).short_of(suspect) == "executor threads"
-    assert budget(busy=True).short_of(need(alone=True, executor="ray")) is None
+    assert budget(is_busy=lambda: True, **here).short_of(suspect) == "executor threads"
+    assert budget(is_busy=lambda: True).short_of(need(alone=True, executor="ray")) is None
     left = budget(**here)
     left.take(suspect)
     assert left.short_of(other) == "executor threads"
