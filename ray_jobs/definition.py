@@ -65,6 +65,7 @@ class FeatureDefinition:
     slices: tuple[str, ...]
     engine: str
     code: FeatureCode
+    weight: str | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -77,9 +78,9 @@ class FeatureDefinition:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Columns kept beside the model inputs: event time, label, group, slices."""
-        group = () if self.group is None else (self.group,)
-        return tuple(dict.fromkeys((self.event_time, self.label, *group, *self.slices)))
+        """Columns kept beside the model inputs: event time, label, group, weight, slices."""
+        beside = (name for name in (self.group, self.weight) if name is not None)
+        return tuple(dict.fromkeys((self.event_time, self.label, *beside, *self.slices)))
 
     def read_columns(self, available: Sequence[str]) -> list[str]:
         """Columns to read from the view; `available` are those that it has at the snapshot."""
@@ -109,6 +110,11 @@ def define(
             f"view {view.name} declares no label, and features.label names none",
             hint="set features.label to the column to predict",
         )
+    if config.weight is not None and config.weight in (*config.columns, label):
+        raise FeatureError(
+            f"features.weight names {config.weight!r}, which is an input or the label, too",
+            hint="leave it out of features.columns, or weigh rows by another column",
+        )
     return FeatureDefinition(
         view=view.name,
         entities=view.entities,
@@ -119,6 +125,7 @@ def define(
         joins=tuple(_join(join, store.view(join.view)) for join in config.joins),
         group=config.group,
         slices=config.slices,
+        weight=config.weight,
         engine=Engine(config.engine).value,
         code=pack(config.functions, allowed),
     )

@@ -33,11 +33,11 @@ from ray_jobs.trainers.torch import (
     split_params,
     train_epoch,
 )
-from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet
-from ray_jobs.trainers.xgboost import XgboostTrainer, encoded
+from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet, encoded
+from ray_jobs.trainers.xgboost import XgboostTrainer, columns_of
 from ray_jobs.training_errors import TrainingFailed, WorkerLost
 from ray_jobs.usage import current_usage
-from registry.inputs import as_array
+from registry.inputs import as_frame
 
 _TORCH_FILE = "state.pt"
 _XGBOOST_FILE = "model.ubj"
@@ -171,28 +171,48 @@ def _fit_xgboost(
     from ray.train.xgboost import XGBoostTrainer as RayXGBoostTrainer
 
     estimator = trainer.estimator(params, device)
+    _refuse_alone(estimator, trainer.config.estimator)
     codes, classes = encoded(rows)
-    names = tuple(rows.inputs.column_names)
+    columns = columns_of(rows)
     data = {
-        "inputs": as_array(rows.inputs, names),
+        "inputs": as_frame(rows.inputs, columns),
         "targets": codes,
-        "names": names,
+        "weights": rows.weights,
         "params": _booster_params(estimator, classes),
+        "missing": estimator.missing,
+        "categorical": estimator.enable_categorical,
         "rounds": estimator.get_num_boosting_rounds(),
     }
     result = _run(RayXGBoostTrainer, _xgboost_worker, trainer, data, params, device, checkpoints)
     with result.checkpoint.as_directory() as folder:
         estimator.load_model(Path(folder) / _XGBOOST_FILE)
-    return trainer.fitted(estimator, rows, device, time.perf_counter() - started)
+    return trainer.fitted(estimator, rows, columns, device, time.perf_counter() - started)
+
+
+def _refuse_alone(estimator: Any, path: str) -> None:
+    """Raise TrainingFailed for what only one worker does: several would make another model."""
+    alone = [
+        name
+        for name in ("objective", "eval_metric", "callbacks", "early_stopping_rounds")
+        if callable(getattr(estimator, name, None))
+        or (name in {"callbacks", "early_stopping_rounds"} and getattr(estimator, name, None))
+    ]
+    if alone:
+        raise TrainingFailed(
+            f"{path}: {alone[0]} works with one worker only, and trainer.workers is more",
+            hint=f"set trainer.workers=1, or leave {alone[0]} out",
+        )
 
 
 def _booster_params(estimator: Any, classes: tuple[Any, ...] | None) -> dict[str, Any]:
     """What the estimator would pass on to its booster by itself."""
     params = {k: v for k, v in estimator.get_xgb_params().items() if v is not None}
+    if estimator.eval_metric is not None:
+        params["eval_metric"] = estimator.eval_metric
     if classes is not None and len(classes) > 2:
-        params |= {"objective": "multi:softprob", "num_class": len(classes)}
-    elif classes is not None:
-        params |= {"objective": "binary:logistic"}
+        if params.get("objective") != "multi:softmax":
+            params["objective"] = "multi:softprob"
+        params["num_class"] = len(classes)
     return params
 
 
@@ -207,7 +227,11 @@ def _xgboost_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     share = np.arange(context.get_world_rank(), len(data["targets"]), context.get_world_size())
     matrix = xgboost.DMatrix(
-        data["inputs"][share], data["targets"][share], feature_names=list(data["names"])
+        data["inputs"].iloc[share],
+        data["targets"][share],
+        weight=None if data["weights"] is None else data["weights"][share],
+        missing=data["missing"],
+        enable_categorical=data["categorical"],
     )
     checkpoint, booster, done = ray.train.get_checkpoint(), None, 0
     if checkpoint is not None:

@@ -25,12 +25,14 @@ from ray_jobs.training_errors import UnknownName
 _NETWORKS = "ray_jobs.trainers.network"
 _OURS = frozenset({"flows", "feature_store", "ray_jobs", "registry"})
 
-BUILT_IN_MODULES = ("sklearn", "xgboost", "torch", _NETWORKS)
+BUILT_IN_MODULES = ("sklearn", "xgboost", "lightgbm", "catboost", "torch", _NETWORKS)
 """What is allowed before a project allows anything."""
 
 _BASES = {
     "sklearn": "sklearn.base.BaseEstimator",
     "xgboost": "sklearn.base.BaseEstimator",
+    "lightgbm": "sklearn.base.BaseEstimator",
+    "catboost": "catboost.core.CatBoost",
     "torch": "torch.nn.modules.module.Module",
 }
 """Library -> the class that those of its classes have as a base which may be named."""

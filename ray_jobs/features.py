@@ -100,6 +100,9 @@ class FeaturesConfig:
     slices: tuple[str, ...] = ()
     """Columns kept beside the rows for the gate's slices."""
 
+    weight: str | None = None
+    """Column that says how much each row counts, finite and at least 0; never a feature."""
+
     holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
     """Which rows judge the models."""
 

@@ -80,7 +80,7 @@ def run_shard(
     table = _apply(table, definition, shard)
     for column in definition.kept:
         if column not in table.column_names:
-            raise _unknown(column, "features.label, group or slices", table, definition)
+            raise _unknown(column, "features.label, group, weight or slices", table, definition)
     inputs = _inputs(table, definition, source_columns, shard)
     names = list(dict.fromkeys((*inputs, *definition.kept, ROW)))
     return _write(table.select(names), inputs, definition, shard, folder)
@@ -196,6 +196,7 @@ def _inputs(
                 raise _unknown(column, "features.columns", table, definition)
         return definition.columns
     kept = {*definition.kept, *definition.entities, ROW} - {*definition.features}
+    kept |= {definition.weight} if definition.weight is not None else set()
     known = source - {*definition.features}
     inputs = tuple(c for c in there if c not in kept and c not in known and c != definition.label)
     if not inputs:

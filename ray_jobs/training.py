@@ -23,13 +23,13 @@ from ray_jobs.gap import labels_until
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.resources import ELASTIC, ensure_feasible
-from ray_jobs.search import SearchResult, search
+from ray_jobs.search import SearchResult, candidates, search
 from ray_jobs.split import Split, group_codes, split
 from ray_jobs.tasks import cluster_cpus, cluster_gpus, result, submit
 from ray_jobs.trainers.config import Task, TrainerConfig, TrainerKind
 from ray_jobs.trainers.make import make
 from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
-from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet, labels_of, task_of
+from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet, labels_of, weights_of
 from ray_jobs.training_errors import UnfitData
 from registry import Registry, RegistryConfig, connect
 from registry.card.words import length
@@ -54,17 +54,17 @@ def train(
     """Fit `trainer` on the dataset's training rows, and register the model as a challenger.
 
     Needs Ray to be initialised. `allowed_modules`: prefixes that the estimator may come from,
-    besides sklearn, xgboost and torch. Idempotent: a run that trained this before gets the version
+    besides the known libraries. Idempotent: a run that trained this before gets the version
     that it registered. Raises UnfitData, TrainingFailed, UnknownName, NotEnoughResources,
     WorkerLost and the registry's errors.
     """
     own = make(trainer, allowed_modules)
-    estimator = resolve(trainer.estimator, own.allowed_modules)
+    resolve(trainer.estimator, own.allowed_modules)  # before anything is read
     device, notes = _device(trainer)
     with connect(registry) as registered:
         seen_until = _seen_until(registered, model, features.gap)
         divided = _split(dataset, features, now, seen_until)
-        rows, times = _training_rows(dataset, trainer, divided, estimator)
+        rows, times = _training_rows(dataset, own, divided, features.weight)
         tracked = registered.tracking.open_run(
             run.run_id,
             run.flow,
@@ -94,7 +94,7 @@ def train(
             definition=dataset.definition,
             metrics=metrics,
             device=fit.device,
-            notes=notes,
+            notes=(*notes, *fit.notes),
             params={name: str(value) for name, value in params.items()},
             task=rows.task.value,
             seconds=fit.seconds,
@@ -147,7 +147,7 @@ def _device(trainer: TrainerConfig) -> tuple[str, tuple[str, ...]]:
         return "cpu", (f"{asked} asked for, {there:g} in the cluster: trained on CPU",)
     _ensure_room(trainer, gpus=gpus)
     if TrainerKind(trainer.kind) is TrainerKind.SKLEARN:
-        return "cpu", ("scikit-learn's estimators do not use the GPUs asked for",)
+        return "cpu", ("estimators of trainer.kind=sklearn do not get the GPUs asked for",)
     return "cuda", ()
 
 
@@ -191,17 +191,17 @@ def _split(
 
 
 def _training_rows(
-    dataset: Dataset, trainer: TrainerConfig, divided: Split, estimator: object
+    dataset: Dataset, trainer: Trainer, divided: Split, weight: str | None
 ) -> tuple[TrainingSet, Any]:
     definition, _ = read_manifest(dataset)
-    columns = [*dataset.columns, dataset.label]
+    columns = [*dataset.columns, dataset.label, *([] if weight is None else [weight])]
     table = read(dataset, columns, since=divided.train_from, until=divided.train_until)
     labels = labels_of(table[dataset.label])
     held_out = read(
         dataset, [dataset.label], since=divided.holdout_from, until=divided.holdout_until
     )
     labels_of(held_out[dataset.label])  # the models are judged by them
-    task = task_of(trainer, labels, estimator)
+    task = trainer.task(labels, _some_params(trainer.config))
     if task is Task.CLASSIFICATION and len(np.unique(labels)) < 2:
         raise UnfitData(
             f"label {dataset.label} has one class only, {labels[0]}, in the {len(labels):,} "
@@ -217,9 +217,16 @@ def _training_rows(
         inputs=table.select(list(dataset.columns)),
         labels=labels,
         task=task,
+        weights=None if weight is None else weights_of(table[weight], weight),
         extras={definitions.FILE: definition.to_text()},
     )
     return rows, times_us(table[dataset.event_time])
+
+
+def _some_params(config: TrainerConfig) -> dict[str, Any]:
+    """Parameters that an estimator can be built with: those of a search's first candidate."""
+    found = {} if config.search is None else candidates(config.search, config.seed)[0]
+    return {**config.params, **found}
 
 
 def _fit(

@@ -8,7 +8,17 @@ RayJobError
 └── WorkerLost        a process that trained or extracted died; a retry may help
 """
 
+import sysconfig
+import traceback
+from pathlib import Path
+
 from ray_jobs.errors import RayJobError
+
+_OURS = tuple(
+    str(Path(__file__).parents[1] / name)
+    for name in ("flows", "feature_store", "ray_jobs", "registry")
+)
+_LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")})
 
 
 class UnfitData(RayJobError):
@@ -37,3 +47,29 @@ class TrainingFailed(RayJobError):
 
 class WorkerLost(RayJobError):
     """A process that trained or extracted died before it was done; a retry may help."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where that says more than the text alone."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, (ValueError, TypeError)) and line:
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def users_line(error: BaseException) -> str:
+    """Where in the user's own code an error was raised: " (module.py, line 7, in fit: ...)"."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame)]
+    if not frames:
+        return ""
+    frame = frames[-1]
+    text = f": {frame.line}" if frame.line else ""
+    name = frame.filename.rpartition("/")[2]
+    return f" ({name}, line {frame.lineno}, in {frame.name}{text})"
+
+
+def _is_users(frame: traceback.FrameSummary) -> bool:
+    """Neither Ratchet's, nor a library's, nor Python's own."""
+    file = frame.filename
+    ours = any(file.startswith(f"{folder}/") for folder in (*_OURS, *_LIBRARIES))
+    return not ours and (file.endswith(".py") or file.startswith("<_"))

@@ -9,6 +9,7 @@ RegistryError
 ├── ModelUnloadable        a stored model that cannot be brought back
 │   └── ChampionUnloadable the same, for the model that is live
 ├── MissingFeature         rows that lack what a model was trained on
+├── UnfitColumn            a column whose values no model, or not this one, can take
 ├── PromotionRefused       a promotion, rollback or adoption that the rules do not allow
 │   ├── StaleEpoch         another promotion came first
 │   ├── OutsiderChange     somebody else moved the champion alias
@@ -68,6 +69,12 @@ class ChampionUnloadable(ModelUnloadable):
 
 class MissingFeature(RegistryError):
     """The rows lack a column that the model was trained on."""
+
+    permanent = True
+
+
+class UnfitColumn(RegistryError):
+    """A column's type, or some of its values, cannot be given to a model."""
 
     permanent = True
 

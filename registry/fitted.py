@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from registry.inputs import Column
+
 # What a class of a model is called where it is stored as JSON.
 ClassLabel = str | int | float | bool
 
@@ -35,6 +37,8 @@ class FittedModel:
     """The columns that it was trained on, in order."""
     example: Any
     """A few rows of the inputs, as a `pyarrow.Table` or a numpy array (rows, features)."""
+    columns: tuple[Column, ...] | None = None
+    """What each of them becomes for the estimator; none: as the rows have them."""
     classes: tuple[ClassLabel, ...] | None = None
     """The label that each output stands for; none: the estimator's own `classes_`, or numbers."""
     extras: Mapping[str, str] = field(default_factory=dict)
@@ -55,10 +59,13 @@ class Card:
     modules: tuple[str, ...]
     versions: dict[str, str]
     """The libraries that wrote it."""
+    columns: tuple[Column, ...] | None = None
+    """Types and categories of the training rows' columns; none: the model is older than that."""
 
     def to_json(self) -> str:
         """The card as text."""
-        return json.dumps(vars(self), indent=2, sort_keys=True)
+        columns = None if self.columns is None else [column.to_json() for column in self.columns]
+        return json.dumps({**vars(self), "columns": columns}, indent=2, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
@@ -69,6 +76,7 @@ class Card:
             features=tuple(values["features"]),
             classes=None if values["classes"] is None else tuple(values["classes"]),
             modules=tuple(values["modules"]),
+            columns=_columns(values.get("columns")),
             versions=dict(values["versions"]),
         )
 
@@ -78,6 +86,10 @@ def class_labels(fitted: FittedModel) -> tuple[ClassLabel, ...] | None:
     labels = fitted.classes
     if labels is None:
         labels = getattr(fitted.estimator, "classes_", None)
-    if labels is None:
+    if labels is None or not len(labels):  # CatBoost's regressors have none
         return None
     return tuple(label.item() if hasattr(label, "item") else label for label in labels)
+
+
+def _columns(stored: list[dict[str, Any]] | None) -> tuple[Column, ...] | None:
+    return None if stored is None else tuple(Column.from_json(column) for column in stored)

@@ -9,10 +9,24 @@ from typing import Any
 
 from registry.errors import ModelUnloadable, UnsupportedModel
 from registry.fitted import FittedModel, Flavor
-from registry.inputs import example_array, example_frame
+from registry.inputs import Column, as_array, as_frame, inferred
 
 # Modules whose classes any stored model may contain; a user adds his own by name.
-TRUSTED = ("sklearn", "numpy", "scipy", "xgboost", "lightgbm")
+TRUSTED = ("sklearn", "numpy", "scipy", "xgboost", "lightgbm", "catboost")
+# Of the standard library what holds values, and runs nothing by itself.
+TRUSTED_TYPES = frozenset(
+    {
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "collections.deque",
+        "collections.Counter",
+        "functools.partial",
+        "datetime.date",
+        "datetime.datetime",
+        "datetime.timedelta",
+    }
+)
+EXAMPLE_ROWS = 5
 # What each flavour needs to be installed where a model is loaded.
 LIBRARIES = {
     Flavor.SKLEARN: ("scikit-learn", "skops", "numpy", "scipy"),
@@ -91,7 +105,9 @@ def _save_torch(fitted: FittedModel, common: dict[str, Any]) -> None:
 
     # A copy: the graph must be the one for prediction, on a CPU; the trainer's module stays as is.
     module = copy.deepcopy(fitted.estimator).to("cpu").eval()
-    example = example_array(fitted).astype("float32")
+    example = as_array(fitted.example[:EXAMPLE_ROWS], _columns(fitted)).astype("float32")
+    if len(example) == 1:
+        example = example.repeat(2, axis=0)  # one row would be exported as a fixed size
     with torch.no_grad():
         outputs = module(torch.from_numpy(example)).numpy()
     mlflow.pytorch.save_model(
@@ -105,16 +121,25 @@ def _save_torch(fitted: FittedModel, common: dict[str, Any]) -> None:
 
 def _described(fitted: FittedModel) -> dict[str, Any]:
     """Signature and input example of a model that takes a table."""
+    import pandas
     from mlflow.models import infer_signature
 
-    example = example_frame(fitted)
+    example = as_frame(fitted.example[:EXAMPLE_ROWS], _columns(fitted))
+    # MLflow compares column names with numbers, which pandas deprecates for its own text type.
+    example.columns = pandas.Index(list(example.columns), dtype=object)
     return {"signature": infer_signature(example), "input_example": example}
+
+
+def _columns(fitted: FittedModel) -> tuple[Column, ...]:
+    return fitted.columns or inferred(fitted.example, fitted.features)
 
 
 def check_trusted(types: Iterable[str], trusted: Sequence[str]) -> None:
     """Raise UnsupportedModel, naming the first type that no trusted module holds."""
     allowed = (*TRUSTED, *trusted)
     for name in types:
+        if name in TRUSTED_TYPES:
+            continue
         if not any(name == module or name.startswith(f"{module}.") for module in allowed):
             raise UnsupportedModel(
                 f"The model contains {name}, which is not among the trusted modules "

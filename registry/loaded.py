@@ -8,7 +8,7 @@ import numpy as np
 
 from registry.errors import ModelUnloadable
 from registry.fitted import Card, Flavor
-from registry.inputs import as_array, as_frame
+from registry.inputs import Column, as_array, as_frame, inferred
 from registry.methods.predictions import AnyArray, Floats
 
 # Rows that a torch model sees at once: bounds the memory of its layers.
@@ -100,17 +100,21 @@ class LoadedModel:
     def _is_booster(self) -> bool:
         return self.card.flavor is Flavor.XGBOOST and not hasattr(self.estimator, "get_booster")
 
+    def _columns(self, data: Any) -> tuple[Column, ...]:
+        return self.card.columns or inferred(data, self.features)
+
     def _own(self, data: Any) -> AnyArray:
-        return np.asarray(self.estimator.predict(self._rows(data)))
+        # (rows, 1) of CatBoost's
+        return np.asarray(self.estimator.predict(self._rows(data))).reshape(len(data))
 
     def _rows(self, data: Any) -> Any:
         # An estimator fitted on a data frame wants its names again; one fitted on an array doesn't.
-        if hasattr(self.estimator, "feature_names_in_"):
-            return as_frame(data, self.features)
-        return as_array(data, self.features)
+        if self.card.columns is not None or hasattr(self.estimator, "feature_names_in_"):
+            return as_frame(data, self._columns(data))
+        return as_array(data, self._columns(data))
 
     def _native(self, data: Any) -> AnyArray:
-        rows = as_array(data, self.features)
+        rows = as_array(data, self._columns(data))
         if self._is_booster:
             import xgboost
 

@@ -217,6 +217,7 @@ class Models:
             classes=class_labels(fitted),
             modules=fitted.modules,
             versions=flavors.library_versions(fitted.flavor),
+            columns=fitted.columns,
         )
         Path(files, CARD_FILE).write_text(card.to_json(), encoding="utf-8")
         for extra, text in fitted.extras.items():

@@ -119,6 +119,12 @@ class TrainerConfig:
     allow_cpu: bool = False
     """Train on CPU, and say so, when the cluster has no GPU."""
 
+    memory: float | None = None
+    """GiB of memory of each worker, which Ray keeps free for it; None: not asked for."""
+
+    validation: float = 0.1
+    """Share of the training rows, the newest, that `params.early_stopping_rounds` is judged by."""
+
     workers: int = 1
     """Workers that train one model together (Ray Train when more than 1)."""
 
@@ -137,3 +143,7 @@ class TrainerConfig:
             raise ValueError(f"workers is {self.workers}, and must be at least 1")
         if self.num_cpus < 0 or self.num_gpus < 0:
             raise ValueError("num_cpus and num_gpus must be at least 0")
+        if self.memory is not None and self.memory <= 0:
+            raise ValueError(f"memory is {self.memory}, and must be more than 0 (GiB)")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation is {self.validation}, and must be between 0 and 1")

@@ -25,6 +25,7 @@ def usable(fitted: FittedModel, task: Task) -> LoadedModel:
         classes=class_labels(fitted) if task is Task.CLASSIFICATION else None,
         modules=fitted.modules,
         versions={},
+        columns=fitted.columns,
     )
     return LoadedModel(model="", version="", estimator=fitted.estimator, card=card)
 

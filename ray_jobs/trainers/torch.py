@@ -11,11 +11,19 @@ import numpy as np
 
 from ray_jobs.dotted import BUILT_IN_MODULES, resolve
 from ray_jobs.trainers.config import Task, TrainerConfig
-from ray_jobs.trainers.trainer import Fit, Labels, TrainingSet, build
-from ray_jobs.trainers.xgboost import encoded
+from ray_jobs.trainers.trainer import (
+    Fit,
+    Labels,
+    TrainingSet,
+    build,
+    column_notes,
+    encoded,
+    failed_fit,
+    task_of,
+)
 from ray_jobs.training_errors import TrainingFailed
 from registry.fitted import FittedModel, Flavor
-from registry.inputs import as_array
+from registry.inputs import Column, Form, as_array, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +53,10 @@ class Arrays:
     """(rows,) class numbers (int64) or numbers (float32)."""
     classes: tuple[Any, ...] | None
     """The label of each class number."""
+    columns: tuple[Column, ...]
+    """What each input column is; a category is an input of its own."""
+    weights: np.ndarray | None = None
+    """(rows,) float32, 1 in the mean; None: all rows count the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +67,17 @@ class TorchTrainer:
     allowed_modules: tuple[str, ...] = ()
 
     def fit(self, rows: TrainingSet, params: Mapping[str, Any], *, device: str) -> Fit:
-        """Train a network from scratch."""
+        """Train a network from scratch; whatever its code raises is TrainingFailed."""
+        try:
+            return self._fit(rows, params, device)
+        except Exception as error:
+            raise failed_fit(self.config.estimator, error, rows) from error
+
+    def task(self, labels: Labels, params: Mapping[str, Any]) -> Task:
+        """By the labels, unless it is configured: a network does not say."""
+        return task_of(self.config, labels, None)
+
+    def _fit(self, rows: TrainingSet, params: Mapping[str, Any], device: str) -> Fit:
         loop, _ = split_params(params)
         arrays = arrays_of(rows)
         set_threads(self.config)
@@ -110,6 +132,7 @@ class TorchTrainer:
                 flavor=Flavor.TORCH,
                 estimator=network.to("cpu").eval(),
                 features=tuple(rows.inputs.column_names),
+                columns=arrays.columns,
                 example=rows.example,
                 classes=arrays.classes,
                 extras=rows.extras,
@@ -117,6 +140,7 @@ class TorchTrainer:
             device=device,
             seconds=seconds,
             metrics={"train_loss": loss},
+            notes=column_notes(rows, arrays.columns),
         )
 
 
@@ -130,18 +154,17 @@ def split_params(params: Mapping[str, Any]) -> tuple[Loop, dict[str, Any]]:
 
 
 def arrays_of(rows: TrainingSet) -> Arrays:
-    """Inputs as float32, labels as class numbers. Raises TrainingFailed for other columns."""
-    try:
-        inputs = as_array(rows.inputs, tuple(rows.inputs.column_names)).astype(np.float32)
-    except (TypeError, ValueError) as error:
-        raise TrainingFailed(
-            f"an input column is not a number: {error}",
-            hint="encode texts and categories as numbers in a feature function",
-        ) from error
+    """Inputs as float32, each category one of them; labels as class numbers."""
+    columns = describe(rows.inputs, tuple(rows.inputs.column_names), Form.CATEGORY)
     targets, classes = encoded(rows)
-    if rows.task is Task.REGRESSION:
-        targets = targets.astype(np.float32)
-    return Arrays(inputs=np.ascontiguousarray(inputs), targets=targets, classes=classes)
+    weights = rows.weights
+    return Arrays(
+        inputs=np.ascontiguousarray(as_array(rows.inputs, columns).astype(np.float32)),
+        targets=targets.astype(np.float32) if rows.task is Task.REGRESSION else targets,
+        classes=classes,
+        columns=columns,
+        weights=None if weights is None else (weights / weights.mean()).astype(np.float32),
+    )
 
 
 def set_threads(config: TrainerConfig) -> None:
@@ -170,7 +193,10 @@ def batches_of(
     order = np.random.default_rng([seed, epoch]).permutation(rows)
     order = np.resize(order, -(-rows // world) * world)[rank::world]
     size = max(loop.batch_size // world, 1)
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:  # one row has no spread to normalise by
+        batches[-2:] = [np.concatenate(batches[-2:])]
+    return batches
 
 
 def train_epoch(
@@ -181,20 +207,23 @@ def train_epoch(
 
     inner = getattr(network, "module", network)
     network.train()
-    total = 0.0
+    total = torch.zeros((), device=device)
     for batch in batches:
         inputs = torch.from_numpy(arrays.inputs[batch]).to(device)
         targets = torch.from_numpy(arrays.targets[batch]).to(device)
         outputs = network(inputs)
         if arrays.classes is None:
-            loss = torch.mean(((outputs.reshape(-1) - targets) / inner.out_scale) ** 2)
+            losses = ((outputs.reshape(-1) - targets) / inner.out_scale) ** 2
         else:
-            loss = torch.nn.functional.cross_entropy(outputs, targets)
+            losses = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+        if arrays.weights is not None:
+            losses = losses * torch.from_numpy(arrays.weights[batch]).to(device)
+        loss = losses.mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        total += float(loss.detach())
-    return total / len(batches)
+        total = total + loss.detach()  # on the device: reading it each time would wait for it
+    return float(total) / len(batches)
 
 
 def check_loss(loss: float, epoch: int) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -6,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from ray_jobs.trainers.config import Task, TrainerConfig, TrainerKind
 from ray_jobs.trainers.make import make
 from ray_jobs.trainers.scoring import model_score, predictions, usable
-from ray_jobs.trainers.trainer import Fit, TrainingSet, labels_of, task_of
+from ray_jobs.trainers.trainer import Fit, TrainingSet, labels_of, task_of, weights_of
 from ray_jobs.training_errors import TrainingFailed, UnfitData, UnknownName
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
@@ -104,14 +106,6 @@ def test_a_mistake_in_the_config_is_one_clear_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_text_inputs_are_refused_with_advice() -> None:
-    rows = TrainingSet(
-        inputs=pa.table({"a": ["x", "y"]}), labels=np.array([0, 1]), task=Task.CLASSIFICATION
-    )
-    with pytest.raises(TrainingFailed, match="could not be fitted: could not convert string"):
-        fit(TrainerConfig(estimator=TREE), rows)
-
-
 def test_a_training_that_runs_away_is_not_a_model() -> None:
     pytest.importorskip("torch", reason="an optional trainer")
     rows = training_set(Task.REGRESSION)
@@ -162,8 +156,155 @@ def test_the_task_follows_from_the_config_then_the_estimator_then_the_labels() -
     whole, real = np.array([1, 2]), np.array([1.5, 2.5])
     auto = TrainerConfig()
     fixed = TrainerConfig(task=Task.REGRESSION)
-    assert task_of(fixed, whole, LogisticRegression) is Task.REGRESSION
-    assert task_of(auto, real, LogisticRegression) is Task.CLASSIFICATION
-    assert task_of(auto, whole, Ridge) is Task.REGRESSION
-    assert task_of(auto, whole, object()) is Task.CLASSIFICATION
-    assert task_of(auto, real, object()) is Task.REGRESSION
+    assert task_of(fixed, whole, LogisticRegression()) is Task.REGRESSION
+    assert task_of(auto, real, LogisticRegression()) is Task.CLASSIFICATION
+    assert task_of(auto, whole, Ridge()) is Task.REGRESSION
+    assert task_of(auto, whole, None) is Task.CLASSIFICATION
+    assert task_of(auto, real, None) is Task.REGRESSION
+
+
+def test_the_built_estimator_says_what_is_predicted(tmp_path, monkeypatch) -> None:
+    (tmp_path / "counts_team.py").write_text(
+        "from sklearn.linear_model import LogisticRegression, PoissonRegressor\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import StandardScaler\n"
+        "def counts(**params):\n"
+        "    return make_pipeline(StandardScaler(), PoissonRegressor(**params))\n"
+        "def sorts(**params):\n"
+        "    return make_pipeline(StandardScaler(), LogisticRegression(**params))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    counts = make(TrainerConfig(estimator="counts_team:counts"), ["counts_team"])
+    assert counts.task(np.array([0, 1, 40]), {}) is Task.REGRESSION
+    sorts = make(TrainerConfig(estimator="counts_team:sorts"), ["counts_team"])
+    assert sorts.task(np.array([0.0, 1.0]), {}) is Task.CLASSIFICATION
+
+
+def test_a_class_of_one_row_does_not_stop_the_default_trainer() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=10_200)
+    labels = np.where(a > 0, 1, 0)
+    labels[7] = 2
+    rows = TrainingSet(inputs=pa.table({"a": a}), labels=labels, task=Task.CLASSIFICATION)
+    fitted = fit(TrainerConfig(params={"max_iter": 5}), rows)
+    assert "class 2 has one training row" in fitted.notes[0]
+    explicit = TrainerConfig(params={"max_iter": 5, "early_stopping": True})
+    with pytest.raises(TrainingFailed) as caught:
+        fit(explicit, rows)
+    assert "class 2 has one training row" in str(caught.value.hint)
+    assert "early_stopping=false" in str(caught.value.hint)
+
+
+BROKEN = """
+from sklearn.base import BaseEstimator, ClassifierMixin
+class Broken(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        return self.helper([])
+    def helper(self, rows):
+        return rows[3]
+"""
+
+
+def test_an_error_of_the_users_own_code_is_final_and_names_his_line(tmp_path, monkeypatch) -> None:
+    (tmp_path / "broken_team.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    trainer = make(TrainerConfig(estimator="broken_team:Broken"), ["broken_team"])
+    with pytest.raises(TrainingFailed, match=r"IndexError: list index out of range") as caught:
+        trainer.fit(training_set(), {}, device="cpu")
+    assert "(broken_team.py, line 7, in helper: return rows[3])" in str(caught.value)
+    assert caught.value.permanent
+
+
+def weighted(labels: np.ndarray, weights: np.ndarray) -> TrainingSet:
+    return TrainingSet(
+        inputs=pa.table({"a": np.arange(len(labels)) // 2 % 2.0}),
+        labels=labels,
+        task=Task.REGRESSION,
+        weights=weights,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimator", "params"),
+    [
+        ("sklearn", "sklearn.linear_model.Ridge", {}),
+        ("xgboost", "xgboost.XGBRegressor", {"n_estimators": 60, "reg_lambda": 0}),
+        ("lightgbm", "lightgbm.LGBMRegressor", {"verbose": -1, "min_child_samples": 1}),
+        ("catboost", "catboost.CatBoostRegressor", {"iterations": 60, "l2_leaf_reg": 0}),
+        ("torch", "ray_jobs.trainers.network:mlp", {"epochs": 300, "learning_rate": 0.02}),
+    ],
+)
+def test_a_row_counts_as_much_as_its_weight(
+    kind: str, estimator: str, params: dict[str, object]
+) -> None:
+    pytest.importorskip(kind, reason="an optional trainer")
+    kinds = {"xgboost": TrainerKind.XGBOOST, "torch": TrainerKind.TORCH}
+    config = TrainerConfig(
+        kind=kinds.get(kind, TrainerKind.SKLEARN), estimator=estimator, params=params
+    )
+    rows = weighted(np.tile([0.0, 10.0], 50), np.tile([9.0, 1.0], 50))
+    model = usable(fit(config, rows).model, rows.task)
+    assert model.predict(rows.inputs[:1])[0] == pytest.approx(1.0, abs=0.3)
+
+
+def test_weights_must_be_finite_and_not_negative() -> None:
+    good = weights_of(pa.chunked_array([pa.array([1, 0, 2])]), "w")
+    assert good.tolist() == [1, 0, 2]
+    for values, words in [
+        ([1.0, -2.0, None], "w: 2 of 3 weights are missing, infinite or negative .such as -2.0"),
+        ([1.0, float("inf")], "w: 1 of 2 weights"),
+        ([0.0, 0.0], "w: the weights of all 2 rows are 0"),
+        (["a"], "w is large_string, and features.weight needs numbers"),
+    ]:
+        with pytest.raises(UnfitData, match=words):
+            weights_of(pa.chunked_array([pa.array(values)]), "w")
+
+
+def test_an_estimator_without_weights_refuses_them() -> None:
+    rows = replace(training_set(), weights=np.ones(300))
+    with pytest.raises(TrainingFailed, match="KNeighborsClassifier takes no weights"):
+        fit(TrainerConfig(estimator="sklearn.neighbors.KNeighborsClassifier"), rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimator"),
+    [
+        ("xgboost", "xgboost.XGBClassifier"),
+        ("lightgbm", "lightgbm.LGBMClassifier"),
+        ("catboost", "catboost.CatBoostClassifier"),
+    ],
+)
+def test_boosting_that_stops_early_is_judged_by_the_newest_rows(kind: str, estimator: str) -> None:
+    pytest.importorskip(kind, reason="an optional trainer")
+    family = TrainerKind.XGBOOST if kind == "xgboost" else TrainerKind.SKLEARN
+    config = TrainerConfig(kind=family, estimator=estimator)
+    rng = np.random.default_rng(0)
+    rows = TrainingSet(
+        inputs=pa.table({"a": rng.normal(size=300)}),
+        labels=rng.integers(0, 2, 300),
+        task=Task.CLASSIFICATION,
+    )
+    fitted = fit(config, rows, n_estimators=200, early_stopping_rounds=3)
+    model = fitted.model.estimator
+    best = {"xgboost": "best_iteration", "lightgbm": "best_iteration_"}.get(kind)
+    rounds = model.tree_count_ if best is None else getattr(model, best)
+    assert rounds < 100
+
+
+def test_the_device_that_was_used_is_recorded() -> None:
+    pytest.importorskip("xgboost", reason="an optional trainer")
+    trainer = make(replace(CONFIGS["xgboost"], params={"n_estimators": 3}))
+    asked = trainer.fit(training_set(), {"n_estimators": 3}, device="cuda")
+    if asked.device == "cuda":
+        pytest.skip("this machine has a GPU, and a build of XGBoost for it")
+    assert asked.device == "cpu"
+    assert any("cuda was asked for" in note for note in asked.notes)
+
+
+def test_a_last_batch_of_one_row_joins_the_one_before() -> None:
+    pytest.importorskip("torch", reason="an optional trainer")
+    from ray_jobs.trainers.torch import Loop, batches_of
+
+    sizes = [len(batch) for batch in batches_of(65, Loop(batch_size=32), 0, 0)]
+    assert sizes == [32, 33]
+    assert [len(b) for b in batches_of(1, Loop(batch_size=32), 0, 0)] == [1]
