@@ -210,7 +210,10 @@ def _without_early_stopping(estimator: Any, rows: TrainingSet) -> tuple[str, ...
 
 
 def _shown(caught: list[warnings.WarningMessage], path: str) -> tuple[str, ...]:
-    texts = [(str(each.message).strip().splitlines() or [""])[0] for each in caught]
+    # What a library will do another day is no news about this model.
+    later = (FutureWarning, DeprecationWarning)
+    news = [each for each in caught if not issubclass(each.category, later)]
+    texts = [(str(each.message).strip().splitlines() or [""])[0] for each in news]
     texts = list(dict.fromkeys(text for text in texts if text))[:_WARNINGS]
     for text in texts:
         _logger.warning("%s warns: %s", path, text)
