@@ -178,7 +178,7 @@ def test_an_unknown_input_column_names_the_nearest(source: Shard, tmp_path: Path
 
 def test_a_label_that_nothing_provides_is_named(source: Shard, tmp_path: Path) -> None:
     for definition in (replace(DEFINITION, label="yy"), with_functions("table", label="yy")):
-        with pytest.raises(FeatureError, match="or slices names .yy."):
+        with pytest.raises(FeatureError, match="or slices names 'yy'"):
             made(source, definition, tmp_path)
 
 
