@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from feature_store.checks.config import ChecksConfig, ExtraColumns, Range, Scope
     from feature_store.checks.report import CheckReport, CheckResult
     from feature_store.checks.run import run_checks
+    from feature_store.identity import identity
     from feature_store.joins import point_in_time_join
     from feature_store.store import FeatureStore, connect
     from feature_store.views import FeatureView
@@ -67,6 +68,7 @@ __all__ = [
     "Watermark",
     "Watermarks",
     "connect",
+    "identity",
     "point_in_time_join",
     "run_checks",
 ]
@@ -80,6 +82,7 @@ _LATE = {
     "CheckResult": "feature_store.checks.report",
     "FeatureView": "feature_store.views",
     "run_checks": "feature_store.checks.run",
+    "identity": "feature_store.identity",
     "point_in_time_join": "feature_store.joins",
     "FeatureStore": "feature_store.store",
     "connect": "feature_store.store",

@@ -259,6 +259,7 @@ def champion_json(status: ChampionStatus, watched: Watched | None) -> Json:
         "since": iso(status.at),
         "settled": status.settled,
         "outsider": status.outsider,
+        "gone": status.gone,
         "action": status.action,
         "reason": status.reason,
         "watch": None if watched is None else watched_json(watched),

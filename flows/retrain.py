@@ -27,7 +27,17 @@ from flows.core.flow import flow, task, when
 from flows.core.retry import Backoff, Retry
 from flows.settings import Settings
 from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, UnfitData
-from registry import GateConfig, LedgerEntry, OnHarm, StaleEpoch, Verdict, Watched, Watching
+from registry import (
+    GateConfig,
+    LedgerEntry,
+    OnHarm,
+    StaleEpoch,
+    Tie,
+    Verdict,
+    Watched,
+    Watching,
+    check_model_name,
+)
 from registry.gate_config import check_mode
 
 if TYPE_CHECKING:
@@ -50,6 +60,7 @@ class RetrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse a gate that makes no sense before anything is trained for it."""
+        check_model_name(self.model)
         check_mode(self.gate)
 
 
@@ -79,6 +90,7 @@ def poll(features: FeaturesConfig, model: str, again: bool = False) -> tuple[Sna
     }
     if not any(snapshot.new_rows for snapshot in pinned.values()):
         raise Skip(_nothing_new(seen, again))
+    _ensure_ready(settings, features, model)
     return tuple(pinned[one] for one in wanted)
 
 
@@ -195,7 +207,7 @@ def train(
     """A challenger, trained by Ray on everything before the holdout, and registered."""
     settings = Settings.of(current().config)
     try:
-        return ray_jobs.train(
+        challenger = ray_jobs.train(
             dataset,
             trainer,
             features,
@@ -208,6 +220,9 @@ def train(
     except UnfitData as unfit:
         _seen(settings, dataset, model)
         raise Halt(str(unfit)) from unfit
+    with registry.connect(settings.registry) as models:
+        models.tie(model, _tie(settings, features))
+    return challenger
 
 
 @task(executor="ray", retry=FLAKY, timeout=timedelta(hours=12))
@@ -295,6 +310,22 @@ def _pinned(
         since=version if version is not None else since.version if since else None,
         exclude=seen.quarantine if seen else (),
     )
+
+
+def _ensure_ready(settings: Settings, features: FeaturesConfig, model: str) -> None:
+    """Refuse before the training what would be refused after it; complete what a crash left."""
+    with registry.Reader(settings.registry) as seen:
+        ready = seen.ready(model, _tie(settings, features))
+    if not ready:
+        with registry.connect(settings.registry) as models:
+            models.reconcile((model,), now=SystemClock().now())
+
+
+def _tie(settings: Settings, features: FeaturesConfig) -> Tie:
+    """By what this project's model is known again."""
+    store = settings.feature_store
+    label = features.label or feature_store.connect(store).view(features.view).label
+    return Tie(store=feature_store.identity(store), view=features.view, label=label)
 
 
 def _nothing_new(seen: Mapping[str, Watermark | None], again: bool) -> str:

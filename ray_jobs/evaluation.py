@@ -80,7 +80,8 @@ def evaluate(
                     modules=modules,
                 )
                 tonight = _tonight(challenger, champion, features.gap, status.epoch, run, now)
-                tonight = replace(tonight, rejected=registered.rejected(challenger.model))
+                refused = frozenset(registered.refused(challenger.model))
+                tonight = replace(tonight, rejected=refused)
             verdict = _judge(registered, scorer, tonight)
             if verdict is not None:
                 return verdict

@@ -14,6 +14,7 @@ from registry.errors import (
     ChampionUnloadable,
     ExportFailed,
     GateError,
+    InvalidModelName,
     LedgerBroken,
     MissingFeature,
     ModelUnloadable,
@@ -23,10 +24,13 @@ from registry.errors import (
     RegistryError,
     RegistryUnreachable,
     StaleEpoch,
+    TiedElsewhere,
     UnknownMetric,
     UnknownModel,
     UnsupportedModel,
 )
+from registry.names import check_model_name
+from registry.tie import Tie
 from registry.verdict import CaseNote, CaseState, Decision, Rule, RuleResult, Verdict, verdict_json
 
 if TYPE_CHECKING:
@@ -75,6 +79,7 @@ __all__ = [
     "GateError",
     "GateMode",
     "Interval",
+    "InvalidModelName",
     "LedgerBreak",
     "LedgerBroken",
     "LedgerEntry",
@@ -96,6 +101,8 @@ __all__ = [
     "Rule",
     "RuleResult",
     "StaleEpoch",
+    "Tie",
+    "TiedElsewhere",
     "TrackedRun",
     "UnknownMetric",
     "UnknownModel",
@@ -105,6 +112,7 @@ __all__ = [
     "Watched",
     "Watching",
     "card_html",
+    "check_model_name",
     "connect",
     "decide",
     "figures",

@@ -57,6 +57,8 @@ class AnswerKind(StrEnum):
     """It became champion."""
     REJECT = "reject"
     """The champion stayed, and the version is never proposed again."""
+    RELEASE = "release"
+    """A version that was rolled back from may be proposed again; `epoch` is that of its reign."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -229,6 +229,28 @@ class Approvals(Requests):
             raise _answered(given)
         return request, given
 
+    def release(self, reign: LedgerEntry, *, actor: str, reason: str, now: datetime) -> bool:
+        """Note that what was champion by `reign` may be proposed again; False: it was noted."""
+        reply = Reply(
+            model=reign.model,
+            epoch=reign.epoch,
+            version=reign.version,
+            night=0,
+            run_id=reign.run_id or "",
+            answer=AnswerKind.RELEASE,
+            actor=actor,
+            reason=reason,
+            at=now,
+        )
+        with exclusive(self._lock_url, f"champion-{reign.model}"):
+            try:
+                self._answers.append(reply)
+            except AnswerTaken:
+                return False
+            finally:
+                self._history.remember(reign.model, ANSWERS)
+        return True
+
     def _asked(self, model: str, version: str | None, now: datetime) -> ApprovalRequest:
         """The newest request about a version, or the one in its place that was answered."""
         if version is None:

@@ -13,7 +13,7 @@ from registry.errors import RegistryError, RegistryUnreachable
 from registry.locks import exclusive, sqlite_path
 
 VERSION_TABLE = "registry_version"
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a test compares it with the scripts."""
 # How long a writer waits for another one's transaction of a few milliseconds.
 BUSY_SECONDS = 30

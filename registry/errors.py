@@ -5,6 +5,8 @@ RegistryError
 ├── GateError              a comparison or a gate that makes no sense
 │   └── UnknownMetric      a metric that has no such name
 ├── UnknownModel           a model or a version that is not registered
+├── InvalidModelName       a name that MLflow or a file system would refuse later
+├── TiedElsewhere          a model that another project trains
 ├── UnsupportedModel       a fitted model that cannot be stored safely
 ├── ModelUnloadable        a stored model that cannot be brought back
 │   └── ChampionUnloadable the same, for the model that is live
@@ -47,6 +49,18 @@ class UnknownMetric(GateError):
 
 class UnknownModel(RegistryError):
     """No such model, or no such version of it, is registered."""
+
+    permanent = True
+
+
+class InvalidModelName(RegistryError):
+    """MLflow or a file system would refuse this name later, after a training."""
+
+    permanent = True
+
+
+class TiedElsewhere(RegistryError):
+    """Another project trains a model of this name in the same MLflow."""
 
     permanent = True
 

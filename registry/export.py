@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,24 @@ def export_champion(uri: str, entry: LedgerEntry, files: Path) -> str:
     except (OSError, ValueError, ImportError) as error:
         raise ExportFailed(
             f"Version {entry.version} of {entry.model} cannot be exported to {uri}: {error}.",
-            hint="check registry.export_uri and its credentials; the promotion itself stands",
+            hint="check registry.export_uri and its credentials; the promotion itself stands. "
+            f"Then: ratchet champion {entry.model} --export",
         ) from error
     return f"{uri.rstrip('/')}/{entry.model}/v{entry.version}"
+
+
+def exported_epoch(uri: str, model: str) -> int | None:
+    """The epoch that `CURRENT.json` names; None: it names none, or cannot be read."""
+    folder = _local(uri)
+    try:
+        if folder is None:
+            filesystem, root = _filesystem(f"{uri.rstrip('/')}/{model}")
+            there = _text(filesystem, f"{root}/{CURRENT_FILE}")
+        else:
+            there = Path(folder, model, CURRENT_FILE).read_text(encoding="utf-8")
+    except (OSError, ValueError, ImportError):
+        return None
+    return None if there is None else _epoch(there)
 
 
 def _local(uri: str) -> Path | None:
@@ -66,12 +82,13 @@ def _to_folder(
     home: Path, version: str, files: Path, manifest: str, current: dict[str, Any]
 ) -> None:
     home.mkdir(parents=True, exist_ok=True)
+    for left in home.glob(".v*-*"):  # by a process that was killed: one exports at a time
+        shutil.rmtree(left, ignore_errors=True)
     place = home / f"v{version}"
     if not _same(place / MANIFEST_FILE, manifest):
-        # A folder of its own for each writer: two at once both succeed, one is thrown away.
         with tempfile.TemporaryDirectory(prefix=f".v{version}-", dir=home) as temporary:
             fresh = Path(temporary, "files")
-            shutil.copytree(files, fresh)
+            _copy(files, fresh)
             Path(fresh, MANIFEST_FILE).write_text(manifest, encoding="utf-8")
             for path in fresh.rglob("*"):
                 _sync(path)
@@ -81,14 +98,23 @@ def _to_folder(
                 fresh.rename(place)
             _sync(home)
     pointer = home / CURRENT_FILE
-    if pointer.exists() and _newer(pointer.read_text(encoding="utf-8"), current["epoch"]):
+    if pointer.exists() and _newer(pointer.read_text("utf-8", "replace"), current["epoch"]):
         return
-    with tempfile.NamedTemporaryFile("w", dir=home, prefix=".current-", delete=False) as file:
-        file.write(_json(current))
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(pointer)
+    written = home / f".current-{uuid.uuid4().hex}"
+    written.write_text(_json(current), encoding="utf-8")
+    _sync(written)
+    written.replace(pointer)
     _sync(home)
+
+
+def _copy(files: Path, target: Path) -> None:
+    """Copy a folder; who may read it is for the umask to say, not for the download's modes."""
+    target.mkdir()
+    for path in files.iterdir():
+        if path.is_dir():
+            _copy(path, target / path.name)
+        else:
+            shutil.copyfile(path, target / path.name)
 
 
 def _sync(path: Path) -> None:
@@ -140,13 +166,22 @@ def _write(filesystem: fs.FileSystem, path: str, text: str) -> None:
 def _text(filesystem: fs.FileSystem, path: str) -> str | None:
     try:
         with filesystem.open_input_stream(path) as source:
-            return bytes(source.read()).decode()
+            return bytes(source.read()).decode(errors="replace")
     except FileNotFoundError:
         return None
 
 
 def _newer(there: str, epoch: int) -> bool:
-    return int(json.loads(there)["epoch"]) > epoch
+    known = _epoch(there)
+    return known is not None and known > epoch
+
+
+def _epoch(there: str) -> int | None:
+    """The epoch of a `CURRENT.json`; None: somebody else wrote it, or it is damaged."""
+    try:
+        return int(json.loads(there)["epoch"])
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _listed(manifest: Manifest) -> dict[str, Any]:

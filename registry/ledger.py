@@ -54,6 +54,7 @@ entries_table = Table(
     Column("at", String(32), nullable=False),
     Column("prev_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+    Column("digest", String(128)),
 )
 # A run promotes a version once, however often it is repeated.
 Index(
@@ -64,6 +65,8 @@ Index(
     entries_table.c.version,
     unique=True,
 )
+
+Index("ledger_entry_one_line", entries_table.c.model, entries_table.c.prev_hash, unique=True)
 
 LEDGER = Chain(table=entries_table, places=("epoch",), words="epoch {}", tag="ratchet.ledger")
 
@@ -91,6 +94,8 @@ class Action(StrEnum):
     """An outsider moved the alias, and an operator agreed."""
     RESTORE = "restore"
     """An outsider moved the alias, and an operator put the champion back."""
+    RETIRE = "retire"
+    """An operator took the champion out of service: no version is live."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +104,9 @@ class Change:
 
     model: str
     version: str
+    """The new champion; of a retirement, the old one."""
     previous_version: str | None
+    """What the alias named before."""
     action: Action
     verdict: str | None
     """The verdict as canonical JSON; none where no gate was asked."""
@@ -107,6 +114,13 @@ class Change:
     actor: str
     reason: str
     at: datetime
+    digest: str | None = None
+    """Of the version's files: what it was, however it is called; none: unknown."""
+
+    @property
+    def live(self) -> str | None:
+        """The version that is live from now on."""
+        return None if self.action is Action.RETIRE else self.version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +169,7 @@ class LedgerEntry(Change):
             "settled_at": None if self.settled_at is None else self.settled_at.isoformat(),
             "prev_hash": self.prev_hash,
             "hash": self.hash,
+            "digest": self.digest,
         }
 
 

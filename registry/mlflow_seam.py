@@ -16,7 +16,7 @@ from typing import Any
 from registry.config import RegistryConfig
 from registry.errors import RegistryUnreachable
 from registry.locks import exclusive, sqlite_path
-from registry.registered import Registered, direct_look, shown
+from registry.registered import DIGEST_TAG, Registered, direct_look, shown
 
 # Set before MLflow is imported, where the user has not: no calls home; no log lines about its own
 # tables; a server that is down is reported after seconds instead of minutes.
@@ -62,8 +62,11 @@ class MlflowSeam:
                 client.search_registered_models(max_results=1)
         return client
 
-    def registered(self, model: str) -> Registered | None:
-        """The registered model's aliases and tags; None when there is no such model."""
+    def registered(self, model: str, version: str | None = None) -> Registered | None:
+        """The registered model's aliases and tags; None when there is no such model.
+
+        `version`: whose digest is wanted.
+        """
         from mlflow.exceptions import MlflowException
 
         client = self.client
@@ -73,15 +76,28 @@ class MlflowSeam:
                 return Registered(
                     aliases={alias: str(number) for alias, number in entity.aliases.items()},
                     tags=entity.tags,
+                    digests={} if version is None else self._digest(model, version),
                 )
         except MlflowException as error:
             if missing(error):
                 return None
             raise
 
-    def look(self, model: str) -> Registered | None:
+    def look(self, model: str, version: str | None = None) -> Registered | None:
         """The same for people to read, without MLflow's import where that can be had."""
-        return (direct_look(self.config.tracking_uri) or self.registered)(model)
+        return (direct_look(self.config.tracking_uri) or self.registered)(model, version)
+
+    def _digest(self, model: str, version: str) -> dict[str, str | None]:
+        """The digest of a version that is there."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.get_model_version(model, version)
+        except MlflowException as error:
+            if missing(error):
+                return {}
+            raise
+        return {version: found.tags.get(DIGEST_TAG)}
 
     def artifact_location(self, experiment: str) -> str | None:
         """Where a new experiment keeps its files; None: where the server says.

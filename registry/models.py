@@ -20,11 +20,13 @@ from registry.fitted import Card, FittedModel, class_labels
 from registry.loaded import LoadedModel
 from registry.manifest import manifest_of
 from registry.mlflow_seam import MlflowSeam, missing, translated
+from registry.registered import DIGEST_TAG
 
 KEY_TAG = "ratchet.key"
-DIGEST_TAG = "ratchet.digest"
 CARD_FILE = "ratchet.json"
 EXTRA_FOLDER = "extra"
+PAGE = 10_000
+"""Versions that MLflow is asked for at once: what it allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +98,15 @@ class Models:
     def versions(self, name: str) -> tuple[ModelVersion, ...]:
         """All versions of a model, newest first."""
         client = self._seam.client
+        query, found, token = f"name='{_quoted(name)}'", [], None
         with translated("MLflow"):
-            found = client.search_model_versions(f"name='{_quoted(name)}'", max_results=10_000)
-        return tuple(
-            sorted((_version(each) for each in found), key=lambda v: int(v.version), reverse=True)
-        )
+            while True:
+                page = client.search_model_versions(query, max_results=PAGE, page_token=token)
+                found += [_version(each) for each in page]
+                token = page.token
+                if not token:
+                    break
+        return tuple(sorted(found, key=lambda v: int(v.version), reverse=True))
 
     def set_tags(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         """Write or replace tags of one version."""

@@ -7,20 +7,34 @@
 A crash between any two leaves a pending entry. The same promotion repeated, the next one, or
 `reconcile` completes it: nobody appends to a pending ledger. MLflow has no compare-and-set of its
 own, so processes take turns by a lock beside the ledger while they move the alias; an outsider's
-change is noticed, never overwritten, and must be acknowledged by `adopt` or `restore`.
+change is noticed, never overwritten, and must be acknowledged by `adopt` or `restore`. A champion
+that was deleted in MLflow is left by `rollback`, or by `retire`, which works in every state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from registry.champion import Alias, ChampionStatus, refuse_outsider, status_of
+from registry.champion import (
+    ALIAS,
+    NO_VERSION,
+    Alias,
+    ChampionStatus,
+    Gone,
+    refuse_outsider,
+    same_files,
+    status_of,
+    way_out,
+)
 from registry.errors import PromotionRefused, StaleEpoch
 from registry.history import History
 from registry.ledger import LEDGER, Action, Beside, Change, EpochTaken, Ledger, LedgerEntry
 from registry.locks import exclusive
+from registry.registered import DIGEST_TAG
+from registry.succession import champion_before, reigned
 from registry.verdict import Decision, Verdict, verdict_json
 
 if TYPE_CHECKING:
@@ -31,17 +45,28 @@ class Promotions:
     """Changes the champion of a model; every method may be repeated after a crash."""
 
     def __init__(
-        self, ledger: Ledger, history: History, alias: Alias, models: Models, lock_url: str
+        self,
+        ledger: Ledger,
+        history: History,
+        alias: Alias,
+        models: Models,
+        lock_url: str,
+        *,
+        refused: Callable[[str], Mapping[str, str]],
     ) -> None:
+        """`refused`: model -> the versions that are not to be promoted, and why."""
         self._ledger = ledger
         self._history = history
         self._alias = alias
         self._models = models
         self._lock_url = lock_url
+        self._refused = refused
 
     def champion(self, model: str) -> ChampionStatus:
         """Who is live; changes nothing."""
-        return status_of(model, self._ledger.head(model), self._alias.read(model))
+        head = self._ledger.head(model)
+        seen = self._alias.look(model, None if head is None else head.live)
+        return status_of(model, head, seen)
 
     def promote(self, verdict: Verdict, *, actor: str, now: datetime) -> LedgerEntry:
         """Make the verdict's challenger champion if the epoch is still the verdict's.
@@ -83,10 +108,14 @@ class Promotions:
             head = self._settled_head(model, now)
             if (head.epoch if head else 0) != verdict.epoch:
                 raise stale(verdict, head)
+            if version in (why := self._refused(model)):
+                raise PromotionRefused(
+                    f"Version {version} of {model} {why[version]}.", hint=f"ratchet ledger {model}"
+                )
             change = Change(
                 model=model,
                 version=version,
-                previous_version=head.version if head else None,
+                previous_version=head.live if head else None,
                 action=Action.PROMOTE,
                 verdict=verdict_json(verdict),
                 run_id=verdict.run_id or None,
@@ -106,22 +135,32 @@ class Promotions:
         now: datetime,
         expected_epoch: int | None = None,
         run_id: str | None = None,
+        force: bool = False,
     ) -> LedgerEntry:
         """Make another version champion: the one before, or `to_version` (also a newer one).
 
-        A rollback that a crash left pending is completed and returned, not followed by another; so
-        is one to `to_version` that the same run made before. Raises PromotionRefused when there is
-        nothing to go back to, StaleEpoch when the champion is no longer that of `expected_epoch`.
+        Repeated, it changes nothing more: where the last change was this rollback, or where no
+        version is named and it was one, its entry is completed and returned; so is one to
+        `to_version` that the same run made before. It leads out where the champion's version was
+        deleted, or its alias removed. `force`: also to a version that never was champion.
+
+        Raises PromotionRefused when there is nothing to go back to, StaleEpoch when the champion
+        is no longer that of `expected_epoch`, OutsiderChange when the alias names another version.
         """
         with exclusive(self._lock_url, f"champion-{model}"):
-            pending = self._ledger.head(model)
-            head = self._settled_head(model, now)
+            made = self._of_run(model, run_id, to_version, Action.ROLLBACK)
+            self._ledger.check(model)
+            head = self._ledger.head(model)
             if head is None:
                 raise PromotionRefused(f"{model} has no champion to roll back.")
-            made = self._of_run(model, run_id, to_version, Action.ROLLBACK)
+            status, alias = self._seen(head)
+            if status.outsider not in {None, NO_VERSION} or status.gone is Gone.MODEL:
+                refuse_outsider(status)
+            if status.sound:
+                head = self._complete(head, now)
             if made is not None:
                 return made
-            if _is_same_rollback(pending, to_version):
+            if status.sound and _is_repeated(head, to_version, expected_epoch):
                 return head
             if expected_epoch is not None and expected_epoch != head.epoch:
                 raise StaleEpoch(
@@ -129,13 +168,13 @@ class Promotions:
                     f"{expected_epoch}: it changed meanwhile.",
                     hint=f"ratchet champion {model}",
                 )
-            version = to_version or _version_before(model, self._ledger.entries(model))
-            if version == head.version:
+            version = self._target(model, to_version, force=force)
+            if version == head.live and status.sound:
                 raise PromotionRefused(f"Version {version} of {model} is the champion already.")
             change = Change(
                 model=model,
                 version=version,
-                previous_version=head.version,
+                previous_version=head.live if status.sound else alias,
                 action=Action.ROLLBACK,
                 verdict=None,
                 run_id=run_id,
@@ -145,20 +184,29 @@ class Promotions:
             )
             return self._change(change, head.epoch, now)
 
+    def target(self, model: str, to_version: str | None = None) -> str | None:
+        """The version that a rollback would make live; none: it would change nothing more."""
+        head = self._ledger.head(model)
+        if head is None:
+            raise PromotionRefused(f"{model} has no champion to roll back.")
+        if self._seen(head)[0].sound and _is_repeated(head, to_version, None):
+            return None
+        return self._target(model, to_version, force=True)
+
     def adopt(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
         """Acknowledge what is there: it gets an entry, and is the champion from now on.
 
-        An outsider's champion, or a history without the end that MLflow remembers. Comparisons
-        that were open begin anew.
+        An outsider's champion, a model that was made anew, or a history without the end that
+        MLflow remembers. Comparisons that were open begin anew.
         """
         with exclusive(self._lock_url, f"champion-{model}"):
             status, alias = self.champion(model), self._alias.read(model)
-            whole = status.outsider is None and self._history.lost(model) is None
+            whole = status.sound and self._history.lost(model) is None
             if whole or alias is None:
                 raise PromotionRefused(
                     f"There is nothing to adopt: the alias of {model} "
                     + ("names no version." if alias is None else "is the ledger's."),
-                    hint=f"ratchet champion {model} --restore" if alias is None else None,
+                    hint=None if status.sound else way_out(status)[1],
                 )
             return self._acknowledge(
                 status, alias, status.version, Action.ADOPT, actor, reason, now
@@ -172,27 +220,81 @@ class Promotions:
         with exclusive(self._lock_url, f"champion-{model}"):
             self._history.check(model)
             status, alias = self.champion(model), self._alias.read(model)
+            if status.gone is not None:
+                refuse_outsider(status)
             if status.outsider is None or status.version is None:
                 raise PromotionRefused(
                     f"There is nothing to restore: the alias of {model} "
-                    + ("is the ledger's." if status.version else "has no ledger yet."),
-                    hint=None if status.version else f"ratchet champion {model} --adopt",
+                    + ("is the ledger's." if status.version else "has no champion in the ledger."),
+                    hint=None if status.sound else way_out(status)[1],
                 )
             return self._acknowledge(
                 status, status.version, alias, Action.RESTORE, actor, reason, now
             )
 
+    def retire(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
+        """Take the champion out of service, in whatever state it is: no version is live.
+
+        The next challenger that the gate passes is judged as a first one. Repeated, it changes
+        nothing more.
+        """
+        with exclusive(self._lock_url, f"champion-{model}"):
+            self._ledger.check(model)
+            head, alias = self._ledger.head(model), self._alias.read(model)
+            if head is None:
+                raise PromotionRefused(f"{model} has no champion to retire.")
+            if head.live is None and alias is None:
+                return self._complete(head, now)
+            change = Change(
+                model=model,
+                version=head.version,
+                previous_version=alias,
+                action=Action.RETIRE,
+                verdict=None,
+                run_id=None,
+                actor=actor,
+                reason=reason,
+                at=now,
+            )
+            return self._appended(change, head.epoch, now)
+
     def reconcile(self, models: Iterable[str] = (), *, now: datetime) -> tuple[ChampionStatus, ...]:
-        """Complete what a crash left pending, for these models or all; outsiders are reported."""
+        """Complete what a crash left pending, for these models or all; the rest is reported."""
         found = []
         for model in tuple(models) or self._ledger.models():
             with exclusive(self._lock_url, f"champion-{model}"):
                 head, status = self._ledger.head(model), self.champion(model)
-                if head is not None and not status.settled and status.outsider is None:
+                if head is not None and not status.settled and status.sound:
                     self._complete(head, now)
                     status = self.champion(model)
                 found.append(status)
         return tuple(found)
+
+    def _seen(self, head: LedgerEntry) -> tuple[ChampionStatus, str | None]:
+        """How an entry stands, and what the alias names."""
+        seen = self._alias.look(head.model, head.live)
+        alias = None if seen is None else seen.aliases.get(ALIAS)
+        return status_of(head.model, head, seen), alias
+
+    def _target(self, model: str, to_version: str | None, *, force: bool) -> str:
+        """Where a rollback goes. Raises PromotionRefused, UnknownModel."""
+        entries = self._ledger.entries(model)
+        if to_version is None:
+            digests = {
+                one.version: one.tags.get(DIGEST_TAG) for one in self._models.versions(model)
+            }
+            return champion_before(
+                model,
+                entries,
+                lambda one: one.version in digests and same_files(one.digest, digests[one.version]),
+            )
+        digest = self._models.version(model, to_version).tags.get(DIGEST_TAG)
+        if not force and not reigned(entries, to_version, digest):
+            raise PromotionRefused(
+                f"Version {to_version} of {model} never was champion: no gate has passed it.",
+                hint=f"ratchet rollback {model} --to {to_version} --force --reason TEXT",
+            )
+        return to_version
 
     def _of_run(
         self,
@@ -209,13 +311,23 @@ class Promotions:
         """The latest entry, completed; raises OutsiderChange, LedgerBroken."""
         self._ledger.check(model)
         head = self._ledger.head(model)
-        refuse_outsider(status_of(model, head, self._alias.read(model)))
-        return head if head is None else self._complete(head, now)
+        if head is None:
+            refuse_outsider(status_of(model, None, self._alias.look(model)))
+            return None
+        refuse_outsider(self._seen(head)[0])
+        return self._complete(head, now)
 
     def _change(
         self, change: Change, expected_epoch: int, now: datetime, beside: Beside | None = None
     ) -> LedgerEntry:
-        self._models.version(change.model, change.version)  # UnknownModel before it is written.
+        # UnknownModel before it is written.
+        found = self._models.version(change.model, change.version)
+        change = replace(change, digest=found.tags.get(DIGEST_TAG))
+        return self._appended(change, expected_epoch, now, beside)
+
+    def _appended(
+        self, change: Change, expected_epoch: int, now: datetime, beside: Beside | None = None
+    ) -> LedgerEntry:
         try:
             entry = self._ledger.append(change, expected_epoch, beside)
         except EpochTaken:
@@ -230,13 +342,13 @@ class Promotions:
         """Move the alias where that is still to be done, and settle."""
         if entry.settled_at is not None:
             return entry
-        alias = self._alias.read(entry.model)
-        refuse_outsider(status_of(entry.model, entry, alias))
-        if alias != entry.version:
+        status, alias = self._seen(entry)
+        refuse_outsider(status)
+        if alias != entry.live:
             self._alias.move(entry)
         self._history.remember(entry.model, LEDGER)
         self._ledger.settle(entry, now)
-        return LedgerEntry(**{**vars(entry), "settled_at": now})
+        return replace(entry, settled_at=now)
 
     def _acknowledge(
         self,
@@ -268,35 +380,20 @@ class Promotions:
 
 def stale(verdict: Verdict, head: LedgerEntry | None) -> StaleEpoch:
     """Why a verdict is too old for the champion of `head`."""
-    now = "there is none" if head is None else f"it is version {head.version} (epoch {head.epoch})"
+    live = None if head is None else head.live
+    now = "there is none" if head is None or live is None else f"it is version {live}"
+    at = "" if head is None else f" (epoch {head.epoch})"
     return StaleEpoch(
         f"Version {verdict.challenger} of {verdict.model} was compared with the champion of epoch "
-        f"{verdict.epoch}, but {now}.",
+        f"{verdict.epoch}, but {now}{at}.",
         hint="compare the challenger with the new champion: run the flow again",
     )
 
 
-def _is_same_rollback(pending: LedgerEntry | None, to_version: str | None) -> bool:
-    """Whether a crash interrupted the rollback that is asked for now."""
+def _is_repeated(head: LedgerEntry, to_version: str | None, expected_epoch: int | None) -> bool:
+    """Whether the rollback that is asked for is the last change already."""
     return (
-        pending is not None
-        and pending.settled_at is None
-        and pending.action is Action.ROLLBACK
-        and to_version in {None, pending.version}
+        head.action is Action.ROLLBACK
+        and to_version in {None, head.version}
+        and expected_epoch in {None, head.epoch - 1}
     )
-
-
-def _version_before(model: str, entries: Iterable[LedgerEntry]) -> str:
-    """The champion before the present one, not counting those that were rolled back from."""
-    line: list[str] = []
-    for entry in entries:
-        if entry.action is Action.ROLLBACK and entry.version in line:
-            del line[line.index(entry.version) + 1 :]
-        elif not line or line[-1] != entry.version:
-            line.append(entry.version)
-    if len(line) < 2:
-        raise PromotionRefused(
-            f"{model} had no champion before version {line[-1]}.",
-            hint=f"ratchet rollback {model} --to VERSION",
-        )
-    return line[-2]

@@ -6,6 +6,7 @@ It opens the ledger, and asks MLflow without importing it where that can be had.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Self
@@ -17,7 +18,7 @@ from registry.approvals import ApprovalRequest, Requests
 from registry.card.card import Card
 from registry.card.gather import gathered
 from registry.card.model_evidence import ModelEvidence
-from registry.champion import ChampionStatus, status_seen
+from registry.champion import ChampionStatus, refuse_outsider, status_seen
 from registry.config import RegistryConfig
 from registry.database import open_database
 from registry.history import History
@@ -25,6 +26,8 @@ from registry.ledger import Ledger, LedgerBreak, LedgerEntry
 from registry.locks import sqlite_path
 from registry.mlflow_seam import MlflowSeam
 from registry.nights.docket_store import DocketStore, NightEntry
+from registry.succession import set_aside
+from registry.tie import Tie, refuse_tied_elsewhere
 from registry.verdict import Verdict
 from registry.watch_store import SeenWatches, WatchStore
 
@@ -60,10 +63,20 @@ class Reader:
         """What people answered to verdicts about a model, oldest first."""
         return self._requests.answers(model)
 
-    def rejected(self, model: str) -> frozenset[str]:
-        """The versions that a person rejected: they are never proposed again."""
+    def refused(self, model: str) -> Mapping[str, str]:
+        """The versions that are not proposed, and why: rejected, or rolled back from."""
         said = self._requests.answers(model)
-        return frozenset(one.version for one in said if one.answer is AnswerKind.REJECT)
+        rejected = {
+            one.version: "was rejected by a person"
+            for one in said
+            if one.answer is AnswerKind.REJECT
+        }
+        aside = dict.fromkeys(self.set_aside(model), "was rolled back from, and not released since")
+        return {**aside, **rejected}
+
+    def set_aside(self, model: str) -> Mapping[str, LedgerEntry]:
+        """The versions that were rolled back from and not released, by the entry of their reign."""
+        return set_aside(self._ledger.entries(model), self._requests.answers(model))
 
     def entries(self, model: str) -> tuple[LedgerEntry, ...]:
         """The model's history, oldest first."""
@@ -83,6 +96,23 @@ class Reader:
             or self._history.lost(model, self._seam.look)
             or self._history.unproven(model)
         )
+
+    def ready(self, model: str, tie: Tie | None = None) -> bool:
+        """Whether the next night may train; False: a change of the champion is to be completed.
+
+        Raises what would be found out after the training: TiedElsewhere, LedgerBroken,
+        OutsiderChange. Asks MLflow without its client where that can be.
+        """
+        path = sqlite_path(self.config.tracking_uri)
+        if path is not None and not path.exists() and model not in self.ledger_models():
+            return True
+        registered = self._seam.look(model)
+        if tie is not None and registered is not None:
+            refuse_tied_elsewhere(model, registered.tags, tie)
+        self.check(model)
+        status = self.champion_seen(model)
+        refuse_outsider(status)
+        return status.settled
 
     def check(self, model: str) -> None:
         """Raise LedgerBroken when the history lacks what MLflow remembers of its ends."""

@@ -11,25 +11,27 @@ from registry.answers import Answer, AnswerStore
 from registry.approvals import ApprovalRequest, Approvals
 from registry.card.card import Card
 from registry.card.cards import Cards
-from registry.champion import Alias, ChampionStatus
+from registry.champion import Alias, ChampionStatus, way_out
 from registry.config import RegistryConfig
 from registry.errors import (
     ChampionUnloadable,
     ModelUnloadable,
-    PromotionRefused,
     UnknownModel,
     UnsupportedModel,
 )
-from registry.export import export_champion
+from registry.export import export_champion, exported_epoch
 from registry.fitted import FittedModel
 from registry.ledger import LedgerEntry
 from registry.loaded import LoadedModel
+from registry.locks import exclusive
 from registry.methods.comparison import Comparison
+from registry.mlflow_seam import translated
 from registry.models import Models, ModelVersion
 from registry.nights.docket import Docket
 from registry.nights.docket_store import DOCKET, NightEntry, NightTaken
 from registry.promotion import Promotions
 from registry.reader import Reader
+from registry.tie import TIE_TAG, Tie, refuse_tied_elsewhere
 from registry.tracking import Tracking
 from registry.verdict import Verdict, verdict_json, verdict_tags
 from registry.watch_store import WATCH, WatchStore
@@ -62,7 +64,11 @@ class Registry(Reader):
 
         Raises ChampionUnloadable when its files are missing, altered, or of other versions.
         """
-        version = self.champion(model).version
+        status = self.champion(model)
+        version = status.version
+        if status.gone is not None:
+            says, out = way_out(status)
+            raise ChampionUnloadable(f"{says} So nothing can be compared with it.", hint=out)
         if version is None:
             return None
         try:
@@ -98,11 +104,6 @@ class Registry(Reader):
         Repeated by the same run, it converges to the same entry. Raises StaleEpoch,
         OutsiderChange, PromotionRefused, LedgerBroken, UnknownModel, ExportFailed.
         """
-        if verdict.challenger in self.rejected(verdict.model):
-            raise PromotionRefused(
-                f"Version {verdict.challenger} of {verdict.model} was rejected by a person.",
-                hint=f"ratchet ledger {verdict.model}",
-            )
         entry = self._promotions.promote(verdict, actor=actor, now=now)
         shown = self.models.version(verdict.model, verdict.challenger).tags
         missing = {k: v for k, v in verdict_tags(verdict).items() if shown.get(k) != v}
@@ -149,8 +150,13 @@ class Registry(Reader):
         now: datetime,
         expected_epoch: int | None = None,
         run_id: str | None = None,
+        force: bool = False,
     ) -> LedgerEntry:
-        """Make the champion before, or `to_version`, live again: one more entry; export it."""
+        """Make the champion before, or `to_version`, live again: one more entry; export it.
+
+        Repeated, it changes nothing more. The version that it leaves is not proposed again until
+        `release`. `force`: also to a version that never was champion.
+        """
         entry = self._promotions.rollback(
             model,
             to_version,
@@ -159,9 +165,25 @@ class Registry(Reader):
             now=now,
             expected_epoch=expected_epoch,
             run_id=run_id,
+            force=force,
         )
         self.export(model)
         return entry
+
+    def rollback_target(self, model: str, to_version: str | None = None) -> str | None:
+        """The version that `rollback` would make live; none: it would change nothing more."""
+        return self._promotions.target(model, to_version)
+
+    def release(self, model: str, version: str, *, actor: str, reason: str, now: datetime) -> bool:
+        """Let a version that was rolled back from be proposed again; False: it may be already."""
+        reign = self.set_aside(model).get(version)
+        return reign is not None and self._approvals.release(
+            reign, actor=actor, reason=reason, now=now
+        )
+
+    def retire(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
+        """Let no version be live, in whatever state the champion is."""
+        return self._promotions.retire(model, actor=actor, reason=reason, now=now)
 
     def adopt(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
         """Acknowledge what is there: an outsider's champion, or a history that was cut off."""
@@ -171,11 +193,20 @@ class Registry(Reader):
 
     def restore(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
         """Undo an outsider's change of the champion."""
-        return self._promotions.restore(model, actor=actor, reason=reason, now=now)
+        entry = self._promotions.restore(model, actor=actor, reason=reason, now=now)
+        self.export(model)
+        return entry
 
     def reconcile(self, models: Iterable[str] = (), *, now: datetime) -> tuple[ChampionStatus, ...]:
-        """Complete what a crash left pending, for these models or all; outsiders are reported."""
-        return self._promotions.reconcile(models, now=now)
+        """Complete what a crash left pending, for these models or all; the rest is reported.
+
+        Exports what was not exported yet. Raises ExportFailed.
+        """
+        found = self._promotions.reconcile(models, now=now)
+        for status in found:
+            if status.sound and status.settled and self.export_lags(status.model):
+                self.export(status.model)
+        return found
 
     def before_night(
         self, model: str, run_id: str, challenger: str
@@ -210,13 +241,26 @@ class Registry(Reader):
         return True
 
     def export(self, model: str) -> str | None:
-        """Copy the champion's files to `export_uri`; the version's URI, None without an export."""
-        entries = self._ledger.entries(model)
-        if self.config.export_uri is None or not entries:
+        """Copy the champion's files to `export_uri`; the version's URI, None without an export.
+
+        Repeated, it changes nothing. One process exports a model at a time.
+        """
+        if self.config.export_uri is None:
             return None
-        with tempfile.TemporaryDirectory(prefix="ratchet-export-") as folder:
-            files = self.models.download(model, entries[-1].version, Path(folder))
-            return export_champion(self.config.export_uri, entries[-1], files)
+        with exclusive(self.config.ledger_url, f"export-{model}"):
+            head = self._ledger.head(model)
+            if head is None or head.live is None:
+                return None
+            with tempfile.TemporaryDirectory(prefix="ratchet-export-") as folder:
+                files = self.models.download(model, head.live, Path(folder))
+                return export_champion(self.config.export_uri, head, files)
+
+    def export_lags(self, model: str) -> bool:
+        """Whether `export_uri` does not show the champion of the ledger."""
+        head = self._ledger.head(model)
+        if self.config.export_uri is None or head is None or head.live is None:
+            return False
+        return exported_epoch(self.config.export_uri, model) != head.epoch
 
     def register(
         self,
@@ -229,6 +273,23 @@ class Registry(Reader):
     ) -> ModelVersion:
         """Store a fitted model as the next version of `name`; idempotent by `key`."""
         return self.models.register(name, fitted, mlflow_run_id=mlflow_run_id, key=key, tags=tags)
+
+    def tie(self, model: str, tie: Tie) -> None:
+        """Keep which project trains the model; TiedElsewhere when another one does already."""
+        registered = self._seam.registered(model)
+        if registered is None:
+            return
+        refuse_tied_elsewhere(model, registered.tags, tie)
+        if TIE_TAG not in registered.tags:
+            with translated("MLflow"):
+                self._seam.client.set_registered_model_tag(model, TIE_TAG, tie.to_json())
+
+    def untie(self, model: str) -> None:
+        """Forget which project trains the model: the next that does is tied to it."""
+        registered = self._seam.registered(model)
+        if registered is not None and TIE_TAG in registered.tags:
+            with translated("MLflow"):
+                self._seam.client.delete_registered_model_tag(model, TIE_TAG)
 
     def load(self, name: str, version: str, *, modules: tuple[str, ...] = ()) -> LoadedModel:
         """One version in memory."""
@@ -251,7 +312,12 @@ class Registry(Reader):
     @cached_property
     def _promotions(self) -> Promotions:
         return Promotions(
-            self._ledger, self._history, self._alias, self.models, self.config.ledger_url
+            self._ledger,
+            self._history,
+            self._alias,
+            self.models,
+            self.config.ledger_url,
+            refused=self.refused,
         )
 
     @cached_property

@@ -47,6 +47,7 @@ Index(
     watch_table.c.run_id,
     unique=True,
 )
+Index("watch_entry_one_line", watch_table.c.model, watch_table.c.prev_hash, unique=True)
 WATCH = Chain(
     table=watch_table,
     places=("epoch", "night"),

@@ -1,5 +1,7 @@
 """Whether somebody else moved a champion's alias: looked up every minute, told once.
 
+A change that a crash left pending is completed.
+
 Only models that have a ledger are looked at; what the ledger says is the champion's status, as the
 registry decides.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from datetime import datetime
 
 import registry
@@ -17,7 +20,7 @@ from flows.core.errors import RatchetError
 from flows.core.store import Store
 from flows.settings import Settings, revealed
 from registry import RegistryError
-from registry.champion import NO_VERSION
+from registry.champion import ChampionStatus, way_out
 from registry.locks import sqlite_path
 
 LOOK_ROUND = 60.0
@@ -48,24 +51,28 @@ class ChampionWatch:
 
     def tick(self, now: datetime) -> list[Alert]:
         """Look once; returns what was not told before. Raises RegistryError, StoreError."""
-        return self._store.outbox.post(changed_outside(self._settings, now), now)
+        seen = champions_seen(self._settings)
+        pending = [one.model for one in seen if one.sound and not one.settled]
+        if pending:
+            with registry.connect(revealed(self._settings.registry)) as models:
+                models.reconcile(pending, now=now)
+        return self._store.outbox.post(changed_outside(seen, now), now)
 
 
-def changed_outside(settings: Settings, now: datetime) -> tuple[Alert, ...]:
-    """An alert for each model whose alias is not the ledger's; its key names this very change.
-
-    Raises RegistryUnreachable when the ledger or MLflow cannot be read.
-    """
+def champions_seen(settings: Settings) -> tuple[ChampionStatus, ...]:
+    """Every model's champion. Raises RegistryUnreachable when ledger or MLflow cannot be read."""
     config = revealed(settings.registry)
     path = sqlite_path(config.ledger_url)
     if path is not None and not path.exists():
         return ()  # nothing was ever promoted
     with registry.Reader(config) as reader:
-        seen = [reader.champion_seen(model) for model in reader.ledger_models()]
+        return tuple(reader.champion_seen(model) for model in reader.ledger_models())
+
+
+def changed_outside(seen: Iterable[ChampionStatus], now: datetime) -> tuple[Alert, ...]:
+    """An alert for each champion that MLflow does not show; its key names this very change."""
     return tuple(
-        champion_changed(
-            s.model, s.epoch, s.version, None if s.outsider == NO_VERSION else s.outsider, now
-        )
+        champion_changed(s.model, s.epoch, s.gone or s.outsider, *way_out(s), now)
         for s in seen
-        if s.outsider is not None
+        if not s.sound
     )

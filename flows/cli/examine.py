@@ -365,7 +365,11 @@ def _models(settings: Settings) -> str:
                     f"The history of {model} is broken at epoch {broken.epoch}: {broken.reason}.",
                     hint=f"ratchet ledger {model} --verify",
                 )
-            connected.champion_seen(model)
+            if not connected.ready(model):
+                raise registry.RegistryError(
+                    f"The last change of the champion of {model} is not complete.",
+                    hint=f"ratchet champion {model} --export",
+                )
         if not models:
             connected.knows("doctor")
     return f"{len(models)} models with a champion; MLflow answers"

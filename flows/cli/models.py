@@ -1,4 +1,4 @@
-"""`ratchet champion`, `ledger`, `rollback`, `approve`, `reject`: which model is live, and why."""
+"""`ratchet champion`, `ledger`, `rollback`, `release`: which model is live, and why."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from flows.bootstrap import Ratchet
 from flows.cli.installation import connected_registry, opened, read_registry
 from flows.cli.wording import console, cut, print_json, table
 from flows.core.errors import NotFound, Refused
-from flows.documents import champion_json, entry_json, rejection_json, request_json
+from flows.documents import champion_json, entry_json, rejection_json
 from flows.housekeeping import announced
 from flows.wording import ago, ahead, whoami
-from registry import Action, Answer, AnswerKind, LedgerBroken, LedgerEntry
+from registry import Action, Answer, AnswerKind, LedgerBroken, LedgerEntry, check_model_name
 from registry.card.words import moment
+from registry.champion import way_out
 
 if TYPE_CHECKING:
-    from registry import ApprovalRequest, ChampionStatus, Reader, Watched
+    from registry import ChampionStatus, Reader, Watched
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -31,6 +32,7 @@ DONE = {
     Action.ROLLBACK: "put back",
     Action.ADOPT: "adopted",
     Action.RESTORE: "restored",
+    Action.RETIRE: "retired",
 }
 """What was done to a version that is live."""
 By = Annotated[str | None, typer.Option(help="Who does it, for the record. Default: you.")]
@@ -45,15 +47,33 @@ def champion(
     restore: Annotated[
         bool, typer.Option("--restore", help="Undo what somebody else set.")
     ] = False,
+    retire: Annotated[
+        bool, typer.Option("--retire", help="Let no version be live, whatever state it is in.")
+    ] = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="Complete what a crash left: alias and export.")
+    ] = False,
+    untie: Annotated[
+        bool, typer.Option("--untie", help="Let the next run tie it to its own view and label.")
+    ] = False,
     reason: Why = "",
     by: By = None,
     as_json: Json = False,
 ) -> None:
     """Show which version of a model is live, since when, and whether MLflow agrees."""
-    if (adopt or restore) and model is None:
-        raise Refused("--adopt and --restore need a model", hint="ratchet champion MODEL --adopt")
-    if adopt and restore:
-        raise Refused("--adopt and --restore contradict each other", hint="choose one of them")
+    wanted = {
+        "--adopt": adopt,
+        "--restore": restore,
+        "--retire": retire,
+        "--export": export,
+        "--untie": untie,
+    }
+    asked = [name for name, wants in wanted.items() if wants]
+    if asked and model is None:
+        raise Refused(f"{asked[0]} needs a model", hint=f"ratchet champion MODEL {asked[0]}")
+    if len(asked) > 1:
+        said = " and ".join(asked)
+        raise Refused(f"{said} cannot be said at once", hint="choose one of them")
     with opened(context) as ratchet, read_registry(ratchet) as registry:
         now = ratchet.clock.now()
         if model is None:
@@ -65,8 +85,8 @@ def champion(
                 _say_champions(statuses, now)
             return
         refuse_unknown(registry, model)
-        if adopt or restore:
-            _resolve(ratchet, model, adopt=adopt, actor=by or whoami(), reason=reason)
+        if asked:
+            _change(ratchet, model, asked[0], actor=by or whoami(), reason=reason)
         status = registry.champion_seen(model)
         if as_json:
             print_json(champion_json(status, registry.watches.latest(model)))
@@ -76,13 +96,25 @@ def champion(
             say_waiting(registry, model, now)
 
 
-def _resolve(ratchet: Ratchet, model: str, *, adopt: bool, actor: str, reason: str) -> None:
-    """Accept or undo what somebody else did."""
-    with connected_registry(ratchet) as registry, announced(ratchet, registry, model):
-        resolve = registry.adopt if adopt else registry.restore
-        done = "accepted" if adopt else "restored"
-        why = reason or f"{done} on the command line"
-        resolve(model, actor=actor, reason=why, now=ratchet.clock.now())
+def _change(ratchet: Ratchet, model: str, option: str, *, actor: str, reason: str) -> None:
+    """Do what an option of `ratchet champion` says."""
+    with connected_registry(ratchet) as registry:
+        if option == "--export":
+            registry.reconcile((model,), now=ratchet.clock.now())
+            place = registry.export(model)
+            said = f"exported: {place}" if place else "registry.export_uri is not set"
+            console(stderr=True).print(Text(said, "dim"), soft_wrap=True)
+        elif option == "--untie":
+            registry.untie(model)
+        else:
+            change = {
+                "--adopt": registry.adopt,
+                "--restore": registry.restore,
+                "--retire": registry.retire,
+            }[option]
+            why = reason or f"{option[2:]} on the command line"
+            with announced(ratchet, registry, model):
+                change(model, actor=actor, reason=why, now=ratchet.clock.now())
 
 
 def ledger(
@@ -116,24 +148,66 @@ def rollback(
     to: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Default: the champion before.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also to a version that never was champion.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would do, and do nothing.")
+    ] = False,
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Make an earlier version of a model live again."""
-    _require_reason(reason, "a rollback", f"ratchet rollback {model}{f' --to {to}' if to else ''}")
+    """Make an earlier version of a model live again; repeated, it does nothing more.
+
+    The version that it leaves is not proposed again until: ratchet release MODEL VERSION
+    """
+    if dry_run:
+        _say_plan(context, model, to)
+        return
+    require_reason(reason, "a rollback", f"ratchet rollback {model}{f' --to {to}' if to else ''}")
     with opened(context) as ratchet, connected_registry(ratchet) as registry:
         refuse_unknown(registry, model)
         with announced(ratchet, registry, model):
             entry = registry.rollback(
-                model, to, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
+                model, to, actor=by or whoami(), reason=reason, now=ratchet.clock.now(), force=force
             )
         if as_json:
             print_json(entry_json(entry))
         else:
-            _say_live(entry, f"epoch {entry.epoch}", f"ratchet ledger {model}")
+            back = f"ratchet rollback {model} --to VERSION goes further back"
+            say_live(entry, f"epoch {entry.epoch}, since {moment(entry.at)}", back)
 
 
-def _say_live(entry: LedgerEntry, note: str, following: str) -> None:
+def _say_plan(context: typer.Context, model: str, to: str | None) -> None:
+    """What a rollback would do."""
+    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+        refuse_unknown(registry, model)
+        target, now = registry.rollback_target(model, to), registry.champion(model).version
+        if target is None or target == now:
+            console().print(f"{model}: nothing would change, version {now or 'none'} is live")
+        else:
+            console().print(f"{model}: version {target} would be live instead of {now or 'none'}")
+
+
+def release(
+    context: typer.Context,
+    model: Model,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="That was rolled back from.")],
+    reason: Why = "",
+    by: By = None,
+) -> None:
+    """Let the gate propose a version again that was rolled back from."""
+    require_reason(reason, "a release", f"ratchet release {model} {version}")
+    with opened(context) as ratchet, connected_registry(ratchet) as registry:
+        refuse_unknown(registry, model)
+        done = registry.release(
+            model, version, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
+        )
+        said = "may be proposed again" if done else "was not set aside, or is released already"
+        console().print(f"{model}: version {version} {said}")
+
+
+def say_live(entry: LedgerEntry, note: str, following: str) -> None:
     """Which version a rollback or an approval has made live."""
     say = console()
     before = f" instead of {entry.previous_version}" if entry.previous_version else ""
@@ -141,13 +215,14 @@ def _say_live(entry: LedgerEntry, note: str, following: str) -> None:
     say.print(Text(f"next: {following}", "dim"))
 
 
-def _require_reason(reason: str, what: str, command: str) -> None:
+def require_reason(reason: str, what: str, command: str) -> None:
     if not reason.strip():
         raise Refused(f"{what} needs a reason, for the record", hint=f"{command} --reason TEXT")
 
 
 def refuse_unknown(registry: Reader, model: str) -> None:
     """A model without a history is unknown unless it is registered."""
+    check_model_name(model)
     if registry.knows(model):
         return
     names = registry.ledger_models()
@@ -192,7 +267,9 @@ def _say_watch(watched: Watched | None) -> None:
 
 def _say_champion(status: ChampionStatus, lost: LedgerBroken | None, now: datetime) -> None:
     say = console()
-    if status.version is None:
+    if status.version is None and status.epoch:
+        say.print(f"{status.model} has no champion, {ago(status.at, now)}: {status.reason}")
+    elif status.version is None:
         say.print(f"{status.model} has no champion yet; next: ratchet run retrain")
     else:
         done = DONE[Action(status.action)] if status.action else ""
@@ -209,13 +286,13 @@ def _say_champion(status: ChampionStatus, lost: LedgerBroken | None, now: dateti
     if lost is not None:
         say.print(Text(str(lost), "yellow"), soft_wrap=True)
         say.print(Text(f"next: {lost.hint}", "dim"), soft_wrap=True)
-    elif status.outsider is not None:
-        took = "removed the alias" if status.outsider == "none" else f"set it to {status.outsider}"
-        say.print(Text(f"somebody else changed the alias in MLflow: {took}", "yellow"))
-        say.print(Text(f"next: ratchet champion {status.model} --adopt, or --restore", "dim"))
-    elif not status.settled and status.version is not None:
+    elif not status.sound:
+        says, out = way_out(status)
+        say.print(Text(says, "yellow"), soft_wrap=True)
+        say.print(Text(f"next: {out}", "dim"), soft_wrap=True)
+    elif not status.settled:
         say.print(Text("pending: MLflow's alias was not seen to match yet", "yellow"))
-        say.print(Text(f"next: ratchet ledger {status.model}", "dim"))
+        say.print(Text(f"next: ratchet champion {status.model} --export", "dim"))
 
 
 def _say_champions(champions: Sequence[ChampionStatus], now: datetime) -> None:
@@ -225,7 +302,7 @@ def _say_champions(champions: Sequence[ChampionStatus], now: datetime) -> None:
         return
     lines = table("model", "version", "epoch", "since", "state", "reason", give=("reason",))
     for status in champions:
-        state = f"outsider: {status.outsider}" if status.outsider else ""
+        state = "" if status.sound else f"{status.gone or 'outsider'}: {status.outsider}"
         lines.add_row(
             status.model,
             status.version or "",
@@ -240,9 +317,9 @@ def _say_champions(champions: Sequence[ChampionStatus], now: datetime) -> None:
 def _history(
     entries: Sequence[LedgerEntry], answers: Sequence[Answer]
 ) -> Sequence[LedgerEntry | Answer]:
-    """The entries, and the rejections between them; an approval is an entry already."""
-    rejections = [one for one in answers if one.answer is AnswerKind.REJECT]
-    return sorted([*entries, *rejections], key=lambda one: one.at)
+    """The entries, and rejections and releases between them; an approval is an entry already."""
+    said = [one for one in answers if one.answer is not AnswerKind.APPROVE]
+    return sorted([*entries, *said], key=lambda one: one.at)
 
 
 def _say_history(history: Sequence[LedgerEntry | Answer], now: datetime) -> None:
@@ -273,92 +350,3 @@ def say_waiting(registry: Reader, model: str, now: datetime) -> None:
         until = f"until {moment(request.expires_at)}, {ahead(request.expires_at, now)}"
         say.print(Text(f"version {request.version} waits for approval ({until})", "yellow"))
         say.print(Text(f"next: {request.verdict.next_step}", "dim"))
-
-
-Version = Annotated[
-    str | None, typer.Argument(metavar="VERSION", help="Default: the only one that waits.")
-]
-
-
-def approve(
-    context: typer.Context,
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Default: list what waits.")
-    ] = None,
-    version: Version = None,
-    reason: Why = "",
-    by: By = None,
-    as_json: Json = False,
-) -> None:
-    """Make a proven version champion that waits for approval; without a model, list what waits."""
-    if model is not None:
-        _require_reason(reason, "an approval", f"ratchet approve {model} {version or 'VERSION'}")
-    with opened(context) as ratchet, connected_registry(ratchet) as registry:
-        if model is None:
-            now = ratchet.clock.now()
-            requests = registry.waiting(now=now)
-            if as_json:
-                print_json([request_json(request) for request in requests])
-            else:
-                _say_requests(requests, now)
-            return
-        refuse_unknown(registry, model)
-        with announced(ratchet, registry, model):
-            entry = registry.approve(
-                model, version, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
-            )
-        if as_json:
-            print_json(entry_json(entry))
-        else:
-            note = f"approved by {entry.actor}, epoch {entry.epoch}"
-            _say_live(entry, note, f"ratchet champion {model}")
-
-
-def reject(
-    context: typer.Context,
-    model: Model,
-    version: Version = None,
-    reason: Why = "",
-    by: By = None,
-    as_json: Json = False,
-) -> None:
-    """Refuse a version that waits for approval: it is never proposed again."""
-    _require_reason(reason, "a rejection", f"ratchet reject {model} {version or 'VERSION'}")
-    with opened(context) as ratchet, connected_registry(ratchet) as registry:
-        refuse_unknown(registry, model)
-        answer = registry.reject(
-            model, version, actor=by or whoami(), reason=reason, now=ratchet.clock.now()
-        )
-        if as_json:
-            print_json(rejection_json(answer))
-            return
-        say = console()
-        say.print(
-            f"{model}: version {answer.version} is rejected by {answer.actor}, and is not proposed "
-            "again",
-            soft_wrap=True,
-        )
-        say.print(Text(f"next: ratchet champion {model}", "dim"))
-
-
-def _say_requests(requests: Sequence[ApprovalRequest], now: datetime) -> None:
-    say = console()
-    if not requests:
-        say.print("nothing waits for approval; what is live: ratchet champion", markup=False)
-        return
-    lines = table(
-        "model", "version", "instead of", "asked", "expires", "verdict", give=("verdict",)
-    )
-    for request in requests:
-        lines.add_row(
-            request.model,
-            request.version,
-            request.champion or "",
-            Text(ago(request.asked_at, now), "dim"),
-            Text(ahead(request.expires_at, now), "yellow"),
-            Text(request.proof.partition(". ")[0]),
-        )
-    say.print(lines)
-    step = requests[0].verdict.next_step or ""
-    also = step.replace("approve", "reject", 1)
-    say.print(Text(f"next: {step}, or {also}", "dim"), soft_wrap=True)

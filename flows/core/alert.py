@@ -284,21 +284,23 @@ def _deadline(
 
 
 def champion_changed(
-    model: str, epoch: int, version: str | None, outsider: str | None, now: datetime
+    model: str, epoch: int, became: str | None, reason: str, out: str, now: datetime
 ) -> Alert:
-    """Somebody moved (or removed: None) the alias of a model whose champion is `version`."""
-    theirs = "was removed" if outsider is None else f"names version {outsider}"
+    """Somebody moved a champion's alias, or took the champion away.
+
+    `became`: what the alias names now, or what became of the champion, to tell changes apart.
+    """
     return Alert(
-        key=f"{AlertKind.CHAMPION_CHANGED}:{model}:{outsider or 'none'}:{epoch}",
+        key=f"{AlertKind.CHAMPION_CHANGED}:{model}:{became or 'none'}:{epoch}",
         kind=AlertKind.CHAMPION_CHANGED,
         severity=Severity.CRITICAL,
         flow=None,
         subject=model,
         title=f"the champion of {model} was changed by somebody else",
-        reason=f"its alias {theirs}, and the ledger says version {version} (epoch {epoch})",
+        reason=reason,
         since=now,
         at=now,
-        next=f"ratchet champion {model} --adopt, or --restore to undo it",
+        next=out,
     )
 
 

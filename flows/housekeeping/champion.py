@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from flows.bootstrap import Ratchet
 from flows.core.records import Asset
-from registry import AnswerKind, PromotionRefused
+from registry import AnswerKind, ExportFailed, PromotionRefused
+from registry.champion import NO_VERSION
 
 if TYPE_CHECKING:
     from registry import Registry
@@ -24,7 +25,7 @@ def announced(ratchet: Ratchet, models: Registry, model: str) -> Iterator[None]:
     """
     try:
         yield
-    except PromotionRefused:
+    except (PromotionRefused, ExportFailed):
         _tell(ratchet, models, model)
         raise
     _tell(ratchet, models, model)
@@ -43,7 +44,7 @@ def _tell(ratchet: Ratchet, models: Registry, model: str) -> None:
     )
     if approved or head.run_id is None:
         ratchet.service.store.assets.update(
-            Asset(name=f"model:{model}", version=head.version),
+            Asset(name=f"model:{model}", version=head.live or NO_VERSION),
             cause=f"{'approved' if approved else head.action.value}: epoch {head.epoch}",
             now=ratchet.clock.now(),
         )

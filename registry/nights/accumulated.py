@@ -120,7 +120,7 @@ def others_words(others: Sequence[CaseNote], tonight: str) -> str:
         CaseState.GIVEN_UP: "given up",
         CaseState.EXPIRED: "expired",
         CaseState.CROWDED_OUT: "crowded out",
-        CaseState.REJECTED: "rejected",
+        CaseState.REJECTED: "rejected, or rolled back from",
     }
     if gone:
         whys = [f"{words[one.state]}, {_why(one)}".removesuffix(", ") for one in gone]

@@ -172,7 +172,9 @@ class Person(Process):
     def _post(self, key: str) -> None:
         assert self.store is not None
         now = self.clock.now()
-        alert = champion_changed("night", int(key), "7", "8", now - timedelta(seconds=1))
+        alert = champion_changed(
+            "night", int(key), "8", "It names version 8.", "adopt", now - timedelta(seconds=1)
+        )
         self.store.outbox.post([alert], now)
 
 

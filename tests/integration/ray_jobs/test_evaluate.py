@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -389,18 +390,18 @@ def test_a_run_that_loaded_the_old_champion_judges_again_by_the_new_one(
         for run in ("s2", "s3", "s4")
     )
     held = judge(workshop, second, dataset, features, gate, run="s2")
-    rejected, calls = Registry.rejected, []
+    refused, calls = Registry.refused, []
 
-    def meanwhile(self: Registry, model: str) -> frozenset[str]:
+    def meanwhile(self: Registry, model: str) -> Mapping[str, str]:
         """The late run has loaded its champion; before it judges, another one is promoted."""
         calls.append(model)
         if len(calls) == 1:
             forced = replace(held, decision=Decision.PROMOTE, promote=True, budget_left=None)
             promoted(workshop, forced)
             assert judge(workshop, quick, dataset, features, gate, run="s3").epoch == 2
-        return rejected(self, model)
+        return refused(self, model)
 
-    monkeypatch.setattr(Registry, "rejected", meanwhile)
+    monkeypatch.setattr(Registry, "refused", meanwhile)
     verdict = judge(workshop, late, dataset, features, gate, run="s4")
     assert (verdict.champion, verdict.epoch) == ("2", 2)
     with connect(workshop.registry) as registry:

@@ -97,7 +97,7 @@ def test_a_rejection_changes_no_champion_and_is_for_ever(
 ) -> None:
     answer = registry.reject("digits", "2", actor="ann", reason="biased", now=now)
     assert (answer.answer, answer.number) == (AnswerKind.REJECT, 1)
-    assert (alias(registry), registry.rejected("digits")) == ("1", {"2"})
+    assert (alias(registry), set(registry.refused("digits"))) == ("1", {"2"})
     judge(registry, verdict("2", 1, "night-2"), now)  # a night that had begun before
     assert registry.waiting(now=now) == ()
     with pytest.raises(AlreadyAnswered, match="was rejected by ann on 2026-05-01 03:00 UTC: bias"):
@@ -388,7 +388,7 @@ def test_of_those_who_approve_and_reject_at_once_one_is_heard(
         (answer,) = registry.answers("digits")
         approved = answer.answer is AnswerKind.APPROVE
         assert len(registry.entries("digits")) == 1 + approved
-        assert registry.rejected("digits") == (set() if approved else {"2"})
+        assert set(registry.refused("digits")) == (set() if approved else {"2"})
         assert registry.verify("digits") is None
 
 

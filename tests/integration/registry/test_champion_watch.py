@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flows.adapters.champions import ChampionWatch, changed_outside
+from flows.adapters.champions import ChampionWatch, champions_seen, changed_outside
 from flows.core.alert import Alert, AlertKind
 from flows.core.store import Store
 from registry import Registry, RegistryConfig, RegistryUnreachable, Verdict
@@ -25,7 +25,7 @@ Versions = Callable[[int], list[str]]
 
 def watched(config: RegistryConfig, now: datetime) -> tuple[Alert, ...]:
     settings: Any = SimpleNamespace(registry=config)
-    return changed_outside(settings, now)
+    return changed_outside(champions_seen(settings), now)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_an_alias_that_was_moved_is_told_with_what_to_do(
     outsider(registry, "3")
     (alert,) = watched(config, now)
     assert (alert.kind, alert.subject) == (AlertKind.CHAMPION_CHANGED, "digits")
-    assert alert.reason == "its alias names version 3, and the ledger says version 1 (epoch 1)"
+    assert "names version 3, but the ledger says version 1 (epoch 1)" in alert.reason
     assert alert.next == "ratchet champion digits --adopt, or --restore to undo it"
     assert watched(config, now) == (alert,)  # under the same key
 
@@ -73,7 +73,16 @@ def test_an_alias_that_was_removed_is_told(
 ) -> None:
     outsider(registry, None)
     (alert,) = watched(config, now)
-    assert "its alias was removed" in alert.reason
+    assert "alias of digits was removed" in alert.reason
+
+
+def test_a_champion_that_was_deleted_is_told_with_what_leads_out(
+    config: RegistryConfig, registry: Registry, champion: str, now: datetime
+) -> None:
+    registry.tracking._seam.client.delete_model_version("digits", champion)
+    (alert,) = watched(config, now)
+    assert "version 1 (epoch 1) was deleted in MLflow" in alert.reason
+    assert "ratchet rollback digits" in alert.next
 
 
 def test_what_was_adopted_is_told_no_more(
@@ -132,11 +141,11 @@ def test_looking_does_not_import_mlflow(
 ) -> None:
     code = f"""
 import sys
-from flows.adapters.champions import changed_outside
+from flows.adapters.champions import champions_seen, changed_outside
 from registry import RegistryConfig
 from types import SimpleNamespace
 config = RegistryConfig(tracking_uri={config.tracking_uri!r}, ledger_url={config.ledger_url!r})
-assert changed_outside(SimpleNamespace(registry=config), None) == ()
+assert changed_outside(champions_seen(SimpleNamespace(registry=config)), None) == ()
 sys.exit("mlflow" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

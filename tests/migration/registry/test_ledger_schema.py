@@ -52,7 +52,7 @@ def test_migrating_from_nothing_gives_exactly_the_tables_of_the_code(engine: Eng
 def test_opening_again_keeps_what_is_there(engine: Engine, url: str) -> None:
     insert = (
         "INSERT INTO ledger_entry VALUES "
-        "('digits', 1, '1', NULL, 'promote', NULL, NULL, 'me', 'better', 'now', 'p', 'h')"
+        "('digits', 1, '1', NULL, 'promote', NULL, NULL, 'me', 'better', 'now', 'p', 'h', NULL)"
     )
     with engine.begin() as connection:
         connection.execute(text(insert))

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from registry.errors import ExportFailed
-from registry.export import export_champion
+from registry.export import export_champion, exported_epoch
 from registry.ledger import Action, LedgerEntry
 from registry.manifest import manifest_of
 
@@ -93,7 +93,7 @@ def test_a_crash_while_copying_leaves_no_version_behind(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "copytree", crash)
+        patched.setattr(shutil, "copyfile", crash)
         with pytest.raises(ExportFailed, match="No space left") as caught:
             export_champion(f"{tmp_path}/out", ENTRY, files)
     assert "the promotion itself stands" in str(caught.value.hint)
@@ -105,3 +105,37 @@ def test_a_crash_while_copying_leaves_no_version_behind(
 def test_an_unknown_store_is_said(files: Path) -> None:
     with pytest.raises(ExportFailed, match="nowhere://x"):
         export_champion("nowhere://x", ENTRY, files)
+
+
+def test_whoever_serves_the_model_may_read_it_under_another_user(
+    tmp_path: Path, files: Path
+) -> None:
+    files.chmod(0o700)
+    (files / "model.bin").chmod(0o600)
+    export_champion(f"{tmp_path}/out", ENTRY, files)
+    home = tmp_path / "out" / "digits"
+    for path in (home / "CURRENT.json", *(home / "v3").rglob("*"), home / "v3"):
+        assert path.stat().st_mode & 0o044 == 0o044, path
+
+
+@pytest.mark.parametrize("damaged", ['{"version": "2"}', "not JSON", "[]"])
+def test_a_pointer_that_does_not_say_its_epoch_is_replaced(
+    uri: str, files: Path, damaged: str
+) -> None:
+    export_champion(uri, ENTRY, files)
+    with fsspec.open(f"{uri}/digits/CURRENT.json", "w") as file:
+        file.write(damaged)
+    assert exported_epoch(uri, "digits") is None
+    export_champion(uri, ENTRY, files)
+    assert exported_epoch(uri, "digits") == 2
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path, files: Path) -> None:
+    left = tmp_path / "out" / "digits" / ".v2-abc" / "files"
+    left.mkdir(parents=True)
+    (left / "model.bin").write_bytes(b"half")
+    export_champion(f"{tmp_path}/out", ENTRY, files)
+    assert sorted(path.name for path in (tmp_path / "out" / "digits").iterdir()) == [
+        "CURRENT.json",
+        "v3",
+    ]
