@@ -13,8 +13,9 @@ that was deleted in MLflow is left by `rollback`, or by `retire`, which works in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,21 @@ from registry.champion import (
 from registry.errors import PromotionRefused, StaleEpoch
 from registry.history import History
 from registry.ledger import LEDGER, Action, Beside, Change, EpochTaken, Ledger, LedgerEntry
-from registry.locks import exclusive
+from registry.locks import Held, exclusive
 from registry.registered import DIGEST_TAG
 from registry.succession import champion_before, reigned
 from registry.verdict import Decision, Verdict, verdict_json
 
 if TYPE_CHECKING:
     from registry.models import Models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One process's turn to change the champion of a model."""
+
+    now: datetime
+    held: Held
 
 
 class Promotions:
@@ -100,12 +109,12 @@ class Promotions:
         beside: Beside | None = None,
     ) -> LedgerEntry:
         model, version = verdict.model, verdict.challenger
-        with exclusive(self._lock_url, f"champion-{model}"):
+        with self._turn(model, now) as turn:
             made = self._of_run(model, verdict.run_id, version)
             if made is not None:
-                return self._complete(made, now) if made == self._ledger.head(model) else made
+                return self._complete(made, turn) if made == self._ledger.head(model) else made
             self._history.check(model)
-            head = self._settled_head(model, now)
+            head = self._settled_head(model, turn)
             if (head.epoch if head else 0) != verdict.epoch:
                 raise stale(verdict, head)
             if version in (why := self._refused(model)):
@@ -123,7 +132,7 @@ class Promotions:
                 reason=reason,
                 at=now,
             )
-            return self._change(change, verdict.epoch, now, beside)
+            return self._change(change, verdict.epoch, turn, beside)
 
     def rollback(
         self,
@@ -147,7 +156,7 @@ class Promotions:
         Raises PromotionRefused when there is nothing to go back to, StaleEpoch when the champion
         is no longer that of `expected_epoch`, OutsiderChange when the alias names another version.
         """
-        with exclusive(self._lock_url, f"champion-{model}"):
+        with self._turn(model, now) as turn:
             made = self._of_run(model, run_id, to_version, Action.ROLLBACK)
             self._ledger.check(model)
             head = self._ledger.head(model)
@@ -157,7 +166,7 @@ class Promotions:
             if status.outsider not in {None, NO_VERSION} or status.gone is Gone.MODEL:
                 refuse_outsider(status)
             if status.sound:
-                head = self._complete(head, now)
+                head = self._complete(head, turn)
             if made is not None:
                 return made
             if status.sound and _is_repeated(head, to_version, expected_epoch):
@@ -182,7 +191,7 @@ class Promotions:
                 reason=reason,
                 at=now,
             )
-            return self._change(change, head.epoch, now)
+            return self._change(change, head.epoch, turn)
 
     def target(self, model: str, to_version: str | None = None) -> str | None:
         """The version that a rollback would make live; none: it would change nothing more."""
@@ -199,7 +208,7 @@ class Promotions:
         An outsider's champion, a model that was made anew, or a history without the end that
         MLflow remembers. Comparisons that were open begin anew.
         """
-        with exclusive(self._lock_url, f"champion-{model}"):
+        with self._turn(model, now) as turn:
             status, alias = self.champion(model), self._alias.read(model)
             whole = status.sound and self._history.lost(model) is None
             if whole or alias is None:
@@ -209,7 +218,7 @@ class Promotions:
                     hint=None if status.sound else way_out(status)[1],
                 )
             return self._acknowledge(
-                status, alias, status.version, Action.ADOPT, actor, reason, now
+                status, alias, status.version, Action.ADOPT, actor, reason, turn
             )
 
     def restore(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
@@ -217,7 +226,7 @@ class Promotions:
 
         Raises LedgerBroken where rows were cut off: then it is the ledger that lags behind.
         """
-        with exclusive(self._lock_url, f"champion-{model}"):
+        with self._turn(model, now) as turn:
             self._history.check(model)
             status, alias = self.champion(model), self._alias.read(model)
             if status.gone is not None:
@@ -229,7 +238,7 @@ class Promotions:
                     hint=None if status.sound else way_out(status)[1],
                 )
             return self._acknowledge(
-                status, status.version, alias, Action.RESTORE, actor, reason, now
+                status, status.version, alias, Action.RESTORE, actor, reason, turn
             )
 
     def retire(self, model: str, *, actor: str, reason: str, now: datetime) -> LedgerEntry:
@@ -238,13 +247,13 @@ class Promotions:
         The next challenger that the gate passes is judged as a first one. Repeated, it changes
         nothing more.
         """
-        with exclusive(self._lock_url, f"champion-{model}"):
+        with self._turn(model, now) as turn:
             self._ledger.check(model)
             head, alias = self._ledger.head(model), self._alias.read(model)
             if head is None:
                 raise PromotionRefused(f"{model} has no champion to retire.")
             if head.live is None and alias is None:
-                return self._complete(head, now)
+                return self._complete(head, turn)
             change = Change(
                 model=model,
                 version=head.version,
@@ -256,19 +265,24 @@ class Promotions:
                 reason=reason,
                 at=now,
             )
-            return self._appended(change, head.epoch, now)
+            return self._appended(change, head.epoch, turn)
 
     def reconcile(self, models: Iterable[str] = (), *, now: datetime) -> tuple[ChampionStatus, ...]:
         """Complete what a crash left pending, for these models or all; the rest is reported."""
         found = []
         for model in tuple(models) or self._ledger.models():
-            with exclusive(self._lock_url, f"champion-{model}"):
+            with self._turn(model, now) as turn:
                 head, status = self._ledger.head(model), self.champion(model)
                 if head is not None and not status.settled and status.sound:
-                    self._complete(head, now)
+                    self._complete(head, turn)
                     status = self.champion(model)
                 found.append(status)
         return tuple(found)
+
+    @contextmanager
+    def _turn(self, model: str, now: datetime) -> Iterator[Turn]:
+        with exclusive(self._lock_url, f"champion-{model}") as held:
+            yield Turn(now=now, held=held)
 
     def _seen(self, head: LedgerEntry) -> tuple[ChampionStatus, str | None]:
         """How an entry stands, and what the alias names."""
@@ -307,7 +321,7 @@ class Promotions:
             return None
         return self._ledger.of_run(model, run_id, action, version)
 
-    def _settled_head(self, model: str, now: datetime) -> LedgerEntry | None:
+    def _settled_head(self, model: str, turn: Turn) -> LedgerEntry | None:
         """The latest entry, completed; raises OutsiderChange, LedgerBroken."""
         self._ledger.check(model)
         head = self._ledger.head(model)
@@ -315,18 +329,18 @@ class Promotions:
             refuse_outsider(status_of(model, None, self._alias.look(model)))
             return None
         refuse_outsider(self._seen(head)[0])
-        return self._complete(head, now)
+        return self._complete(head, turn)
 
     def _change(
-        self, change: Change, expected_epoch: int, now: datetime, beside: Beside | None = None
+        self, change: Change, expected_epoch: int, turn: Turn, beside: Beside | None = None
     ) -> LedgerEntry:
         # UnknownModel before it is written.
         found = self._models.version(change.model, change.version)
         change = replace(change, digest=found.tags.get(DIGEST_TAG))
-        return self._appended(change, expected_epoch, now, beside)
+        return self._appended(change, expected_epoch, turn, beside)
 
     def _appended(
-        self, change: Change, expected_epoch: int, now: datetime, beside: Beside | None = None
+        self, change: Change, expected_epoch: int, turn: Turn, beside: Beside | None = None
     ) -> LedgerEntry:
         try:
             entry = self._ledger.append(change, expected_epoch, beside)
@@ -336,19 +350,20 @@ class Promotions:
                 "came first.",
                 hint="compare the challenger with the new champion: run the flow again",
             ) from None
-        return self._complete(entry, now)
+        return self._complete(entry, turn)
 
-    def _complete(self, entry: LedgerEntry, now: datetime) -> LedgerEntry:
+    def _complete(self, entry: LedgerEntry, turn: Turn) -> LedgerEntry:
         """Move the alias where that is still to be done, and settle."""
         if entry.settled_at is not None:
             return entry
         status, alias = self._seen(entry)
         refuse_outsider(status)
         if alias != entry.live:
+            turn.held()
             self._alias.move(entry)
         self._history.remember(entry.model, LEDGER)
-        self._ledger.settle(entry, now)
-        return replace(entry, settled_at=now)
+        self._ledger.settle(entry, turn.now)
+        return replace(entry, settled_at=turn.now)
 
     def _acknowledge(
         self,
@@ -358,7 +373,7 @@ class Promotions:
         action: Action,
         actor: str,
         reason: str,
-        now: datetime,
+        turn: Turn,
     ) -> LedgerEntry:
         self._ledger.check(status.model)
         change = Change(
@@ -370,9 +385,9 @@ class Promotions:
             run_id=None,
             actor=actor,
             reason=reason,
-            at=now,
+            at=turn.now,
         )
-        entry = self._change(change, status.epoch, now)
+        entry = self._change(change, status.epoch, turn)
         if action is Action.ADOPT:
             self._history.adopt(status.model)
         return entry

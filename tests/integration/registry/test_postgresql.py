@@ -5,12 +5,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import create_engine, insert, text
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import NullPool
 
+from registry.chain import iso
 from registry.database import open_database
+from registry.errors import RegistryUnreachable
 from registry.ledger import Action, Change, EpochTaken, Ledger
 from registry.locks import exclusive
+from registry.watch_store import watch_table
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -19,6 +24,11 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 def url(new_postgres: Callable[[], str]) -> str:
     """A new database in the server."""
     return new_postgres()
+
+
+def plain(url: str) -> Connection:
+    """A session beside ours, outside of transactions."""
+    return create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
 
 
 def change(version: str) -> Change:
@@ -92,3 +102,54 @@ def test_one_holds_the_advisory_lock_at_a_time(url: str) -> None:
             order.append("first")
     waiting.join()
     assert order == ["first", "second"]
+
+
+def test_a_lock_whose_session_the_server_ended_is_noticed_and_left_in_peace(url: str) -> None:
+    with exclusive(url, "champion-digits") as held:
+        held()
+        with plain(url) as other:
+            others = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            other.execute(text(others))
+        with pytest.raises(RegistryUnreachable, match="champion-digits in PostgreSQL was lost"):
+            held()
+
+
+def test_a_lock_outlives_the_servers_patience_with_idle_transactions(url: str) -> None:
+    name = make_url(url).database
+    with create_engine(
+        url, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+    ).connect() as connection:
+        connection.execute(
+            text(f'ALTER DATABASE "{name}" SET idle_in_transaction_session_timeout = 1')
+        )
+    with (
+        exclusive(url, "champion-digits") as held,
+        plain(url) as other,
+    ):
+        mine = other.execute(
+            text(
+                "SELECT state FROM pg_stat_activity JOIN pg_locks USING (pid) "
+                "WHERE locktype = 'advisory'"
+            )
+        )
+        assert mine.scalars().all() == ["idle"]
+        held()
+
+
+def test_two_nights_of_a_watch_cannot_follow_the_same_night(url: str) -> None:
+    engine = open_database(url)
+    content = {
+        "model": "digits",
+        "run_id": "r",
+        "dataset": "d",
+        "watch": "{}",
+        "watched": "{}",
+        "at": iso(NOW),
+        "prev_hash": "0" * 64,
+        "hash": "h",
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(watch_table).values(content | {"epoch": 5, "night": 1}))
+        with pytest.raises(IntegrityError):
+            connection.execute(insert(watch_table).values(content | {"epoch": 6, "night": 1}))
+    engine.dispose()

@@ -1,8 +1,11 @@
 """A name of a model is refused when it is written, and not after a training."""
 
+from pathlib import Path
+
 import pytest
 
 from registry.errors import InvalidModelName
+from registry.locks import exclusive
 from registry.names import check_model_name
 
 
@@ -35,3 +38,9 @@ def test_a_name_that_would_be_refused_later_is_refused_at_once(name: str, why: s
     with pytest.raises(InvalidModelName, match=why) as caught:
         check_model_name(name)
     assert "model=" in str(caught.value.hint)
+
+
+def test_the_locks_file_of_a_long_name_is_short(tmp_path: Path) -> None:
+    with exclusive(f"sqlite:///{tmp_path}/ledger.db", f"champion-{'ü' * 60}-{'x' * 100}"):
+        (lock,) = tmp_path.iterdir()
+    assert len(lock.name.encode()) < 120
