@@ -9,6 +9,7 @@ from flows.bootstrap import Ratchet
 from flows.core.host import Host
 from flows.settings import revealed
 from flows.up.ray_head import kept_head, token_path
+from flows.up.shared_registry import refuse_own_ledger
 from ray_jobs import RayConfig
 
 
@@ -18,7 +19,12 @@ def worker_of(
     pools: frozenset[str] | None = None,
     ray: Callable[[], RayConfig] | None = None,
 ) -> Host:
-    """`pools`: whose tasks it takes, None: all. `ray`: which Ray its Ray tasks go to."""
+    """`pools`: whose tasks it takes, None: all. `ray`: which Ray its Ray tasks go to.
+
+    Raises ConfigError where several machines would have a ledger each.
+    """
+    alive = [lease.holder for lease in ratchet.service.workers()]
+    refuse_own_ledger(ratchet.settings, alive)
     chosen = ray or (lambda: nearest_ray(ratchet))
     return Host(lambda identity: ratchet.engine(serves=pools, ray=chosen, identity=identity))
 
