@@ -23,7 +23,7 @@ from flows.cli.app import main as ratchet
 from registry.ledger import Ledger
 from tests.crash.promoters import IMPORTED_BEFORE
 
-COMMANDS = ("flows.cli.models", "flows.core.store", "registry.registry")
+COMMANDS = ("flows.cli.approvals", "flows.core.store", "registry.registry")
 FATES = ("outside", "append", "settle")
 """Killed from outside at any instant; or soon after this method of the ledger has returned."""
 AFTER_SECONDS = {"append": 0.04, "settle": 0.1}
