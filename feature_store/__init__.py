@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from feature_store.checks.config import ChecksConfig, ExtraColumns, Range, Scope
     from feature_store.checks.report import CheckReport, CheckResult
     from feature_store.checks.run import run_checks
-    from feature_store.identity import identity
     from feature_store.joins import point_in_time_join
     from feature_store.store import FeatureStore, connect
+    from feature_store.store_id import identity
     from feature_store.views import FeatureView
     from feature_store.watermarks import Watermark, Watermarks
 
@@ -82,7 +82,7 @@ _LATE = {
     "CheckResult": "feature_store.checks.report",
     "FeatureView": "feature_store.views",
     "run_checks": "feature_store.checks.run",
-    "identity": "feature_store.identity",
+    "identity": "feature_store.store_id",
     "point_in_time_join": "feature_store.joins",
     "FeatureStore": "feature_store.store",
     "connect": "feature_store.store",

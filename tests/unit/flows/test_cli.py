@@ -200,7 +200,7 @@ def test_a_mistake_in_the_last_run_of_a_sweep_is_told_before_the_first(ratchet: 
         (["logs", "last"], "there is no run yet", "ratchet run"),
         (["features", "show", "clicks"], "no view 'clicks'", None),
         (["features", "append", "clicks", "no.csv"], "no view 'clicks'", None),
-        (["champion", "--adopt"], "need a model", "ratchet champion MODEL"),
+        (["champion", "--adopt"], "needs a model", "ratchet champion MODEL"),
     ],
 )
 def test_a_mistake_is_one_line_and_the_next_step(

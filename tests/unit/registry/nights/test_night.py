@@ -208,7 +208,7 @@ def test_a_version_that_a_person_rejected_is_compared_no_more_and_the_verdict_sa
     assert [case.challenger for case in docket.cases] == ["3"]
     assert [(note.challenger, note.state) for note in gone] == [("2", CaseState.REJECTED)]
     after, verdict = judged(docket, gone, {"3": "no row is new"}, who, EVIDENCE)
-    assert "No longer kept: version 2 (rejected)" in verdict.reason
+    assert "No longer kept: version 2 (rejected, or rolled back from)" in verdict.reason
     assert after.case("2") is None
     assert opened(after, replace(tonight(3, "4"), rejected=who.rejected), EVIDENCE)[1] == []
 
