@@ -23,6 +23,7 @@ from feature_store.errors import (
     UnsupportedTable,
     VersionGone,
 )
+from feature_store.event_times import readable
 from feature_store.location import Documents, first_line, is_local, resolve
 from feature_store.tables import Commit, DataFile
 
@@ -96,6 +97,10 @@ class DeltaTables:
         }
         wanted = ["path", "num_records", *times, *(f"partition.{c}" for c in partitions)]
         present = [column for column in wanted if column in actions.column_names]
+        found = actions.select(present)
+        for place, column in enumerate(present):
+            if column in times:
+                found = found.set_column(place, column, readable(found.column(column)))
         return tuple(
             DataFile(
                 path=row["path"],
@@ -104,7 +109,7 @@ class DeltaTables:
                 newest={column: _utc(row[flat]) for flat, column in times.items() if row[flat]},
                 partition={c: _partition_text(row[f"partition.{c}"]) for c in partitions},
             )
-            for row in actions.select(present).to_pylist()
+            for row in found.to_pylist()
         )
 
     def commits(

@@ -8,6 +8,7 @@ FeatureStoreError
 ├── InvalidView          a view that contradicts itself or its table
 ├── UnknownColumn        a column that the view does not have
 ├── SchemaMismatch       rows whose columns or types are not those of the view
+├── ImpossibleTime       rows with an event time that cannot be
 ├── UnknownVersion       a version that was never made
 ├── VersionGone          a version that existed, and whose log or files have disappeared
 ├── ExclusionLost        an excluded version whose rows were rewritten into other files
@@ -67,6 +68,10 @@ class UnknownColumn(FeatureStoreError):
 
 class SchemaMismatch(FeatureStoreError):
     """Rows whose columns or types are not those of the view."""
+
+
+class ImpossibleTime(FeatureStoreError):
+    """Rows whose event time lies before 1900 or in the future."""
 
 
 class UnknownVersion(FeatureStoreError):

@@ -27,6 +27,7 @@ from feature_store.errors import (
     StoreUnavailable,
     VersionGone,
 )
+from feature_store.event_times import readable
 from feature_store.location import (
     Documents,
     first_line,
@@ -184,7 +185,7 @@ class ParquetTables:
                     temporary.rename(target)
                 finally:
                     temporary.unlink(missing_ok=True)
-                newest = {time: pc.max(chunk.column(time)).as_py() for time in times}
+                newest = {time: pc.max(readable(chunk.column(time))).as_py() for time in times}
                 files.append(
                     {
                         "path": f"data/{target.name}",

@@ -1,6 +1,7 @@
 """The feature store as the rest of Ratchet sees it."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -24,8 +25,9 @@ class FeatureStore(Protocol):
 
     Types
     - Columns are stored as the types that every backend can hold: timestamps in microseconds UTC
-      (finer digits are cut off, a time without zone is taken as UTC), dictionaries as their
-      values, unsigned integers one size up; the whole table stands in `feature_store.conversions`.
+      (finer digits are cut off, a time without zone is taken as of the view's `time_zone`, by
+      default UTC), dictionaries as their values, unsigned integers one size up; the whole table
+      stands in `feature_store.conversions`.
     """
 
     def create(self, view: FeatureView, schema: pa.Schema | None = None) -> FeatureView:
@@ -61,7 +63,13 @@ class FeatureStore(Protocol):
         ...
 
     def append(
-        self, name: str, table: Any, *, key: str | None = None, merge_schema: bool = False
+        self,
+        name: str,
+        table: Any,
+        *,
+        key: str | None = None,
+        merge_schema: bool = False,
+        now: datetime | None = None,
     ) -> int:
         """Add rows as one version, and return its number.
 
@@ -76,6 +84,8 @@ class FeatureStore(Protocol):
           `1.0` and NaN (as pandas has them) into one of integers. Else `SchemaMismatch`.
         - The index of a pandas frame is no column: row numbers are left out, an index without a
           name that holds anything else is `SchemaMismatch`; one with a name is a column.
+        - Rows with an event time before 1900, or more than a day after `now` (by default the
+          machine's clock), are `ImpossibleTime`, with their number.
         """
         ...
 

@@ -28,6 +28,7 @@ from feature_store.errors import (
     ViewExists,
     nearest,
 )
+from feature_store.event_times import LATEST, plausible, refuse_impossible
 from feature_store.location import Documents, missing
 from feature_store.snapshot import Part, Snapshot, Version
 from feature_store.tables import DataFile, Tables, exclusion, replay
@@ -88,13 +89,20 @@ class ViewStore:
     # --- versions -------------------------------------------------------------------------------
 
     def append(
-        self, name: str, table: Any, *, key: str | None = None, merge_schema: bool = False
+        self,
+        name: str,
+        table: Any,
+        *,
+        key: str | None = None,
+        merge_schema: bool = False,
+        now: datetime | None = None,
     ) -> int:
         """Add rows as one version, and return its number."""
         stored = self._stored(name)
         rows = without_index(table if isinstance(table, pa.Table) else pa.table(table))
         require_distinct(name, rows.column_names)
-        rows = canonical(rows)
+        _check_times(stored.view, rows, now or datetime.now(UTC))
+        rows = canonical(_in_zone(stored.view, rows))
         if not self._tables.exists(name):
             _check_schema(stored.view, rows.schema)
             self._tables.create(name, rows.schema)
@@ -284,15 +292,18 @@ class ViewStore:
         if not files:
             return None
         column = view.event_time
-        known = max((file.newest[column] for file in files if column in file.newest), default=None)
-        # Delta cuts statistics to the millisecond, so equals and unknowns are read.
+        ends = {file.path: file.newest.get(column) for file in files}
+        known = max((at for at in ends.values() if at and at <= LATEST), default=None)
+        # Delta cuts statistics to the millisecond, so equals and unknowns are read; so is a file
+        # with a time that cannot be, which hides its newest one.
         candidates = [
-            file for file in files if column not in file.newest or file.newest[column] == known
+            file for file in files if (at := ends[file.path]) is None or at == known or at > LATEST
         ]
         schema = self._schema(view.name, version)
         require(view.name, [column], schema.names)
         dataset = open_dataset(_parts(candidates), schema)
-        newest = pc.max(dataset.to_table(columns=[column]).column(column)).as_py()
+        times = plausible(dataset.to_table(columns=[column]).column(column))
+        newest = pc.max(times).as_py()
         if newest is None:
             return None
         if isinstance(newest, datetime):
@@ -317,6 +328,27 @@ def _same(view: FeatureView, schema: pa.Schema | None, stored: StoredView) -> Fe
             hint="use store.replace(view) to change it, or another name",
         )
     return view
+
+
+def _check_times(view: FeatureView, rows: pa.Table, now: datetime) -> None:
+    place = rows.schema.get_field_index(view.event_time)
+    kind = rows.schema.field(place).type if place >= 0 else pa.null()
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        refuse_impossible(view.name, view.event_time, rows.column(place), now)
+
+
+def _in_zone(view: FeatureView, rows: pa.Table) -> pa.Table:
+    """Times without a zone as those of the view's, where it names one."""
+    if view.time_zone is None:
+        return rows
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_timestamp(field.type) and field.type.tz is None:
+            # Of an hour that comes twice, the first; of one that never comes, what follows it.
+            times = pc.assume_timezone(
+                rows.column(place), view.time_zone, ambiguous="earliest", nonexistent="latest"
+            )
+            rows = rows.set_column(place, field.name, times)
+    return rows
 
 
 def _check_schema(view: FeatureView, schema: pa.Schema, *, outside: bool = False) -> None:

@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import available_timezones
 
-from feature_store.errors import InvalidView
+from feature_store.errors import InvalidView, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,199}")
 
@@ -23,6 +24,9 @@ class FeatureView:
     """Columns that models may learn from."""
     label: str | None = None
     """Column to predict, if the view carries it."""
+
+    time_zone: str | None = None
+    """Of appended times that have none, such as `Asia/Kolkata`; None: they are taken for UTC."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -53,6 +57,12 @@ def validate(view: FeatureView) -> None:
         raise InvalidView(
             f"view {view.name}: no entity column", hint="name at least one column in `entities`"
         )
+    if view.time_zone is not None and view.time_zone not in available_timezones():
+        raise InvalidView(
+            f"view {view.name}: there is no time zone "
+            f"{view.time_zone!r}{nearest(view.time_zone, available_timezones())}",
+            hint="name one such as Europe/Berlin",
+        )
     seen: set[str] = set()
     for column in view.columns:
         if column in seen:
@@ -73,6 +83,7 @@ def to_document(stored: StoredView) -> dict[str, Any]:
         "features": list(view.features),
         "label": view.label,
         "columns": stored.columns,
+        "time_zone": view.time_zone,
     }
 
 
@@ -85,6 +96,7 @@ def from_document(document: dict[str, Any]) -> StoredView:
             event_time=document["event_time"],
             features=tuple(document["features"]),
             label=document["label"],
+            time_zone=document.get("time_zone"),
         )
         return StoredView(view=view, columns=dict(document["columns"]))
     except (KeyError, TypeError, ValueError) as error:

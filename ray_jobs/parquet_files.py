@@ -30,9 +30,10 @@ def open_file(uri: str) -> pq.ParquetFile:
     path = local_path(uri)
     try:
         if path is not None:
-            return pq.ParquetFile(path, memory_map=True)
+            return pq.ParquetFile(path, memory_map=True, coerce_int96_timestamp_unit="us")
         filesystem, name = pafs.FileSystem.from_uri(uri)
-        return pq.ParquetFile(filesystem.open_input_file(name), pre_buffer=True)
+        source = filesystem.open_input_file(name)
+        return pq.ParquetFile(source, pre_buffer=True, coerce_int96_timestamp_unit="us")
     except (OSError, pa.ArrowException) as error:
         missing = getattr(error, "errno", None) == errno.ENOENT
         what = "does not exist any more" if missing else f"cannot be read: {error}"
@@ -57,7 +58,10 @@ def time_range(file: pq.ParquetFile, column: str) -> tuple[datetime, datetime] |
         statistics = metadata.row_group(group).column(index).statistics
         if statistics is None or not statistics.has_min_max:
             return None
-        bounds += [_aware(statistics.min), _aware(statistics.max)]
+        try:
+            bounds += [_aware(statistics.min), _aware(statistics.max)]
+        except (OverflowError, ValueError):
+            return None  # beyond what Python's dates hold
     return (min(bounds), max(bounds)) if bounds else None
 
 

@@ -1,6 +1,7 @@
 """The split by time, as a pure decision over columns: which rows train, which ones judge.
 
 - Mature rows only: ``event_time + label_delay <= now``; the label of a younger row may change.
+  Nor a row of before 1900, whose time cannot be.
 - The holdout is the newest window of mature rows, cut between two event times, so that rows of
   the same time stay together.
 - It starts after the champion's last training row and the gap: neither model has seen it.
@@ -20,12 +21,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_store.event_times import EARLIEST
 from ray_jobs.features import HoldoutConfig
 from ray_jobs.training_errors import UnfitData
 from registry.card.words import length
 
 Times = npt.NDArray[np.datetime64]
 Mask = npt.NDArray[np.bool_]
+
+_HELD = (np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59", "us"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ def split(
     row, negative where the row belongs to none. Raises UnfitData when no side would be left, or
     the holdout has fewer than `config.min_rows` rows.
     """
-    mature = times <= as_time(now) - np.timedelta64(label_delay)
+    mature = (times >= as_time(EARLIEST)) & (times <= as_time(now) - np.timedelta64(label_delay))
     if not mature.any():
         raise UnfitData(
             f"none of the {len(times):,} rows is older than features.label_delay "
@@ -124,8 +128,8 @@ def as_time(moment: datetime) -> np.datetime64:
 
 
 def as_datetime(time: np.datetime64) -> datetime:
-    """A datetime64[us] as an aware datetime in UTC."""
-    moment = time.astype("datetime64[us]").item()
+    """A datetime64[us] as an aware datetime in UTC, the nearest that Python's dates hold."""
+    moment = np.clip(time.astype("datetime64[us]"), *_HELD).item()
     assert isinstance(moment, datetime)
     return moment.replace(tzinfo=UTC)
 

@@ -59,6 +59,9 @@ class ChecksConfig:
     """New rows per version may differ from the median of earlier versions by this factor at
     most, either way; needs three earlier versions; None: not checked."""
     max_age: timedelta | None = None
-    """Largest age of the newest event time; None: not checked."""
+    """Largest age of the newest event time up to now; None: not checked."""
+    future: float | None = 0.05
+    """Largest share of rows (0 to 1) with an event time later than now, or one that cannot be;
+    fewer are told of, and not used; None: not looked at."""
     label_classes: int = 0
     """Fewest different labels (2 for a classifier); 0: not checked."""

@@ -21,6 +21,8 @@ class CheckResult:
     """The column, the figure and the bound in one sentence."""
     older: bool = False
     """It is about labels of rows that were new before, and matured since."""
+    notable: bool = False
+    """The report says it also when it passed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
-"""The checks of how many rows came and how old they are, from the log alone."""
+"""The checks of how many rows came, from the log alone."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from statistics import median
 
 from feature_store.checks.config import ChecksConfig
@@ -43,28 +42,4 @@ def _against(factor: float, figure: float, usual: float) -> CheckResult:
         bound=low if figure < usual else high,
         message=f"{figure:g} new rows per version, allowed {low:g} to {high:g} "
         f"(the median of earlier versions is {usual:g})",
-    )
-
-
-def age(config: ChecksConfig, snapshot: Snapshot, now: datetime) -> Iterator[CheckResult]:
-    """Compare the age of the newest event time with the oldest that is allowed."""
-    if config.max_age is None:
-        return
-    bound = config.max_age.total_seconds()
-    if snapshot.watermark is None:
-        yield CheckResult(
-            check="max_age",
-            passed=False,
-            bound=bound,
-            message=f"{snapshot.view} has no event time yet, allowed age {config.max_age}",
-        )
-        return
-    old = now - snapshot.watermark
-    yield CheckResult(
-        check="max_age",
-        passed=old <= config.max_age,
-        figure=old.total_seconds(),
-        bound=bound,
-        message=f"the newest event time, {snapshot.watermark.isoformat()}, is {old} old, "
-        f"allowed {config.max_age}",
     )

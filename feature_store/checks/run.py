@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 import pyarrow.compute as pc
 
 from feature_store.checks.config import ChecksConfig, Scope
+from feature_store.checks.event_times import age, future, newest_until
 from feature_store.checks.report import CheckReport, CheckResult
-from feature_store.checks.rows import age, volume
+from feature_store.checks.rows import volume
 from feature_store.checks.schema import named_columns, schema
 from feature_store.checks.values import Checked, matured, values
 from feature_store.columns import column_types, require
@@ -35,7 +36,7 @@ def run_checks(
       further; so does one whose type no longer allows a check.
     - Only the columns that a check names are read, in one streaming pass (duplicates: a second).
     - With `scope: new`, duplicates are looked for among the new rows only.
-    - `now` is the moment against which `max_age` and `label_delay` are measured.
+    - `now` is the moment against which `max_age`, `future` and `label_delay` are measured.
     - Labels (`label`; none: the view's) of rows younger than `label_delay` are not looked at: they
       are used neither to train nor to judge before they are mature. Those of older rows that
       matured since `snapshot.since` are looked at by `nulls` and `label_classes`.
@@ -52,7 +53,10 @@ def run_checks(
     results = [*schema(config, view, declared, found, snapshot)]
     reported = frozenset(result.column for result in results if result.column is not None)
     results += volume(config, snapshot, store.history(view.name))
-    results += age(config, snapshot, now)
+    newest = snapshot.watermark
+    if newest is not None and newest > now:
+        newest = newest_until(store.dataset(snapshot), view.event_time, now)
+    results += age(config, snapshot, newest, now)
     if rows:
         checked = Checked(
             view=view,
@@ -63,6 +67,8 @@ def run_checks(
             label=label or view.label,
             mature_until=now - label_delay if label_delay else None,
         )
+        if view.event_time in found:
+            results += future(config, checked.dataset, view.event_time, checked.scope, now)
         results += values(config, checked)
         if label_delay and config.scope is Scope.NEW:
             older = _older(store, snapshot, parts)
@@ -122,6 +128,7 @@ def _report(snapshot: Snapshot, rows: int, results: list[CheckResult]) -> CheckR
         reason = (
             f"{len(results)} checks passed on {rows} rows of {snapshot.view} "
             f"version {snapshot.version}"
+            + "".join(f"; {result.message}" for result in results if result.notable)
         )
     return CheckReport(
         view=snapshot.view,

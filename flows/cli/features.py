@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import typer
 from rich.text import Text
 
@@ -118,6 +119,10 @@ def create(
     entity: Annotated[list[str], typer.Option(help="Column that says whom a row is about.")],
     event_time: Annotated[str, typer.Option(help="Timestamp column: when a row became true.")],
     label: Annotated[str | None, typer.Option(help="Column to predict.")] = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(help="Of times without one, such as Europe/Berlin. Default: UTC."),
+    ] = None,
     feature: Annotated[
         list[str] | None, typer.Option(help="Column to learn from. Default: all the others.")
     ] = None,
@@ -139,14 +144,15 @@ def create(
             event_time=event_time,
             features=tuple(learned),
             label=label,
+            time_zone=time_zone,
         )
         store.create(declared, rows.schema)
-        version = store.append(view, rows, key=f"created from {file.name}")
+        version = store.append(view, rows, key=f"created from {file.name}", now=ratchet.clock.now())
         if read.read_as:
             listed = [f"{column} {kind}" for column, kind in read.read_as.items()]
             more = f" and {len(listed) - 20} more" if len(listed) > 20 else ""
             console().print(Text(f"read as: {', '.join(listed[:20])}{more}", "dim"))
-        _say_append(view, version, read)
+        _say_append(declared, version, read)
 
 
 @features.command()
@@ -167,11 +173,13 @@ def append(
         store = _store(ratchet)
         declared = store.declared_columns(view)  # none yet: the first rows decide
         read = read_rows(file, store.schema(store.snapshot(view)) if declared else None)
-        version = store.append(view, read.rows, key=key, merge_schema=merge_schema)
+        version = store.append(
+            view, read.rows, key=key, merge_schema=merge_schema, now=ratchet.clock.now()
+        )
         if as_json:
             print_json({"view": view, "version": version, "rows": read.rows.num_rows})
         else:
-            _say_append(view, version, read)
+            _say_append(store.view(view), version, read)
 
 
 @features.command()
@@ -230,12 +238,16 @@ def _named_types(given: list[str]) -> dict[str, str]:
     return {column: kind for column, _, kind in (one.rpartition("=") for one in given)}
 
 
-def _say_append(view: str, version: int, read: FileRows) -> None:
+def _say_append(view: FeatureView, version: int, read: FileRows) -> None:
     say = console()
     for note in read.notes:
         say.print(Text(note, "yellow"))
-    say.print(f"{view}: {read.rows.num_rows:,} rows are version {version}")
-    say.print(Text(f"next: ratchet features show {view}", "dim"))
+    say.print(f"{view.name}: {read.rows.num_rows:,} rows are version {version}")
+    kind = read.rows.schema.field(view.event_time).type
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        zone = view.time_zone or "UTC (another: ratchet features create --time-zone)"
+        say.print(Text(f"column {view.event_time} has no time zone; taken for {zone}", "yellow"))
+    say.print(Text(f"next: ratchet features show {view.name}", "dim"))
 
 
 def _view_json(store: FeatureStore, name: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def read_rows(
         types |= {field.name: field.type for field in schema}
     try:
         if path.suffix.lower() == ".parquet":
-            rows = parquet.ParquetFile(path).read()
+            rows = parquet.ParquetFile(path, coerce_int96_timestamp_unit="us").read()
             _require_columns(path, named or {}, rows.column_names)
             return _without_index(_cast(path, rows, types if named else {}), {}, [])
         if path.suffix.lower() == ".csv":

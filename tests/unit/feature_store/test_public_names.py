@@ -18,6 +18,7 @@ NAMES = [
     "FeatureStoreConfig",
     "FeatureStoreError",
     "FeatureView",
+    "ImpossibleTime",
     "InvalidConfig",
     "InvalidView",
     "Part",

@@ -182,3 +182,12 @@ def test_the_rules_of_the_split_hold_for_any_rows(
 def test_a_time_survives_the_way_there_and_back() -> None:
     moment = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
     assert as_datetime(as_time(moment)) == moment
+
+
+def test_rows_whose_time_cannot_be_are_on_neither_side() -> None:
+    ends = np.array([-(2**62), 2**62]).view("datetime64[us]")
+    times = np.concatenate([days(*range(10)), ends])
+    found = split(times, HoldoutConfig(fraction=0.2, min_rows=1), now=LATER)
+    assert not (found.train | found.holdout)[10:].any()
+    assert found.train_from == START
+    assert [as_datetime(end).year for end in ends] == [1, 9999]
