@@ -84,19 +84,19 @@ class FeatureDefinition:
 
     def read_columns(self, available: Sequence[str]) -> list[str]:
         """Columns to read from the view; `available` are those that it has at the snapshot."""
-        joined = {name for join in self.joins for name in join.added}
+        joined, there = {name for join in self.joins for name in join.added}, set(available)
         keys = [entity for join in self.joins for entity in join.entities]
         wanted = [*self.kept, *keys]
         if self.code.functions or not self.columns:
             wanted += [*self.entities, *self.features]
         wanted += [c for c in self.columns if c not in joined]
         for column in (self.event_time, *keys):
-            if column not in available:
+            if column not in there:
                 raise FeatureError(
                     f"view {self.view} has no column {column!r}{nearest(column, available)}",
                     hint="check the view's columns, and the entities of the joined views",
                 )
-        return [c for c in dict.fromkeys(wanted) if c in available]
+        return [c for c in dict.fromkeys(wanted) if c in there]
 
 
 def define(

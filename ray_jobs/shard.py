@@ -101,8 +101,9 @@ def _read(shard: Shard, definition: FeatureDefinition, schema: pa.Schema) -> pa.
             if shard.groups is not None:
                 lazy = lazy.slice(shard.first_row, shard.rows)
             table = lazy.select(names).collect().to_arrow()
+    read = set(table.column_names)
     for position, name in enumerate(wanted):
-        if name not in table.column_names:
+        if name not in read:
             table = table.add_column(position, name, _absent(name, shard, schema, table.num_rows))
     rows = pa.array(np.arange(shard.first_row, shard.first_row + table.num_rows))
     return table.append_column(ROW, rows)

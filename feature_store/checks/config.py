@@ -1,5 +1,6 @@
 """Which checks stand before training: each one is a line of config."""
 
+import math
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -32,27 +33,36 @@ class Range:
     max: float | None = None
     """Largest value allowed."""
 
+    def __post_init__(self) -> None:
+        """Refuse a bound that nothing compares with."""
+        if any(bound is not None and math.isnan(bound) for bound in (self.min, self.max)):
+            raise ValueError("min and max must be numbers, not NaN")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChecksConfig:
     """What the data of a snapshot must satisfy before anything is trained on it."""
 
     scope: Scope = Scope.NEW
-    """Rows that nulls, ranges, allowed, duplicates and label_classes look at."""
+    """Rows that nulls, infinite, ranges, allowed, duplicates and label_classes look at."""
     schema: bool = True
     """Compare column names and types with those recorded for the view."""
     extra_columns: ExtraColumns = ExtraColumns.FORBID
     """With `schema`: whether columns may have been added since."""
     nulls: dict[str, float] = field(default_factory=lambda: {"*": 0.0})
-    """Column -> largest share of nulls (0 to 1; NaN counts as null); "*": every other column of
-    the view; an empty mapping turns the check off."""
+    """Column -> largest share of nulls (0 to 1; NaN counts as null, and so does a list that holds
+    one); "*": every other column of the view; an empty mapping turns the check off."""
+    infinite: dict[str, float] = field(default_factory=lambda: {"*": 0.0})
+    """Column -> largest share of infinite numbers (0 to 1), which hardly any estimator takes; "*":
+    every other column of floats; an empty mapping turns the check off."""
     ranges: dict[str, Range] = field(default_factory=dict)
-    """Numeric column -> closed range; nulls and NaN are left to `nulls`."""
+    """Numeric column -> closed range; nulls and NaN are left to `nulls`, and integers are compared
+    with every digit."""
     allowed: dict[str, tuple[str | int | bool, ...]] = field(default_factory=dict)
-    """Column -> the values that it may hold; nulls are left to `nulls`."""
+    """Column -> the values that it may hold, of its own type; nulls are left to `nulls`."""
     duplicates: float | None = 0.0
-    """Largest share of rows (0 to 1) that repeat the entities and event time of another row;
-    None: not checked."""
+    """Largest share of rows (0 to 1) that repeat the entities and event time of another row, or of
+    one that came before; None: not checked."""
     min_new_rows: int = 1
     """Fewest new rows worth a training; 0: not checked."""
     volume_factor: float | None = None

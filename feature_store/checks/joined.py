@@ -12,11 +12,10 @@ def of_join(config: ChecksConfig, names: Mapping[str, str]) -> ChecksConfig:
     Only the columns that the join uses are looked at. How much is new, how old it may be and how
     many classes it holds is asked of the view that is trained on alone.
     """
-    others = dict.fromkeys(names, config.nulls["*"]) if "*" in config.nulls else {}
-    bounds = others | {name: share for name, share in config.nulls.items() if name in names}
     return replace(
         config,
-        nulls={names[name]: share for name, share in bounds.items()},
+        nulls=_shares(config.nulls, names),
+        infinite=_shares(config.infinite, names),
         ranges={names[n]: span for n, span in config.ranges.items() if n in names},
         allowed={names[n]: choices for n, choices in config.allowed.items() if n in names},
         min_new_rows=0,
@@ -41,7 +40,15 @@ def beside_joins(
     return replace(
         config,
         nulls={n: share for n, share in config.nulls.items() if n not in left},
+        infinite={n: share for n, share in config.infinite.items() if n not in left},
         ranges={n: span for n, span in config.ranges.items() if n not in left},
         allowed={n: choices for n, choices in config.allowed.items() if n not in left},
         min_new_rows=config.min_new_rows if new else 0,
     )
+
+
+def _shares(bounds: Mapping[str, float], names: Mapping[str, str]) -> dict[str, float]:
+    """The bounds of the columns that a join uses, each by its own name."""
+    others = dict.fromkeys(names, bounds["*"]) if "*" in bounds else {}
+    own = others | {name: share for name, share in bounds.items() if name in names}
+    return {names[name]: share for name, share in own.items()}

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pyarrow.compute as pc
-
 from feature_store.checks.config import ChecksConfig, Scope
 from feature_store.checks.event_times import age, future, newest_until
+from feature_store.checks.figures import Wanted, measure
 from feature_store.checks.report import CheckReport, CheckResult
 from feature_store.checks.rows import volume
 from feature_store.checks.schema import named_columns, schema
@@ -35,7 +34,7 @@ def run_checks(
     - A column that the view declares and the snapshot lacks fails, once, and is not looked at
       further; so does one whose type no longer allows a check.
     - Only the columns that a check names are read, in one streaming pass (duplicates: a second).
-    - With `scope: new`, duplicates are looked for among the new rows only.
+    - With `scope: new`, new rows that repeat one another or an older row are duplicates.
     - `now` is the moment against which `max_age`, `future` and `label_delay` are measured.
     - Labels (`label`; none: the view's) of rows younger than `label_delay` are not looked at: they
       are used neither to train nor to judge before they are mature. Those of older rows that
@@ -69,9 +68,11 @@ def run_checks(
         )
         if view.event_time in found:
             results += future(config, checked.dataset, view.event_time, checked.scope, now)
-        results += values(config, checked)
+        wanted = config.scope is Scope.NEW and (config.duplicates is not None or label_delay)
+        older = _older(store, snapshot, parts) if wanted else []
+        before = store.dataset(snapshot, older) if older else None
+        results += values(config, replace(checked, older=before))
         if label_delay and config.scope is Scope.NEW:
-            older = _older(store, snapshot, parts)
             results += _matured(store, snapshot, older, config, checked, now, label_delay)
     return _report(snapshot, rows, results)
 
@@ -108,10 +109,11 @@ def _without_values(
     store: FeatureStore, snapshot: Snapshot, parts: Sequence[Part], columns: Iterable[str]
 ) -> set[str]:
     """Columns of the table that none of these rows fills: a quarantined batch brought them."""
-    if not parts:
-        return set(columns)
-    data = store.dataset(snapshot, parts)
-    return {c for c in columns if not data.count_rows(filter=pc.field(c).is_valid())}
+    wanted = {column: Wanted() for column in columns}
+    if not parts or not wanted:
+        return set(wanted)
+    figures = measure(store.dataset(snapshot, parts), wanted)
+    return {column for column, found in figures.items() if found.missing == found.final}
 
 
 def _own(columns: Iterable[str]) -> dict[str, str]:

@@ -10,9 +10,9 @@ from feature_store.views import FeatureView
 
 def named_columns(config: ChecksConfig, view: FeatureView) -> tuple[str, ...]:
     """Columns that the config names, which must exist."""
-    nulls = (column for column in config.nulls if column != "*")
+    shares = (column for column in (*config.nulls, *config.infinite) if column != "*")
     label = (view.label,) if config.label_classes and view.label else ()
-    return tuple(dict.fromkeys((*nulls, *config.ranges, *config.allowed, *label)))
+    return tuple(dict.fromkeys((*shares, *config.ranges, *config.allowed, *label)))
 
 
 def schema(

@@ -1,17 +1,22 @@
-"""The checks of values: one streaming pass of duckdb over the columns that are needed."""
+"""The checks of values: what each line of config asks of its columns, and what to say of it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from feature_store.checks.config import ChecksConfig, Range
-from feature_store.checks.report import CheckResult
-from feature_store.errors import InvalidConfig
-from feature_store.views import FeatureView
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
 
-_NUMBERS = ("int", "float", "double", "decimal")
-_FLOATS = ("float", "double")
+from feature_store.checks.allowed import Choice, as_column
+from feature_store.checks.config import ChecksConfig, Range
+from feature_store.checks.duplicates import repeated
+from feature_store.checks.figures import Figures, Wanted, measure
+from feature_store.checks.report import CheckResult
+from feature_store.conversions import EVENT_TIME
+from feature_store.views import FeatureView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,35 +37,35 @@ class Checked:
     """The column to predict."""
     mature_until: datetime | None = None
     """Labels of rows that are younger are not final, and not looked at; none: all are final."""
+    older: Any = None
+    """A dataset of the rows that were there before; none: there are none, or nobody asks."""
+
+    def kind(self, column: str) -> Any:
+        """The column's Arrow type."""
+        return self.dataset.schema.field(column).type
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Question:
-    """SQL aggregates over the rows, and what to make of the figures (after the row count)."""
+class _Line:
+    """One check of one column: what it wants counted, and what to make of the figures."""
 
-    aggregates: tuple[str, ...]
-    answer: Callable[..., CheckResult]
+    column: str
+    wanted: dict[str, Any] = field(default_factory=dict)
+    answer: Callable[[Figures], CheckResult]
 
 
 def values(config: ChecksConfig, checked: Checked) -> Iterator[CheckResult]:
-    """Look at nulls, ranges, allowed values, label classes and duplicates."""
-    import duckdb
-
-    questions: list[_Question] = []
-    for asked in (
-        *_nulls(config, checked),
+    """Look at nulls, infinities, ranges, allowed values, label classes and duplicates."""
+    lines = [
+        *_shares("nulls", config.nulls, checked),
+        *_shares("infinite", config.infinite, checked),
         *_ranges(config, checked),
         *_allowed(config, checked),
         *_labels(config, checked),
-    ):
-        if isinstance(asked, CheckResult):
-            yield asked
-        else:
-            questions.append(asked)
-    with duckdb.connect() as connection:
-        connection.register("checked", checked.dataset)
-        yield from _collapsed(_ask(connection, questions), config)
-        yield from _duplicates(connection, config, checked)
+    ]
+    yield from (line for line in lines if isinstance(line, CheckResult))
+    yield from _collapsed(_answers(lines, checked), config)
+    yield from _duplicates(config, checked)
 
 
 def matured(
@@ -71,112 +76,128 @@ def matured(
     - `checked`: older rows, which were checked before, when none was newer than the newest of them;
       `whole`: newer ones may be among them (compaction), so every mature label is looked at.
     """
-    import duckdb
-
-    label = checked.label
+    label, time = checked.label, checked.view.event_time
     if label is None or label not in checked.types:
         return
     bound = config.nulls.get(label, config.nulls.get("*"))
     listed = label in config.nulls or label in checked.view.columns
-    config = replace(
-        config,
-        nulls={label: bound} if bound is not None and listed else {},
-        label_classes=config.label_classes if label == checked.view.label else 0,
-    )
-    time = _microseconds(checked)
-    until = _epoch(now - delay)
-    with duckdb.connect() as connection:
-        connection.register("checked", checked.dataset)
-        among = f"{time} <= {until}"
-        ((newest,),) = connection.execute(f"SELECT max({time}) FROM checked").fetchall()
-        # A row of the future says nothing about when the last check was.
-        if not whole and newest is not None and newest <= _epoch(now):
-            among += f" AND {time} > {newest - delay // timedelta(microseconds=1)}"
-        final = replace(checked, mature_until=None)
-        asked = (*_nulls(config, final), *_labels(config, final))
-        questions = [question for question in asked if isinstance(question, _Question)]
-        yield from (replace(found, older=True) for found in _ask(connection, questions, among))
+    nulls = {label: bound} if bound is not None and listed else {}
+    classes = config.label_classes if label == checked.view.label else 0
+    config = replace(config, nulls=nulls, label_classes=classes)
+    moment = pc.field(time).cast(EVENT_TIME)
+    among = moment <= _scalar(now - delay)
+    newest = _newest(checked.dataset, time)
+    # A row of the future says nothing about when the last check was.
+    if not whole and newest is not None and newest.value <= _scalar(now).value:
+        since = newest.value - delay // timedelta(microseconds=1)
+        among &= moment > pa.scalar(since, EVENT_TIME)
+    final = replace(checked, mature_until=None)
+    lines = [*_shares("nulls", config.nulls, final), *_labels(config, final)]
+    yield from (replace(found, older=True) for found in _answers(lines, final, among))
 
 
-def _ask(
-    connection: Any, questions: Sequence[_Question], among: str = "true"
+def _answers(
+    lines: Iterable[_Line | CheckResult], checked: Checked, among: Any = None
 ) -> Iterator[CheckResult]:
-    if not questions:
-        return
-    aggregates = [a for question in questions for a in question.aggregates]
-    query = f"SELECT count(*), {', '.join(aggregates)} FROM checked WHERE {among}"
-    rows, *figures = connection.execute(query).fetchone()
-    if not rows:
-        return
-    at = 0
-    for question in questions:
-        after = at + len(question.aggregates)
-        yield question.answer(rows, *figures[at:after])
-        at = after
+    asked = [line for line in lines if isinstance(line, _Line)]
+    wanted: dict[str, dict[str, Any]] = {}
+    for line in asked:
+        wanted.setdefault(line.column, {}).update(line.wanted)
+    figures = measure(
+        checked.dataset,
+        {column: Wanted(**wants) for column, wants in wanted.items()},
+        among=among,
+        final=(checked.view.event_time, _final(checked)),
+    )
+    yield from (line.answer(figures[line.column]) for line in asked if figures[line.column].rows)
+
+
+def _final(checked: Checked) -> Mapping[str, pa.Scalar]:
+    """When the values of a column are final, where not all are: labels mature."""
+    if checked.label is None or checked.mature_until is None:
+        return {}
+    return {checked.label: _scalar(checked.mature_until)}
+
+
+def _scalar(moment: datetime) -> pa.Scalar:
+    return pa.scalar(round(moment.timestamp() * 1_000_000), EVENT_TIME)
+
+
+def _newest(dataset: Any, time: str) -> pa.Scalar | None:
+    found = (pc.max(batch.column(0)) for batch in dataset.to_batches(columns=[time]))
+    times = [one.cast(EVENT_TIME) for one in found if one.is_valid]
+    return max(times, key=lambda one: one.value, default=None)
 
 
 def _collapsed(results: Iterator[CheckResult], config: ChecksConfig) -> Iterator[CheckResult]:
-    """Tell of the columns that passed under "*" in one line."""
-    swept = []
+    """Tell of the columns that passed under "*" in one line for each check."""
+    swept: dict[str, list[CheckResult]] = {"nulls": [], "infinite": []}
+    named = {"nulls": config.nulls, "infinite": config.infinite}
     for result in results:
-        if result.check == "nulls" and result.passed and result.column not in config.nulls:
-            swept.append(result)
+        if result.passed and result.column not in named.get(result.check, {result.column}):
+            swept[result.check].append(result)
         else:
             yield result
-    if swept:
-        most = max(swept, key=lambda result: result.figure or 0.0)
-        yield CheckResult(
-            check="nulls",
-            passed=True,
-            figure=most.figure,
-            bound=most.bound,
-            message=f"{len(swept)} columns: at most {_percent(most.figure or 0.0)} null, "
-            f"allowed {_percent(most.bound or 0.0)}",
-        )
+    for check, passed in swept.items():
+        if passed:
+            most = max(passed, key=lambda result: result.figure or 0.0)
+            yield CheckResult(
+                check=check,
+                passed=True,
+                figure=most.figure,
+                bound=most.bound,
+                message=f"{len(passed)} columns: at most {_percent(most.figure or 0.0)} "
+                f"{_SHARES[check]}, allowed {_percent(most.bound or 0.0)}",
+            )
 
 
-def _nulls(config: ChecksConfig, checked: Checked) -> Iterator[_Question | CheckResult]:
-    bounds = {c: share for c, share in config.nulls.items() if c != "*"}
-    if "*" in config.nulls:
-        bounds = dict.fromkeys(checked.view.columns, config.nulls["*"]) | bounds
-    for column, bound in bounds.items():
+_SHARES = {"nulls": "null", "infinite": "infinite"}
+"""The checks of shares, and the word for what is counted."""
+
+
+def _shares(
+    check: str, bounds: Mapping[str, float], checked: Checked
+) -> Iterator[_Line | CheckResult]:
+    named = {column: share for column, share in bounds.items() if column != "*"}
+    others = checked.view.columns if "*" in bounds else ()
+    if check == "infinite":
+        others = tuple(c for c in others if c in checked.types and _may_be_infinite(c, checked))
+    for column, bound in (dict.fromkeys(others, bounds.get("*", 0.0)) | named).items():
         if column not in checked.types:
-            yield from _missing("nulls", column, checked)
+            yield from _missing(check, column, checked)
             continue
 
-        def answer(
-            rows: int, final: int, nulls: int, *, column: str = column, bound: float = bound
-        ) -> CheckResult:
-            share = nulls / final if final else 0.0
+        def answer(found: Figures, *, column: str = column, bound: float = bound) -> CheckResult:
+            count = found.missing if check == "nulls" else found.infinite
+            share = count / found.final if found.final else 0.0
+            rows = f" ({count:,} of {found.final:,} rows)" if check == "infinite" and count else ""
             return CheckResult(
-                check="nulls",
+                check=check,
                 column=column,
                 passed=share <= bound,
                 figure=share,
                 bound=bound,
-                message=f"column {column}: {_percent(share)} null in "
-                f"{_scope(column, checked, rows - final)}, allowed {_percent(bound)}"
-                if final
+                message=f"column {column}: {_percent(share)} {_SHARES[check]} in "
+                f"{_scope(column, checked, found)}{rows}, allowed {_percent(bound)}"
+                if found.final
                 else _immature(column, checked),
             )
 
-        final = _final(column, checked)
-        yield _Question(
-            aggregates=(
-                f"count(*) FILTER ({final})",
-                f"count(*) FILTER ({final} AND NOT ({_present(column, checked)}))",
-            ),
-            answer=answer,
-        )
+        yield _Line(column=column, answer=answer)
 
 
-def _ranges(config: ChecksConfig, checked: Checked) -> Iterator[_Question | CheckResult]:
+def _may_be_infinite(column: str, checked: Checked) -> bool:
+    kind = checked.kind(column)
+    return bool(types.is_floating(kind.value_type if types.is_list(kind) else kind))
+
+
+def _ranges(config: ChecksConfig, checked: Checked) -> Iterator[_Line | CheckResult]:
     for column, span in config.ranges.items():
         if column not in checked.types:
             yield from _missing("ranges", column, checked)
             continue
-        kind = checked.types[column]
-        if not kind.startswith(_NUMBERS):
+        kind = checked.kind(column)
+        if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)):
             yield CheckResult(
                 check="ranges",
                 column=column,
@@ -185,76 +206,50 @@ def _ranges(config: ChecksConfig, checked: Checked) -> Iterator[_Question | Chec
             )
             continue
 
-        def answer(
-            rows: int,
-            least: Any,
-            most: Any,
-            outside: int,
-            *,
-            column: str = column,
-            span: Range = span,
-        ) -> CheckResult:
-            low = span.min is not None and least is not None and least < span.min
-            figure, bound = (least, span.min) if low else (most, span.max)
-            many = f" ({outside} of {rows} rows outside)" if outside else ""
-            seen = "nothing" if least is None else f"{least:g} to {most:g}"
+        def answer(found: Figures, *, column: str = column, span: Range = span) -> CheckResult:
+            low = span.min is not None and found.least is not None and found.least < span.min
+            figure, bound = (found.least, span.min) if low else (found.most, span.max)
+            many = f" ({found.outside} of {found.rows} rows outside)" if found.outside else ""
             return CheckResult(
                 check="ranges",
                 column=column,
-                passed=not outside,
-                figure=None if figure is None else float(figure),
-                bound=bound,
-                message=f"column {column}: {seen} in {checked.scope}, allowed {_span(span)}{many}",
+                passed=not found.outside,
+                figure=_storable(figure),
+                bound=_storable(bound),
+                message=f"column {column}: {_seen(found)} in {checked.scope}, "
+                f"allowed {_span(span)}{many}",
             )
 
-        present, name = _present(column, checked), _quoted(column)
-        beyond = [f"{name} < {span.min!r}"] if span.min is not None else []
-        beyond += [f"{name} > {span.max!r}"] if span.max is not None else []
-        yield _Question(
-            aggregates=(
-                f"min({name}) FILTER ({present})",
-                f"max({name}) FILTER ({present})",
-                f"count(*) FILTER ({present} AND ({' OR '.join(beyond) or 'false'}))",
-            ),
-            answer=answer,
-        )
+        yield _Line(column=column, wanted={"span": span}, answer=answer)
 
 
-def _allowed(config: ChecksConfig, checked: Checked) -> Iterator[_Question | CheckResult]:
+def _allowed(config: ChecksConfig, checked: Checked) -> Iterator[_Line | CheckResult]:
     for column, choices in config.allowed.items():
         if column not in checked.types:
             yield from _missing("allowed", column, checked)
             continue
 
         def answer(
-            rows: int,
-            outside: int,
-            example: str | None,
-            *,
-            column: str = column,
-            choices: tuple[str | int | bool, ...] = choices,
+            found: Figures, *, column: str = column, choices: tuple[Choice, ...] = choices
         ) -> CheckResult:
             listed = ", ".join(str(choice) for choice in choices[:8])
             listed += ", ..." if len(choices) > 8 else ""
-            seen = f"{example!r} in {outside} of {rows} rows" if outside else "nothing else"
+            seen = f"{found.example!r} in {found.others} of {found.rows} rows"
             return CheckResult(
                 check="allowed",
                 column=column,
-                passed=not outside,
-                figure=outside,
+                passed=not found.others,
+                figure=found.others,
                 bound=0,
-                message=f"column {column}: {seen} of {checked.scope}, allowed {listed}",
+                message=f"column {column}: {seen if found.others else 'nothing else'} of "
+                f"{checked.scope}, allowed {listed}",
             )
 
-        name, other = _quoted(column), _other(column, choices, checked.types[column])
-        where = f"FILTER ({_present(column, checked)} AND {other})"
-        yield _Question(
-            aggregates=(f"count(*) {where}", f"min(CAST({name} AS VARCHAR)) {where}"),
-            answer=answer,
-        )
+        values = as_column(column, choices, checked.kind(column))
+        yield _Line(column=column, wanted={"choices": values}, answer=answer)
 
 
-def _labels(config: ChecksConfig, checked: Checked) -> Iterator[_Question | CheckResult]:
+def _labels(config: ChecksConfig, checked: Checked) -> Iterator[_Line | CheckResult]:
     label = checked.view.label
     if not config.label_classes or label is None:
         return
@@ -262,28 +257,24 @@ def _labels(config: ChecksConfig, checked: Checked) -> Iterator[_Question | Chec
         yield from _missing("label_classes", label, checked)
         return
 
-    def answer(rows: int, final: int, classes: int) -> CheckResult:
+    def answer(found: Figures) -> CheckResult:
+        classes = len(found.classes)
         return CheckResult(
             check="label_classes",
             column=label,
-            passed=classes >= config.label_classes or not final,
+            passed=classes >= config.label_classes or not found.final,
             figure=classes,
             bound=config.label_classes,
             message=f"column {label}: {classes} class{'' if classes == 1 else 'es'} in "
-            f"{_scope(label, checked, rows - final)}, at least {config.label_classes} needed"
-            if final
+            f"{_scope(label, checked, found)}, at least {config.label_classes} needed"
+            if found.final
             else _immature(label, checked),
         )
 
-    final = _final(label, checked)
-    among = f"FILTER ({final} AND {_present(label, checked)})"
-    yield _Question(
-        aggregates=(f"count(*) FILTER ({final})", f"count(DISTINCT {_quoted(label)}) {among}"),
-        answer=answer,
-    )
+    yield _Line(column=label, wanted={"classes": True}, answer=answer)
 
 
-def _duplicates(connection: Any, config: ChecksConfig, checked: Checked) -> Iterator[CheckResult]:
+def _duplicates(config: ChecksConfig, checked: Checked) -> Iterator[CheckResult]:
     if config.duplicates is None:
         return
     key = (*checked.view.entities, checked.view.event_time)
@@ -291,18 +282,16 @@ def _duplicates(connection: Any, config: ChecksConfig, checked: Checked) -> Iter
     if absent:
         yield from _missing("duplicates", absent[0], checked)
         return
-    listed = ", ".join(_quoted(column) for column in key)
-    distinct, rows = connection.execute(
-        f"SELECT count(*), sum(n) FROM (SELECT count(*) AS n FROM checked GROUP BY {listed})"
-    ).fetchone()
-    share = 1 - distinct / int(rows) if rows else 0.0
+    rows, twice, before = repeated(checked.dataset, checked.older, key, checked.view.event_time)
+    share = twice / rows if rows else 0.0
+    came = f" ({before:,} of {rows:,} rows came before)" if before else ""
     yield CheckResult(
         check="duplicates",
         passed=share <= config.duplicates,
         figure=share,
         bound=config.duplicates,
-        message=f"columns {', '.join(key)}: {_percent(share)} duplicate keys in {checked.scope}, "
-        f"allowed {_percent(config.duplicates)}",
+        message=f"columns {', '.join(key)}: {_percent(share)} duplicate keys in {checked.scope}"
+        f"{came}, allowed {_percent(config.duplicates)}",
     )
 
 
@@ -316,72 +305,39 @@ def _missing(check: str, column: str, checked: Checked) -> Iterator[CheckResult]
         )
 
 
-def _present(column: str, checked: Checked) -> str:
-    name = _quoted(column)
-    if checked.types[column].startswith(_FLOATS):
-        return f"{name} IS NOT NULL AND NOT isnan({name})"
-    return f"{name} IS NOT NULL"
-
-
-def _final(column: str, checked: Checked) -> str:
-    """Say in SQL that a row is old enough for its value to be final: labels mature."""
-    if column != checked.label or checked.mature_until is None:
-        return "true"
-    return f"{_microseconds(checked)} <= {_epoch(checked.mature_until)}"
-
-
-def _microseconds(checked: Checked) -> str:
-    """Say in SQL how many microseconds after 1970 a row's event was."""
-    time = _quoted(checked.view.event_time)
-    if "tz=" in checked.types.get(checked.view.event_time, ""):
-        time = f"CAST({time} AS TIMESTAMPTZ)"  # of nanoseconds, there is no epoch_us
-    return f"epoch_us({time})"
-
-
-def _epoch(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
-
-
 def _immature(column: str, checked: Checked) -> str:
     return f"column {column}: no label is mature yet in {checked.scope}"
 
 
-def _scope(column: str, checked: Checked, immature: int) -> str:
+def _scope(column: str, checked: Checked, found: Figures) -> str:
     """What the rows are called whose values of the column are final."""
-    if column != checked.label or not immature:
+    if column != checked.label or found.final == found.rows:
         return checked.scope
-    return f"{checked.scope} that are mature ({immature} are not yet)"
-
-
-def _other(column: str, choices: tuple[str | int | bool, ...], kind: str) -> str:
-    """Say in SQL that a value is none of the choices: as numbers in a number column, else text."""
-    name = _quoted(column)
-    if not choices:
-        return "true"
-    if kind.startswith(_NUMBERS):
-        try:
-            return f"{name} NOT IN ({', '.join(repr(float(choice)) for choice in choices)})"
-        except ValueError as error:
-            raise InvalidConfig(
-                f"checks.allowed.{column}: the column is {kind}; {error}",
-                hint="list numbers for a number column",
-            ) from error
-    texts = [str(c).lower() if isinstance(c, bool) else str(c) for c in choices]
-    literals = ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
-    return f"CAST({name} AS VARCHAR) NOT IN ({literals})"
+    return f"{checked.scope} that are mature ({found.rows - found.final} are not yet)"
 
 
 def _span(span: Range) -> str:
-    if span.min is not None and span.max is not None:
-        return f"{span.min:g} to {span.max:g}"
-    if span.min is not None:
-        return f"at least {span.min:g}"
-    return "anything" if span.max is None else f"at most {span.max:g}"
+    low, high = _storable(span.min), _storable(span.max)
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    if low is not None:
+        return f"at least {low:g}"
+    return "anything" if high is None else f"at most {high:g}"
+
+
+def _seen(found: Figures) -> str:
+    none = found.least is None
+    return "nothing" if none else f"{_plain(found.least)} to {_plain(found.most)}"
+
+
+def _plain(number: Any) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def _storable(number: Any) -> float | None:
+    """A number for the report, which holds none that is infinite."""
+    return float(number) if number is not None and math.isfinite(number) else None
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

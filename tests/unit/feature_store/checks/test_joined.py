@@ -11,6 +11,7 @@ NAMES = {"id": "id", "known": "known", "p_age": "age"}
 def test_a_joined_view_is_checked_by_its_own_names_and_only_where_the_join_uses_it() -> None:
     config = ChecksConfig(
         nulls={"*": 0.1, "p_age": 0.2, "load": 0.3},
+        infinite={"p_age": 0.5, "load": 0.1},
         ranges={"p_age": Range(min=0), "load": Range(max=9)},
         allowed={"id": (1, 2), "age": (3,)},
         max_age=timedelta(hours=1),
@@ -19,6 +20,7 @@ def test_a_joined_view_is_checked_by_its_own_names_and_only_where_the_join_uses_
     )
     its = of_join(config, NAMES)
     assert its.nulls == {"id": 0.1, "known": 0.1, "age": 0.2}
+    assert its.infinite == {"age": 0.5}
     assert its.ranges == {"age": Range(min=0)}
     assert its.allowed == {"id": (1, 2)}
     assert (its.max_age, its.min_new_rows, its.label_classes) == (None, 0, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -25,13 +26,16 @@ from feature_store import (
     connect,
     run_checks,
 )
+from feature_store.checks.figures import Wanted, measure
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=10)
 VIEW = FeatureView(
     name="meter", entities=("id",), event_time="at", features=("load", "site"), label="peak"
 )
-OFF = ChecksConfig(schema=False, nulls={}, duplicates=None, min_new_rows=0, future=None)
+OFF = ChecksConfig(
+    schema=False, nulls={}, infinite={}, duplicates=None, min_new_rows=0, future=None
+)
 
 
 def rows(count: int = 4, *, day: int = 0, **columns: list[Any]) -> pa.Table:
@@ -81,11 +85,12 @@ def test_good_rows_pass_with_the_defaults(check: Check) -> None:
     report = check(rows(day=1), ChecksConfig())
     assert report.passed
     assert report.failures == ()
-    assert report.reason == "4 checks passed on 4 rows of meter version 2"
+    assert report.reason == "5 checks passed on 4 rows of meter version 2"
     assert [result.message for result in report.results] == [
         "5 columns of meter as declared",
         "4 new rows, at least 1 needed",
         "5 columns: at most 0.0 % null, allowed 0.0 %",
+        "1 columns: at most 0.0 % infinite, allowed 0.0 %",
         "columns id, at: 0.0 % duplicate keys in the new rows, allowed 0.0 %",
     ]
 
@@ -151,6 +156,164 @@ def test_a_range_gives_the_worst_value_and_its_bound(
 def test_infinity_is_out_of_range(check: Check) -> None:
     table = rows(day=1, load=[0.0, 1.0, 2.0, float("inf")])
     assert not check(table, replace(OFF, ranges={"load": Range(max=9)})).passed
+
+
+@pytest.mark.parametrize("load", [float("inf"), float("-inf")])
+def test_infinite_numbers_are_named_with_column_and_count(check: Check, load: float) -> None:
+    report = check(rows(day=1, load=[0.0, load, load, 3.0]), ChecksConfig())
+    assert messages(report) == [
+        "column load: 50.0 % infinite in the new rows (2 of 4 rows), allowed 0.0 %"
+    ]
+    assert (report.failures[0].check, report.failures[0].figure) == ("infinite", 0.5)
+
+
+def test_a_column_may_have_its_own_bound_of_infinite_numbers(check: Check) -> None:
+    config = replace(OFF, infinite={"load": 0.5})
+    assert check(rows(day=1, load=[0.0, float("inf"), 1.0, 2.0]), config).passed
+
+
+@pytest.mark.parametrize("span", [Range(max=float("inf")), Range(min=float("-inf"), max=9)])
+def test_a_bound_may_be_infinite_and_is_none_then(check: Check, span: Range) -> None:
+    report = check(rows(day=1), replace(OFF, ranges={"load": span}))
+    assert report.passed
+    assert report.failures == ()
+
+
+def test_the_report_of_infinite_numbers_in_range_can_be_stored(check: Check) -> None:
+    table = rows(day=1, load=[0.0, 1.0, 2.0, float("inf")])
+    (result,) = check(table, replace(OFF, ranges={"load": Range(max=float("inf"))})).results
+    assert (result.passed, result.figure, result.bound) == (True, None, None)
+
+
+def test_a_bound_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="not NaN"):
+        Range(min=float("nan"))
+
+
+BIG = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("span", "outside"),
+    [
+        (Range(max=2**53), 1),
+        (Range(min=2**53 + 2), 4),
+        (Range(max=0.5), 3),
+        (Range(min=-1e300, max=1e300), 0),
+        (Range(min=1e300), 4),
+    ],
+)
+def test_large_integers_are_compared_with_every_digit(
+    check: Check, span: Range, outside: int
+) -> None:
+    result = check(rows(day=1, id=[0, 1, 2, BIG]), replace(OFF, ranges={"id": span})).results[0]
+    assert f"({outside} of 4 rows outside)" in result.message or not outside
+    assert result.passed == (not outside)
+
+
+def test_a_large_integer_that_is_allowed_is_allowed(check: Check) -> None:
+    table = rows(day=1, id=[BIG, BIG, BIG - 1, BIG])
+    assert messages(check(table, replace(OFF, allowed={"id": (BIG,)}))) == [
+        f"column id: '{BIG - 1}' in 1 of 4 rows of the new rows, allowed {BIG}"
+    ]
+
+
+@pytest.mark.parametrize("choices", [(False, "SE"), (83,), ("NO", True)])
+def test_what_yaml_reads_otherwise_is_refused_for_a_text_column(
+    check: Check, choices: tuple[Any, ...]
+) -> None:
+    with pytest.raises(
+        InvalidConfig, match=r"checks\.allowed\.site: the column is string"
+    ) as caught:
+        check(rows(day=1), replace(OFF, allowed={"site": choices}))
+    assert "put it in quotes" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("column", "choices"),
+    [
+        ("id", (True,)),
+        ("id", ("1.5",)),
+        ("load", ("many",)),
+        ("peak", (1,)),
+        ("peak", ("yes",)),
+        ("at", ("yesterday",)),
+    ],
+)
+def test_a_choice_of_another_type_than_its_column_is_a_config_error(
+    check: Check, column: str, choices: tuple[Any, ...]
+) -> None:
+    with pytest.raises(
+        InvalidConfig, match=rf"checks\.allowed\.{column}: the column is "
+    ) as caught:
+        check(rows(day=1), replace(OFF, allowed={column: choices}))
+    assert caught.value.hint
+
+
+def test_choices_are_read_as_their_column_has_them(check: Check) -> None:
+    config = replace(
+        OFF,
+        allowed={
+            "id": ("0", 1, 2, 3),
+            "load": (0, 1, "2.0", 3),
+            "peak": ("true", False),
+            "at": ("2026-01-02T00:00:00Z",),
+        },
+    )
+    assert messages(check(rows(day=1), config)) == []
+
+
+def test_a_batch_that_was_delivered_again_is_told_without_a_key(check: Check) -> None:
+    report = check(rows(), ChecksConfig())
+    assert messages(report) == [
+        "columns id, at: 100.0 % duplicate keys in the new rows (4 of 4 rows came before), "
+        "allowed 0.0 %"
+    ]
+
+
+def test_of_new_rows_those_that_repeat_and_those_that_came_before_are_counted_once(
+    check: Check,
+) -> None:
+    again = pa.concat_tables([rows(2), rows(2), rows(4, day=1)])
+    (result,) = check(again, replace(OFF, duplicates=0.5)).results
+    assert (result.passed, result.figure) == (True, 0.5)
+    assert "(4 of 8 rows came before)" in result.message
+
+
+def test_rows_of_other_times_are_no_duplicates(check: Check) -> None:
+    assert check(rows(day=1), replace(OFF, duplicates=0.0)).passed
+
+
+def test_what_is_missing_or_infinite_in_a_list_counts(tmp_path: Path) -> None:
+    store = connect(FeatureStoreConfig(uri=str(tmp_path)))
+    lists = [[1.0, float("nan")], [None], [float("inf")], None]
+    table = rows().set_column(2, "load", pa.array(lists, pa.list_(pa.float64())))
+    store.create(VIEW, table.schema)
+    store.append("meter", table)
+    assert messages(run_checks(store, store.snapshot("meter"), ChecksConfig(), now=NOW)) == [
+        "column load: 75.0 % null in the new rows, allowed 0.0 %",
+        "column load: 25.0 % infinite in the new rows (1 of 4 rows), allowed 0.0 %",
+    ]
+
+
+def test_of_two_columns_whose_names_differ_by_case_the_right_one_is_checked() -> None:
+    table = pa.table({"Amount": [1.0, 2.0], "amount": [1e9, None]})
+    found = measure(ds.dataset(table), {"Amount": Wanted(), "amount": Wanted()})
+    assert (found["Amount"].missing, found["amount"].missing) == (0, 1)
+
+
+def test_thousands_of_columns_are_read_a_few_at_once() -> None:
+    table = pa.table({f"c{number}": [1.0, None] for number in range(1_000)})
+    read = []
+
+    class Watched:
+        def to_batches(self, columns: list[str], **among: Any) -> Any:
+            read.append(len(columns))
+            return ds.dataset(table).to_batches(columns=columns, **among)
+
+    found = measure(Watched(), {name: Wanted() for name in table.column_names})
+    assert read == [200] * 5
+    assert {figures.missing for figures in found.values()} == {1}
 
 
 def test_a_range_within_bounds_or_of_nulls_passes(check: Check) -> None:
