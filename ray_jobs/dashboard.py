@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 from ray_jobs.errors import RayJobError, RayUnreachable
+from registry.http import opened
 
 _TIMEOUT_S = 5.0
 
@@ -59,9 +59,8 @@ class Dashboard:
             ) from error
 
     def _get(self, path: str) -> Any:
-        request = Request(f"{self._address}{path}", headers=self._headers)
         try:
-            with urlopen(request, timeout=_TIMEOUT_S) as answer:
+            with opened(f"{self._address}{path}", self._headers, timeout=_TIMEOUT_S) as answer:
                 return json.loads(answer.read())
         except HTTPError as error:
             error.close()

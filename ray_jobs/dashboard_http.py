@@ -8,6 +8,7 @@ from typing import Any
 
 from ray_jobs.client import RayConfig
 from ray_jobs.errors import RayJobError, RayUnreachable
+from registry.http import spare_loopback
 
 _TIMEOUT_S = (3.0, 15.0)  # for the connection; for each answer
 
@@ -18,6 +19,7 @@ def open_job_client(config: RayConfig) -> Any:
     Raises RayUnreachable within seconds when none does, RayJobError when it refuses us.
     """
     address = address_of(config)
+    spare_loopback()  # Ray's client asks by requests
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 

@@ -163,9 +163,15 @@ class MarkedClient(ABC):
     def _ends(self, answer: RayAnswer, pulse: Pulse) -> bool:
         """Whether what may be left of a job has to be told to end, as Ray is done with it.
 
-        What works on, and a process that Ray has started and lost sight of before its first beat.
-        A job that Ray has forgotten and that never began is submitted again instead.
+        What works on, and a process that Ray has started and lost sight of before its first beat;
+        also one that is merely silent and counts as lost: cut off from us it may work on, and its
+        successor would have it beside itself. A job that Ray has forgotten and that never began is
+        submitted again instead.
         """
         orphan = pulse is Pulse.FRESH and answer.state is RayState.UNKNOWN
-        lost = pulse in (Pulse.FRESH, Pulse.NONE) and answer.state in _ENDED
-        return self.ends_orphans and (orphan or lost)
+        ended = pulse in (Pulse.FRESH, Pulse.NONE) and answer.state in _ENDED
+        silent = pulse is Pulse.GONE or (
+            pulse is Pulse.STALE and answer.state is not RayState.UNREACHABLE
+        )
+        lost = silent and answer.state is not RayState.LIVE
+        return self.ends_orphans and (orphan or ended or lost)

@@ -15,6 +15,7 @@ from typing import Any
 
 from registry.config import RegistryConfig
 from registry.errors import RegistryUnreachable
+from registry.http import opened, request_to
 from registry.locks import exclusive, sqlite_path
 from registry.registered import DIGEST_TAG, Registered, direct_look, shown
 
@@ -153,10 +154,10 @@ def _check_server(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
     import urllib.error
-    import urllib.request
 
+    address, headers = request_to(uri)
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_SECONDS):
+        with opened(f"{address}/health", headers, timeout=HEALTH_SECONDS):
             return
     except urllib.error.HTTPError:
         return  # It answers; whether it lets us in is seen at the first real call.

@@ -4,16 +4,16 @@ MLflow takes seconds and 185 MB to import, too much for a look at one alias. So 
 asked by SQL, its server by REST. What decides a promotion asks MLflow's own client.
 """
 
-import base64
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode
 
 from registry.errors import RegistryUnreachable
+from registry.http import opened, request_to
 from registry.locks import sqlite_path
 
 if TYPE_CHECKING:
@@ -144,12 +144,11 @@ def _tags(body: Any) -> dict[str, str]:
 def _asked(uri: str, what: str, query: Mapping[str, str]) -> Any:
     """The server's answer; None: there is no such thing."""
     from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
 
-    address, headers = _request_to(uri)
+    address, headers = request_to(uri)
     url = f"{address}/api/2.0/mlflow/{what}?{urlencode(query)}"
     try:
-        with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as answer:
+        with opened(url, headers, timeout=TIMEOUT) as answer:
             return json.load(answer)
     except HTTPError as error:
         if _error_code(error) == "RESOURCE_DOES_NOT_EXIST":
@@ -165,22 +164,6 @@ def _error_code(error: "HTTPError") -> str | None:
     except ValueError:
         return None
     return body.get("error_code") if isinstance(body, dict) else None
-
-
-def _request_to(uri: str) -> tuple[str, dict[str, str]]:
-    """The server's address, and who is asking: by the URI, or by MLflow's own variables."""
-    parts = urlsplit(uri)
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    host = parts.netloc.rpartition("@")[2]
-    address = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return address, {"Authorization": f"Bearer {token}"}
-    user = user or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-    password = password or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
-    if not user:
-        return address, {}
-    basic = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return address, {"Authorization": f"Basic {basic}"}
 
 
 def _unreadable(uri: str, problem: object) -> RegistryUnreachable:

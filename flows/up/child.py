@@ -17,6 +17,7 @@ from typing import Protocol
 
 from flows.up.private_file import read_json, write_json
 from flows.up.process import MARK, Process, family, session_members
+from registry.http import spare_loopback
 
 _log = logging.getLogger(__name__)
 
@@ -218,5 +219,6 @@ def _identity(process: Process | None, who: str = "") -> dict[str, str]:
 
 def clean_environment(drop: Sequence[str] = ()) -> dict[str, str]:
     """Our own environment, without the mark and the variables that begin with one of `drop`."""
+    spare_loopback()
     dropped = (MARK, *drop)
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

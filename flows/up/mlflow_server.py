@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 from flows.up.child import Launch, clean_environment
 from flows.up.ports import free_port
 from registry import RegistryConfig
+from registry.http import opened
 from registry.mlflow_seam import MlflowSeam
 
 PORT = 5000
@@ -53,7 +53,7 @@ class MlflowServer:
     def answers(self, address: str) -> bool:
         """Whether its health page answers."""
         try:
-            with urlopen(f"{address}/health", timeout=_TIMEOUT_S) as answer:
+            with opened(f"{address}/health", timeout=_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)
         except (URLError, OSError, ValueError):
             return False

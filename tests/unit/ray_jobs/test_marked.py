@@ -213,3 +213,30 @@ def test_a_wait_that_is_woken_returns_at_once_also_when_it_is_woken_before(
     waker.start()
     assert ray.wait(["j1"], timeout=3600) == ()
     waker.join()
+
+
+@pytest.mark.parametrize("state", [RayState.UNREACHABLE, RayState.UNKNOWN, RayState.KILLED])
+def test_a_silent_job_is_told_to_end_before_it_counts_as_lost(
+    ray: ScriptedRay, state: RayState
+) -> None:
+    clock = iter(range(0, 10_000, 100))
+    ray._pulses = replace(ray._pulses, clock=lambda: float(next(clock)))
+    ray.submit(SPEC)
+    elsewhere = replace(this_process(), host="other", machine="other")
+    ray.beat(0, elsewhere)
+    ray.says = RayAnswer(state=RayState.LIVE)
+    assert ray.status("j1").state is JobState.RUNNING
+    assert ray._markers("j1").stop_request() is None
+    ray.says = RayAnswer(state=state)
+    assert ray.status("j1").state is JobState.LOST
+    request = ray._markers("j1").stop_request()
+    assert request is not None
+    assert request.reason is StopReason.ORPHAN
+
+
+def test_a_silent_job_that_ray_still_runs_is_left_alone(ray: ScriptedRay) -> None:
+    ray.submit(SPEC)
+    ray.beat(0, DEAD)
+    ray.says = RayAnswer(state=RayState.LIVE)
+    assert ray.status("j1").state is JobState.RUNNING
+    assert ray._markers("j1").stop_request() is None
