@@ -122,7 +122,9 @@ def check(
     older = [report for report in failed if not report.new_failures]
     hint = "mend these labels in the table, or loosen checks.nulls or checks.label_classes"
     raise Halt(
-        "; ".join(_failure(report, features) for report in failed), hint=hint if older else None
+        "; ".join(_failure(report, features) for report in failed),
+        hint=hint if older else None,
+        kind="bad_data",
     )
 
 
@@ -224,7 +226,7 @@ def train(
         )
     except UnfitData as unfit:
         _seen(settings, dataset, model)
-        raise Halt(str(unfit)) from unfit
+        raise Halt(str(unfit), kind="bad_data") from unfit
     with registry.connect(settings.registry) as models:
         models.tie(model, _tie(settings, features))
     return challenger
@@ -282,7 +284,7 @@ def halt(verdict: Verdict, dataset: Dataset) -> None:
             verdict.mlflow_run_id, "halted", now=SystemClock().now(), reason=verdict.reason
         )
     _seen(settings, dataset, verdict.model)
-    raise Halt(verdict.reason, hint=verdict.next_step)
+    raise Halt(verdict.reason, hint=verdict.next_step, kind=_kind_of(verdict))
 
 
 @flow(config="retrain")
@@ -299,6 +301,13 @@ def retrain(cfg: RetrainConfig) -> None:
     verdict = evaluate(challenger, dataset, cfg.features, cfg.gate, after=settled)
     when(verdict.promote).then(promote(verdict, dataset))
     when(~verdict.promote).then(halt(verdict, dataset))
+
+
+def _kind_of(verdict: Verdict) -> str:
+    """The kind of its alert; what could not even be compared is no matter of proof."""
+    if verdict.next_step is not None:
+        return "awaits_approval"
+    return "not_proven" if verdict.challenger_score is not None else "halted"
 
 
 def _pinned(

@@ -24,7 +24,7 @@ from feature_store import FeatureStoreConfig
 from flows.core import values
 from flows.core.alert import AlertKind, Severity, Throttle
 from flows.core.errors import ConfigError
-from flows.core.masking import REFERENCE
+from flows.core.masking import REFERENCE, keep_out
 from flows.core.pool import Pool, Rate, check_pool_name
 from flows.core.schedule import Late, Policies
 from ray_jobs import BUILT_IN_MODULES, RayConfig
@@ -205,6 +205,7 @@ def reveal(value: str, environ: Mapping[str, str] | None = None) -> str:
 
     def secret(match: re.Match[str]) -> str:
         found = _read_secret(match[1], environ)
+        keep_out(found)
         return quote(found, safe="") if inside_url else found
 
     return REFERENCE.sub(secret, value)

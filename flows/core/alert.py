@@ -26,7 +26,7 @@ TOLD_OF = frozenset({"run.failed", "run.halted", NOTICED})
 class Severity(StrEnum):
     """How soon somebody has to look."""
 
-    INFO = "info"  # nothing to do
+    INFO = "info"  # nothing to do: a model that is not proven better
     WARNING = "warning"  # within the day: a halt, a deadline at risk
     CRITICAL = "critical"  # now: something failed, a deadline was missed
 
@@ -35,7 +35,10 @@ class AlertKind(StrEnum):
     """What happened."""
 
     FAILED = "failed"  # a run failed
-    HALTED = "halted"  # a run halted: bad data, or a model that is not better
+    HALTED = "halted"  # a run halted, for another reason than the next three
+    BAD_DATA = "bad_data"  # a run halted: its data failed the checks, or cannot be trained on
+    NOT_PROVEN = "not_proven"  # a run halted: its model is not proven better, which is no fault
+    AWAITS_APPROVAL = "awaits_approval"  # a run halted: its model waits for somebody's word
     TIMED_OUT = "timed_out"  # a task was ended at its timeout, and its run failed for it
     DEADLINE_AT_RISK = "deadline_at_risk"  # a run will probably not end in time
     DEADLINE_MISSED = "deadline_missed"  # a run had not ended in time
@@ -50,6 +53,15 @@ class AlertKind(StrEnum):
 
 NOTICEABLE = (AlertKind.NOTICED, AlertKind.CHAMPION_HARMFUL, AlertKind.CHAMPION_UNWATCHED)
 """What a task may say with `noticed`; what Ratchet itself sees, only Ratchet says."""
+
+
+_HALTS = {
+    AlertKind.HALTED: ("halted", Severity.WARNING),
+    AlertKind.BAD_DATA: ("halted: bad data", Severity.WARNING),
+    AlertKind.NOT_PROVEN: ("halted: not proven better", Severity.INFO),
+    AlertKind.AWAITS_APPROVAL: ("halted: it waits for approval", Severity.WARNING),
+}
+"""What a task may say with `Halt`: the words, and how soon somebody has to look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,18 +212,19 @@ def alert_of_run(run: Run, event: Event, cause: TaskRun | None = None) -> Alert 
         return _of_notice(run, event)
     error = cause.error if cause else None
     if event.kind == "run.halted":
-        kind, severity = AlertKind.HALTED, Severity.WARNING
+        kind = next((k for k in _HALTS if error and k in error.kinds), AlertKind.HALTED)
+        words, severity = _HALTS[kind]
         next_step = (error and error.hint) or f"ratchet show {run.id}"
     else:
         kind = AlertKind.TIMED_OUT if error and error.type == TIMED_OUT else AlertKind.FAILED
-        severity, next_step = Severity.CRITICAL, f"ratchet retry {run.id}"
+        words, severity, next_step = _words(kind), Severity.CRITICAL, f"ratchet retry {run.id}"
     return Alert(
         key=f"{kind}:{run.id}:{event.seq}",
         kind=kind,
         severity=severity,
         flow=run.flow,
         subject=run.id,
-        title=f"{run.flow} {_words(kind)}",
+        title=f"{run.flow} {words}",
         reason=run.reason or "no reason was recorded",
         since=(cause.ended_at if cause else None) or event.at,
         at=event.at,

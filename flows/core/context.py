@@ -96,9 +96,9 @@ def noticed(title: str, *, reason: str, then: str, key: str, kind: str = "notice
     notice = Notice(
         key=values.fitted(f"{kind}:{key}", LONGEST_KEY),
         kind=values.storable(kind),
-        title=values.storable(title),
-        reason=values.storable(reason),
-        next=values.storable(then),
+        title=values.message(title),
+        reason=values.message(reason),
+        next=values.message(then),
     )
     _running()[1].notices[notice.key] = notice
 

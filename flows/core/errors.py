@@ -131,6 +131,11 @@ class Signal(Exception):
 class Halt(Signal):
     """It worked, and decided not to go on: bad data, or a model that is not better."""
 
+    def __init__(self, reason: str, *, hint: str | None = None, kind: str = "halted") -> None:
+        """`kind` of the alert, for its routes: `bad_data`, `not_proven` or `awaits_approval`."""
+        super().__init__(reason, hint=hint)
+        self.kind = kind
+
 
 class Skip(Signal):
     """There is nothing to do, and the reason says why."""

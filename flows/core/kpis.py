@@ -29,7 +29,13 @@ DID_THEIR_JOB = frozenset({RunStatus.SUCCEEDED, RunStatus.HALTED, RunStatus.SKIP
 """A run that halts, or that finds nothing to do, has decided: that is its job."""
 _ORDERLY = frozenset({AttemptStatus.SUCCEEDED, AttemptStatus.HALTED, AttemptStatus.SKIPPED})
 _COUNTED = frozenset({str(TaskEvent.RETRY), str(TaskEvent.LOST), str(TaskEvent.ADOPTED)})
-_FAULTS = frozenset(AlertKind) - {AlertKind.TEST, AlertKind.DIGEST, AlertKind.DEADLINE_AT_RISK}
+_FAULTS = frozenset(AlertKind) - {
+    AlertKind.TEST,
+    AlertKind.DIGEST,
+    AlertKind.DEADLINE_AT_RISK,
+    AlertKind.NOT_PROVEN,
+    AlertKind.AWAITS_APPROVAL,
+}
 
 
 _WITHOUT_COST = {

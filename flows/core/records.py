@@ -75,7 +75,8 @@ class ErrorInfo:
 
     type: str  # class name, `ValueError`
     message: str  # str(exception), one or several lines
-    kinds: tuple[str, ...] = ()  # dotted names of the class and its bases, for retry rules
+    # Dotted names of the class and its bases, for retry rules; of a halt, its alert's kind.
+    kinds: tuple[str, ...] = ()
     trace: str = ""  # formatted traceback
     hint: str | None = None  # the next thing to do, when the exception knows it
     permanent: bool = False  # a retry cannot help

@@ -61,7 +61,7 @@ def test_ledger_champion_and_a_plain_mlflow_client_agree(demo):
 def test_the_halts_left_alerts_with_the_next_command(demo):
     lines = (demo.folder / ".ratchet" / "alerts.jsonl").read_text().splitlines()
     alerts = [json.loads(line) for line in lines]
-    assert [alert["kind"] for alert in alerts] == ["halted", "halted"]
+    assert [alert["kind"] for alert in alerts] == ["not_proven", "bad_data"]
     assert all("ratchet show" in alert["next"] for alert in alerts)
 
 

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
+from flows.core.masking import mask_secrets
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -27,7 +29,7 @@ class _Log:
             self._file = self._path.open(
                 "a", buffering=1, encoding="utf-8", errors="backslashreplace"
             )
-        return self._file.write(text)
+        return self._file.write(mask_secrets(text))
 
     def flush(self) -> None:
         if self._file is not None:

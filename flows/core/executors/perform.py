@@ -167,11 +167,13 @@ def resolve(path: str) -> Callable[..., Any]:
 
 
 def _signalled(work: Work, kind: OutcomeKind, signal: Signal) -> Outcome:
-    """A signal is no error; but what to do next is kept as an error's hint is."""
+    """A signal is no error; but what to do next, and its kind, are kept as an error's are."""
     reason, hint, error = _reason(signal), _hint(signal), None
-    if hint is not None:
+    told_as = _attribute(signal, "kind")
+    kinds = (storable(told_as, LONGEST_NAME),) if isinstance(told_as, str) else ()
+    if hint is not None or kinds:
         name = storable(type(signal).__name__, LONGEST_NAME)
-        error = ErrorInfo(type=name, message=reason, hint=hint, permanent=True)
+        error = ErrorInfo(type=name, message=reason, kinds=kinds, hint=hint, permanent=True)
     return Outcome(attempt_id=work.attempt_id, kind=kind, reason=reason, error=error)
 
 

@@ -11,6 +11,7 @@ running task, so that its `finally` blocks run.
 from __future__ import annotations
 
 import fcntl
+import io
 import logging
 import os
 import signal
@@ -35,6 +36,7 @@ from flows.core.executors.perform import (
     work_from_text,
 )
 from flows.core.executors.protocol import Outcome, OutcomeKind
+from flows.core.masking import mask_secrets
 
 _LENGTH = struct.Struct(">I")
 
@@ -159,8 +161,7 @@ class _Output:
 
     def __init__(self) -> None:
         self._inherited = os.dup(1), os.dup(2)
-        for stream in (sys.stdout, sys.stderr):
-            _write_through(stream)
+        sys.stdout, sys.stderr = map(_Stream, (sys.stdout, sys.stderr))
 
     def into(self, log: str | None) -> None:
         """Append to this file from now on; None: print where the parent prints."""
@@ -189,8 +190,15 @@ def _open(log: str) -> int:
         return os.open(log, flags, 0o666)
 
 
-def _write_through(stream: TextIO) -> None:
-    # Line by line, so that a log can be followed; and no character may fail a task.
-    stream.reconfigure(  # type: ignore[attr-defined]
-        encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
+class _Stream(io.TextIOWrapper):
+    """A standard stream without the secrets that this process has read.
+
+    Line by line, so that a log can be followed; and no character may fail a task.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        buffer = stream.detach()  # type: ignore[attr-defined]
+        super().__init__(buffer, "utf-8", "backslashreplace", line_buffering=True)
+
+    def write(self, text: str) -> int:
+        return super().write(mask_secrets(text))

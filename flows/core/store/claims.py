@@ -363,7 +363,7 @@ def arguments_of(progress: Progress, key: str) -> str:
     except NotStorable:
         raise
     except Exception as error:  # a key that is not there, a value that is no mapping: their data
-        reason = values.storable(f"{type(error).__name__}: {error}")
+        reason = values.message(f"{type(error).__name__}: {error}")
         raise NotStorable(f"the inputs of {key} cannot be read: {reason}") from error
 
 
@@ -395,7 +395,7 @@ def failed(outcome: Outcome, error: BaseException) -> Outcome:
         kind=OutcomeKind.FAILED,
         error=ErrorInfo(
             type="Unrecordable",
-            message=f"how {key} ended cannot be recorded: {values.storable(error)}",
+            message=f"how {key} ended cannot be recorded: {values.message(error)}",
             permanent=True,
         ),
     )

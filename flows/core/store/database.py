@@ -370,8 +370,9 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reads_only = connection.info.pop(_READS_ONLY, False)
-    if not reads_only and (full := connection.info.get(_FROZEN)):
+    info = connection.info
+    reads_only = info.pop(_READS_ONLY, False)
+    if not reads_only and (full := info.get(_FROZEN)):
         raise full
     cursor = connection.connection.cursor()
     cursor.execute("BEGIN" if reads_only else "BEGIN IMMEDIATE")

@@ -115,7 +115,7 @@ class Memory:
         self._stay_away_from(run_id, error, now)
         if run_id not in self._said:
             self._said.add(run_id)
-            self.unrecorded[run_id] = why = f"{type(error).__name__}: {values.storable(error)}"
+            self.unrecorded[run_id] = why = f"{type(error).__name__}: {values.message(error)}"
             _log.warning(
                 "run %s is left alone, this worker cannot carry it on: %s",
                 run_id,
@@ -150,7 +150,7 @@ class Memory:
         return {
             run_id: Refused(
                 f"run {run_id} cannot be carried on here: "
-                f"{values.storable(self._left_alone[run_id][1])}",
+                f"{values.message(self._left_alone[run_id][1])}",
                 hint="was it made by a newer Ratchet? upgrade this one, or cancel the run",
             )
             for run_id in run_ids

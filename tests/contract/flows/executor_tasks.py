@@ -63,7 +63,7 @@ def works() -> int:
 
 
 def halts() -> None:
-    raise Halt("the data is not fit", hint="look at it")
+    raise Halt("the data is not fit", hint="look at it", kind="bad_data")
 
 
 def skips() -> None:

@@ -113,11 +113,12 @@ def test_a_process_counts_the_threads_and_children_of_its_task() -> None:
     assert outcome.cpu_seconds > 0.09
 
 
-def test_a_halt_carries_its_reason_and_what_to_do_next(running: Running) -> None:
+def test_a_halt_carries_its_reason_its_kind_and_what_to_do_next(running: Running) -> None:
     outcome = running.run("halts")
     assert (outcome.kind, outcome.reason) == (OutcomeKind.HALTED, "the data is not fit")
     assert outcome.error is not None
     assert (outcome.error.type, outcome.error.hint) == ("Halt", "look at it")
+    assert outcome.error.kinds == ("bad_data",)
 
 
 def test_a_skip_carries_its_reason(running: Running) -> None:

@@ -165,6 +165,33 @@ def test_a_halt_that_knows_what_to_do_next_says_it() -> None:
     assert (told.next, plain.next) == ("approve it", f"ratchet show {RUN.id}")
 
 
+@pytest.mark.parametrize(
+    ("says", "kind", "severity", "title"),
+    [
+        ("bad_data", AlertKind.BAD_DATA, Severity.WARNING, "retrain halted: bad data"),
+        ("not_proven", AlertKind.NOT_PROVEN, Severity.INFO, "retrain halted: not proven better"),
+        (
+            "awaits_approval",
+            AlertKind.AWAITS_APPROVAL,
+            Severity.WARNING,
+            "retrain halted: it waits for approval",
+        ),
+        ("halted", AlertKind.HALTED, Severity.WARNING, "retrain halted"),
+        ("failed", AlertKind.HALTED, Severity.WARNING, "retrain halted"),
+        ("of my own", AlertKind.HALTED, Severity.WARNING, "retrain halted"),
+    ],
+)
+def test_bad_data_and_a_model_that_is_not_proven_can_be_routed_apart(
+    says: str, kind: AlertKind, severity: Severity, title: str
+) -> None:
+    halt = ErrorInfo(type="Halt", message="m", kinds=(says,))
+
+    told = alert_of_run(RUN, event("run.halted"), replace(cause("Halt"), error=halt))
+
+    assert told is not None
+    assert (told.kind, told.severity, told.title) == (kind, severity, title)
+
+
 def test_a_run_that_fails_again_after_a_retry_is_told_again() -> None:
     first = alert_of_run(RUN, event("run.failed"))
     second = alert_of_run(RUN, replace(event("run.failed"), seq=20))

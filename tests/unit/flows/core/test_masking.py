@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
+from flows.core import masking, values
+from flows.core.executors.output import Output
+from flows.core.executors.perform import describe
 from flows.core.masking import mask, plain_password
+from flows.settings import reveal
 
 
 @pytest.mark.parametrize(
@@ -38,3 +45,39 @@ def test_credentials_inside_urls_are_masked(shown: str, masked: str) -> None:
 def test_what_holds_no_credentials_stays_as_it_is(text: str) -> None:
     assert mask(text) == text
     assert not plain_password(text)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has read a secret of a config."""
+    monkeypatch.setattr(masking, "_read", set())
+    reveal("secret:DB_KEY", {"DB_KEY": "p@ss word/1"})
+    reveal("secret:PORT", {"PORT": "5432"})
+
+
+@pytest.mark.usefixtures("read")
+def test_a_secret_that_was_read_is_masked_wherever_it_stands_and_as_it_stands_in_a_url() -> None:
+    said = "no login with p@ss word/1 at s3://x/p%40ss%20word%2F1 on port 5432"
+
+    assert mask(said) == "no login with *** at s3://x/*** on port 5432"
+    assert values.message(said) == mask(said)
+
+
+@pytest.mark.usefixtures("read")
+def test_an_exception_that_holds_a_secret_is_described_without_it() -> None:
+    try:
+        raise ValueError("bad key p@ss word/1")
+    except ValueError as error:
+        described = describe(error)
+
+    assert "p@ss" not in values.dumps(described)
+    assert described.message == "bad key ***"
+
+
+@pytest.mark.usefixtures("read")
+def test_a_log_holds_no_secret_that_was_read(tmp_path: Path) -> None:
+    log = tmp_path / "task.log"
+    with Output().into(str(log)):
+        sys.stdout.write("connecting with p@ss word/1\n")
+
+    assert log.read_text() == "connecting with ***\n"
