@@ -30,6 +30,15 @@ class GateMode(StrEnum):
     """By one test on the night's holdout; for data without many nights, and for sweeps."""
 
 
+class Dependence(StrEnum):
+    """What is believed of rows of one day, where no block says it."""
+
+    AUTO = "auto"
+    """How much days differ is measured, and evidence counts for no more than that allows."""
+    INDEPENDENT = "independent"
+    """A row (or a cluster) tells nothing of another one of its day."""
+
+
 class Baseline(StrEnum):
     """What a first model must be proven better than."""
 
@@ -166,6 +175,8 @@ class GateConfig:
     """A row's loss counts as at most this; none: 1 for accuracy, 2 for Brier."""
     block: timedelta | None = None
     """Rows of one such span of time depend on each other: a block is one observation."""
+    dependence: Dependence = Dependence.AUTO
+    """Evidence: what is believed of rows of one day, where there is no block."""
 
 
 def check_config(config: GateConfig) -> Metric:

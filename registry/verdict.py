@@ -109,6 +109,12 @@ class CaseNote:
     """Nights until it expires."""
     note: str = ""
     """What kept it from being judged tonight."""
+    log_by_rows: float | None = None
+    """Natural logarithm of the evidence if its rows were independent; none: nobody asks."""
+    days_differ: float | None = None
+    """Variance between days, in multiples of what their rows say; none: nobody asks."""
+    days_known: float = 0.0
+    """Degrees of freedom that it was measured with."""
     harmed: str = ""
     """The slice or guard that it is proven to harm, in words; then it is given up."""
 

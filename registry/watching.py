@@ -27,7 +27,7 @@ from registry.card.words import evidence as figure
 from registry.error_budget import bar
 from registry.errors import GateError
 from registry.gate import comparable
-from registry.gate_config import BOUNDS, GateConfig, NewClasses, check_config
+from registry.gate_config import BOUNDS, Dependence, GateConfig, NewClasses, check_config
 from registry.methods.blocks import Spread
 from registry.methods.bootstrap import Resampling, paired_difference
 from registry.methods.comparison import ScoredPair, Spoilt, Unusable, unseen_words
@@ -214,7 +214,9 @@ def _is_bet_on(config: GateConfig) -> bool:
 def _terms(config: GateConfig) -> str:
     """What evidence must have in common to be added up."""
     parts = (config.metric, config.watch.harm, config.bound, config.cluster, config.block)
-    return " ".join(str(part) for part in parts)
+    words = " ".join(str(part) for part in parts)
+    by_days = config.block is None and Dependence(config.dependence) is Dependence.AUTO
+    return f"{words} by days" if by_days else words
 
 
 def _one_more(case: Case, sample: Sample) -> Case:
@@ -257,7 +259,7 @@ def _level(watch: Watch, config: GateConfig) -> float:
 def _state(watch: Watch, config: GateConfig) -> WatchState:
     p = _p(watch, config)
     proven = (
-        watch.bets.log_value >= bar(config.watch.alpha)
+        watch.bets.log_peak >= bar(config.watch.alpha)
         if watch.sums is None
         else p is not None and p <= _level(watch, config)
     )

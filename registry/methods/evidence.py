@@ -71,20 +71,30 @@ class Evidence:
     """Sum over units of what they gained beyond the null; 0 where rows are bet on."""
     squares: float = 0.0
     """Sum of the squares of that; 0 where rows are bet on."""
+    peak: float = 0.0
+    """Natural logarithm of the most that it was ever worth; what is bounded (Ville) is this."""
 
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value: the whole capital, `agreed` where units are bet on."""
+        return self.tempered(1.0)
+
+    def tempered(self, phi: float) -> float:
+        """The same where sums of gains vary `phi` times as much as their rows or units say.
+
+        Every logarithm is divided by phi: of normal sums that is exactly the capital of stakes that
+        are smaller by as much (quasi-likelihood: McCullagh & Nelder 1989, chapter 9).
+        """
         import numpy as np
 
-        capital = log_mixture(self.bets, np.asarray(self.log_wealth))
+        capital = log_mixture(self.bets, np.asarray(self.log_wealth) / phi)
         if self.squares > 0:
-            capital = agreed(capital, self.total, self.squares, self.nights)
+            capital = agreed(capital, self.total, phi * self.squares, self.nights)
         return float(capital)
 
     def reversed(self, log_wealth: tuple[float, ...]) -> Evidence:
         """The same bets on the same rows the other way round; `log_wealth`: what they made."""
-        return replace(self, log_wealth=log_wealth, total=-self.total)
+        return replace(self, log_wealth=log_wealth, total=-self.total, peak=0.0)
 
     @property
     def value(self) -> float:
@@ -127,13 +137,23 @@ def opened(bets: Bets) -> Evidence:
     return Evidence(bets=bets, log_wealth=(0.0,) * len(bets.fractions))
 
 
-def after_rows(evidence: Evidence, gains: Floats, *, null: float = 0.0) -> Evidence:
+def after_rows(evidence: Evidence, gains: Floats, *, null: float = 0.0, looks: int = 1) -> Evidence:
     """The evidence after a night of independent rows, against "the mean gain is at most `null`".
 
-    `gains`: (rows,), each in [-1, 1], or ValueError.
+    `gains`: (rows,) in the order in which they count, each in [-1, 1], or ValueError. Its peak is
+    looked for `looks` times on the way.
     """
+    import numpy as np
+
     _check(gains)
-    return _grown(evidence, _growth_of_rows(evidence.bets, gains - null, null), len(gains))
+    pieces = [piece for piece in np.array_split(gains - null, looks) if len(piece)]
+    growth = [_growth_of_rows(evidence.bets, piece, null) for piece in pieces]
+    if not growth:
+        return _grown(evidence, np.zeros(len(evidence.log_wealth)), 0)
+    path = np.asarray(evidence.log_wealth) + np.cumsum(growth, axis=0)
+    peak = float(log_mixture(evidence.bets, path).max())
+    after = _grown(evidence, path[-1] - np.asarray(evidence.log_wealth), len(gains))
+    return replace(after, peak=max(evidence.peak, peak))
 
 
 def after_units(
@@ -155,11 +175,12 @@ def after_units(
     room = sizes * (1.0 + max(null, 0.0))
     stakes = np.minimum(np.asarray(evidence.bets.fractions)[:, None], MAX_STAKE / room[None, :])
     growth = np.log1p(stakes * sums[None, :]).sum(axis=1)
-    return replace(
+    after = replace(
         _grown(evidence, growth, len(gains)),
         total=evidence.total + float(sums.sum()),
         squares=evidence.squares + float((sums**2).sum()),
     )
+    return replace(after, peak=max(evidence.peak, after.log_value))
 
 
 def agreed(

@@ -1,5 +1,6 @@
 """The verdict by evidence over nights, in one sentence for whoever owns the product. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,7 +8,11 @@ from registry.card.words import counted
 from registry.card.words import evidence as figure
 from registry.draft import Draft, claimed, passed_claim
 from registry.gate import Examined
+from registry.methods.days import ENOUGH
 from registry.verdict import CaseNote, CaseState, Rule, RuleResult, Verdict
+
+# Evidence that days take away less than this of (natural logarithm) is not worth a word.
+NOTABLE = 0.7
 
 
 def accumulated(
@@ -101,7 +106,23 @@ def evidence_words(note: CaseNote) -> str:
         if note.log_needed is None
         else f"of {figure(note.log_needed)} needed"
     )
-    return f"evidence {figure(note.log_evidence)} {needed}, from {note.rows:,} rows of {nights}"
+    words = f"evidence {figure(note.log_evidence)} {needed}, from {note.rows:,} rows of {nights}"
+    return f"{words}{days_words(note)}"
+
+
+def days_words(note: CaseNote) -> str:
+    """Why the evidence is less than the rows alone say; empty: it is not."""
+    by_rows, differ = note.log_by_rows, note.days_differ
+    if by_rows is None or differ is None or note.log_evidence >= by_rows - NOTABLE:
+        return ""
+    alone = f" (by rows alone {figure(by_rows)}, but "
+    if note.days_known < ENOUGH:
+        known = math.floor(note.days_known)
+        return (
+            f"{alone}how much days differ is known from {known} of {ENOUGH:.0f} days; "
+            "until then they are taken to differ)"
+        )
+    return f"{alone}days differ {differ:.2g} times as much as their rows say)"
 
 
 def others_words(others: Sequence[CaseNote], tonight: str) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.costs import Measure, free
-from registry.gate_config import GateConfig, bound_of, null_of
+from registry.gate_config import Dependence, GateConfig, bound_of, null_of
 from registry.methods.blocks import BlockEvidence, Spread, after_block
 from registry.methods.comparison import Comparison, ScoredPair, row_gains
+from registry.methods.days import Dispersion, after_days, at_rows, dispersion_of
 from registry.methods.evidence import (
     Bets,
     Evidence,
@@ -27,6 +28,11 @@ from registry.verdict import CaseNote, CaseState
 
 Times = npt.NDArray[np.datetime64]
 
+DAY = timedelta(days=1)
+# The capital of a night is looked at so often on the way.
+LOOKS = 20
+# No evidence is kept as more than this (natural logarithm).
+MOST = 700.0
 # Probability of giving up a challenger that is better by the useful effect.
 GIVE_UP = 0.005
 # A block is complete when the newest row of all lies in the last such part of it, or after it.
@@ -71,7 +77,23 @@ def in_unit_of(config: GateConfig, docket: Docket) -> Docket:
     unit = unit_of(config)
     if docket.unit == unit:
         return docket
-    return replace(docket, unit=unit, rows=0, squares=0.0, spread=Spread(), donor=None)
+    return replace(
+        docket,
+        unit=unit,
+        rows=0,
+        squares=0.0,
+        spread=Spread(),
+        dispersion=Dispersion(),
+        donor=None,
+    )
+
+
+def days_known(docket: Docket) -> Dispersion:
+    """How much days have been seen to differ until now: by what ended, and by who lends now."""
+    lender = None if docket.donor is None else docket.case(docket.donor)
+    if lender is None or lender.blocks is not None:
+        return docket.dispersion
+    return docket.dispersion.plus(dispersion_of(lender.days, lender.variance))
 
 
 def with_capital(case: Case, docket: Docket, config: GateConfig) -> Case:
@@ -84,6 +106,8 @@ def with_capital(case: Case, docket: Docket, config: GateConfig) -> Case:
         blocks = BlockEvidence(spread=docket.spread)
         useful = config.margin or config.useful_effect
         return replace(case, blocks=blocks, useful=useful)
+    if Dependence(config.dependence) is Dependence.AUTO:
+        case = replace(case, known=days_known(docket))
     bound = bound_of(config)
     if docket.rows == 0 or docket.squares == 0:
         bets = bets_anywhere()
@@ -106,19 +130,21 @@ def after_night(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig
         case = _bet_on_blocks(case, case.blocks, sample, pair, config)
     else:
         case = _bet(case, sample, pair, config)
-    return replace(
+    case = replace(
         case,
         rows=case.rows + len(sample.times),
         nights=case.nights + 1,
         judged_until=sample.last,
     )
+    reached = case.log_value if case.blocks is not None else case.log_limit
+    return replace(case, reached=max(case.reached, min(reached, MOST)))
 
 
 def state_of(case: Case, config: GateConfig) -> CaseState:
     """How it stands."""
     if harm_of(case):
         return CaseState.GIVEN_UP
-    if case.log_value >= case.log_needed:
+    if case.log_peak >= case.log_needed:
         return CaseState.PROVEN
     if _log_doubt(case) >= -math.log(GIVE_UP):
         return CaseState.GIVEN_UP
@@ -150,7 +176,7 @@ def note_of(
     return CaseNote(
         challenger=case.challenger,
         state=state,
-        log_evidence=case.log_value,
+        log_evidence=case.log_peak if state is CaseState.PROVEN else case.log_value,
         log_needed=needed if math.isfinite(needed) else None,
         rows=case.rows,
         nights=case.nights,
@@ -159,7 +185,22 @@ def note_of(
         nights_given=None if config is None else max(config.expire_after - case.age, 0),
         note=note,
         harmed=harm_of(case),
+        **_days_of(case),
     )
+
+
+def _days_of(case: Case) -> dict[str, float]:
+    """What the verdict shows of how much days differ; nothing where nobody asks."""
+    if case.known is None or case.evidence is None or not case.days.count:
+        return {}
+    usual = case.days.rows / case.days.count
+    own = dispersion_of(case.days, case.variance)
+    told = at_rows(case.known, usual, assuming=False).plus(own)
+    return {
+        "log_by_rows": case.evidence.log_value,
+        "days_differ": case.phi(),
+        "days_known": told.freedom,
+    }
 
 
 def end_of_block(moment: datetime | None, block: timedelta | None) -> datetime | None:
@@ -204,6 +245,7 @@ def _bet(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig) -> Ca
     case = replace(
         case,
         evidence=_after(case.evidence, gains, codes, null),
+        days=after_days(case.days, gains - null, blocks_of(sample.times, DAY)),
         gained=case.gained + float(units.sum()),
         squares=case.squares + float((units**2).sum()),
     )
@@ -221,7 +263,7 @@ def _after(
     evidence: Evidence, gains: Floats, codes: npt.NDArray[np.int64] | None, null: float
 ) -> Evidence:
     if codes is None:
-        return after_rows(evidence, gains, null=null)
+        return after_rows(evidence, gains, null=null, looks=LOOKS)
     return after_units(evidence, gains, codes, null=null)
 
 
@@ -261,7 +303,7 @@ def _log_doubt(case: Case) -> float:
     if case.useful is None or case.nights == 0:
         return 0.0
     if case.blocks is None:
-        return 0.0 if case.doubt is None else case.doubt.log_value
+        return 0.0 if case.doubt is None else case.doubt.tempered(case.phi())
     count, useful = case.blocks.blocks, case.useful
     squares = count * useful**2 - 2 * useful * case.blocks.total + case.blocks.squares
     spread = case.blocks.spread
@@ -275,7 +317,7 @@ def _nights_left(case: Case, config: GateConfig) -> int | None:
     """Nights until it is proven, if the next ones are like those so far.
 
     A unit of evidence whose gain has mean m and mean square s lets the best bettor's capital grow
-    by about m^2 / 2s (Waudby-Smith & Ramdas, 2024).
+    by about m^2 / 2s (Waudby-Smith & Ramdas, 2024), and by less where days differ.
     """
     count = float(case.rows if case.blocks is None else case.blocks.blocks)
     if count == 0 or case.nights == 0:
@@ -287,7 +329,7 @@ def _nights_left(case: Case, config: GateConfig) -> int | None:
     missing = case.log_needed - case.log_value
     if mean <= 0 or square <= 0 or not 0 < missing < math.inf:
         return None
-    nights = missing / (mean**2 / (2 * square)) / (count / case.nights)
+    nights = missing * case.phi() / (mean**2 / (2 * square)) / (count / case.nights)
     return math.ceil(nights) if nights < 10_000 else None
 
 

@@ -5,11 +5,13 @@ rows earlier decisions have looked at. Every night makes a new docket out of the
 (`registry.nights.night`); `registry.nights.docket_store` keeps them all.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from registry.error_budget import Year, bar
 from registry.methods.blocks import BlockEvidence, Spread
+from registry.methods.days import Days, Dispersion, log_limit, phi_of
 from registry.methods.evidence import Evidence
 from registry.nights.no_harm import NoHarm
 from registry.nights.wear import Look
@@ -57,13 +59,49 @@ class Case:
     """Evidence that each slice is not harmed."""
     guards: tuple[NoHarm, ...] = ()
     """Evidence that each guard's metric is not worse."""
+    days: Days = field(default_factory=Days)
+    """What the days of its rows gained, in units of the bound."""
+    known: Dispersion | None = None
+    """How much days differed before it was opened; none: nobody asks."""
+    reached: float = 0.0
+    """Natural logarithm of the most that its blocks, or `log_limit`, ever came to."""
 
     @property
     def log_value(self) -> float:
         """Natural logarithm of the evidence that it is better."""
         if self.blocks is not None:
             return self.blocks.log_value
-        return 0.0 if self.evidence is None else self.evidence.log_value
+        return 0.0 if self.evidence is None else min(self.evidence.log_value, self.log_limit)
+
+    @property
+    def log_peak(self) -> float:
+        """The most that it ever came to: a proof is not lost again on later nights."""
+        if self.blocks is not None:
+            return max(self.reached, self.log_value)
+        if self.evidence is None:
+            return 0.0
+        by_rows = max(self.evidence.peak, self.evidence.log_value)
+        return by_rows if self.known is None else min(by_rows, self.reached)
+
+    @property
+    def log_limit(self) -> float:
+        """What its evidence counts for at most, by how much its days differ."""
+        if self.known is None:
+            return math.inf
+        return log_limit(self.days, self.known, variance=self.variance, looks=self.nights)
+
+    def phi(self, rows: float | None = None) -> float:
+        """How many times as much as their rows say days differ; `rows`: of a day."""
+        if self.known is None or not self.days.count:
+            return 1.0
+        usual = self.days.rows / self.days.count
+        asked = usual if rows is None else rows
+        return phi_of(self.days, self.known, variance=self.variance, rows=asked)
+
+    @property
+    def variance(self) -> float:
+        """Mean square of what a row gained; of a cluster's rows, what they add to its sum's."""
+        return self.squares / self.rows if self.rows else 0.0
 
     @property
     def log_needed(self) -> float:
@@ -107,8 +145,10 @@ class Docket:
     """Their squared gains: how much two models of this loop differ."""
     spread: Spread = field(default_factory=Spread)
     """What ended comparisons have shown of the spread between blocks."""
+    dispersion: Dispersion = field(default_factory=Dispersion)
+    """What ended comparisons have shown of how much days differ."""
     donor: str | None = None
-    """The open comparison that will lend its spread: one at a time, so no block counts twice."""
+    """The open comparison that lends its spread: one at a time, so no block or day counts twice."""
     plan: SlicePlan | None = None
     """Which slices are judged, and where numbers are cut as long as the champion stays."""
     offers: tuple[Offer, ...] = ()

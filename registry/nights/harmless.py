@@ -30,6 +30,7 @@ from registry.nights.no_harm import (
     begun,
     begun_by_night,
     begun_with_blocks,
+    with_peak,
 )
 from registry.nights.pairs import Pairs
 from registry.one_night import interval_of, p_value
@@ -92,12 +93,21 @@ def with_plan(
 def after_rows_of(
     case: Case, sample: Sample, pair: ScoredPair, docket: Docket, config: GateConfig
 ) -> Case:
-    """The comparison with what tonight's rows say of its slices and guards."""
+    """The comparison, after tonight's rows, with what they say of its slices and guards."""
     return replace(
         case,
-        slices=tuple(_slices(case, sample, pair, docket, config)),
-        guards=tuple(_guards(case, sample, pair, config)),
+        slices=tuple(_by_days(case, _slices(case, sample, pair, docket, config))),
+        guards=tuple(_by_days(case, _guards(case, sample, pair, config))),
     )
+
+
+def _by_days(case: Case, every: Iterator[NoHarm]) -> Iterator[NoHarm]:
+    """With what days differ by, of all rows, for as many rows as a day of each has."""
+    days = max(case.days.count, 1)
+    for kept in every:
+        # A night's p-value counts the days already.
+        phi = 1.0 if kept.by_night or kept.blocks is not None else case.phi(kept.rows / days)
+        yield with_peak(kept, phi=phi)
 
 
 def slice_results(
@@ -187,11 +197,17 @@ def _guards(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig) ->
             gains = row_gains(pair, metric, kept.bound) / kept.bound
             yield after_gains(kept, gains, None if clusters is None else _codes(clusters))
         else:
-            yield _after_night(kept, sample, pair, metric, config)
+            yield _after_night(kept, sample, pair, metric, config, phi=case.phi())
 
 
 def _after_night(
-    kept: NoHarm, sample: Sample, pair: ScoredPair, metric: Metric, config: GateConfig
+    kept: NoHarm,
+    sample: Sample,
+    pair: ScoredPair,
+    metric: Metric,
+    config: GateConfig,
+    *,
+    phi: float,
 ) -> NoHarm:
     assert pair.champion is not None
     clusters = sample.comparison.clusters
@@ -200,7 +216,7 @@ def _after_night(
     if not math.isfinite(whole.difference) or whole.low is None:
         return kept
     p = p_value(metric, pair, clusters, whole, config, null=-kept.allowed, level=config.slice_alpha)
-    return after_p(kept, p, whole, len(sample.times))
+    return after_p(kept, p, whole, len(sample.times), phi=phi)
 
 
 def _after_blocks(
@@ -237,11 +253,12 @@ def _guard_begun(metric: Metric, allowed: float, bound: float | None, config: Ga
 
 def _result(kept: NoHarm, rule: Rule, metric: Metric, config: GateConfig) -> RuleResult:
     needed = math.log(1 / config.slice_alpha)
-    passed = kept.log_value >= needed
+    value = max(kept.peak, kept.log_value)
+    passed = value >= needed
     what = f"{metric.name} on {kept.name}" if rule is Rule.SLICE else metric.name
     nights = "1 night" if kept.nights == 1 else f"{kept.nights} nights"
     evidence = (
-        f"evidence {figure(kept.log_value)} of {figure(needed)} needed"
+        f"evidence {figure(value)} of {figure(needed)} needed"
         f"{'' if passed else ' that it is not'}, from {kept.rows:,} rows of {nights}"
     )
     mean, error = kept.mean, kept.error

@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from registry.draft import Draft
 from registry.errors import GateError
 from registry.gate import Examined, examined, first_verdict, single_night
-from registry.gate_config import GateConfig, GateMode, null_of
+from registry.gate_config import Dependence, GateConfig, GateMode, null_of
 from registry.methods.blocks import residual
 from registry.methods.comparison import ScoredPair, Spoilt, Unusable
+from registry.methods.days import dispersion_of
 from registry.nights.accumulated import accumulated
 from registry.nights.allowance import offered, settled, within_allowance
 from registry.nights.betting import (
@@ -170,6 +171,8 @@ def _terms(config: GateConfig) -> str:
     """What evidence must have in common to be added up."""
     parts = (config.metric, config.min_effect, config.bound, config.cluster, config.block)
     words = " ".join(str(part) for part in parts)
+    if config.block is None and Dependence(config.dependence) is Dependence.AUTO:
+        words = f"{words} by days"
     return f"{words} margin {config.margin:.6g}" if config.margin else words
 
 
@@ -273,8 +276,8 @@ def _one(
         return case, note_of(case, state_of(case, config), note=note)
     if isinstance(sample, str) or isinstance(pair, str):
         return case, note_of(case, state_of(case, config), note=str(pair))
-    case = after_rows_of(case, sample, pair, docket, config)
     case = after_night(case, sample, pair, config)
+    case = after_rows_of(case, sample, pair, docket, config)
     return case, note_of(case, state_of(case, config), fresh=len(sample.times), config=config)
 
 
@@ -290,7 +293,7 @@ def _together(
     """The best proven comparison that keeps every other rule; else tonight's, held."""
     proven = sorted(
         (case for case in docket.cases if notes[case.challenger].state is CaseState.PROVEN),
-        key=lambda case: case.log_needed - case.log_value,
+        key=lambda case: case.log_needed - case.log_peak,
     )
     # One that is proven, but held by a floor or a slice, is what there is to say otherwise.
     subject, found = None, None
@@ -371,7 +374,8 @@ def _lent(docket: Docket, case: Case) -> Docket:
     if docket.donor != case.challenger:
         return docket
     if case.blocks is None:
-        return replace(docket, donor=None)
+        lent_days = docket.dispersion.plus(dispersion_of(case.days, case.variance))
+        return replace(docket, donor=None, dispersion=lent_days)
     lent, known = residual(case.blocks), docket.spread
     spread = replace(
         known, squares=known.squares + lent.squares, freedom=known.freedom + lent.freedom

@@ -69,6 +69,10 @@ class NoHarm:
     """Sum of the gains of rows in units of the bound; of z for nights, of gains for blocks."""
     squares: float = 0.0
     """Sum of squares of what was bet on."""
+    phi: float = 1.0
+    """How many times as much as their rows say days of it differ."""
+    peak: float = 0.0
+    """Natural logarithm of the most that it came to at the end of a night."""
     figure: float | None = None
     """The last night's difference, where each night is one bet."""
     low: float | None = None
@@ -80,7 +84,7 @@ class NoHarm:
         """Natural logarithm of the evidence that it is not worse than allowed."""
         if self.blocks is not None:
             return self.blocks.log_value
-        return 0.0 if self.evidence is None else self.evidence.log_value
+        return 0.0 if self.evidence is None else self.evidence.tempered(self.phi)
 
     @property
     def log_doubt(self) -> float:
@@ -89,7 +93,7 @@ class NoHarm:
             return replace(self.blocks, total=-self.blocks.total).log_value
         if self.evidence is None:
             return 0.0
-        return self.evidence.reversed(self.doubt).log_value
+        return self.evidence.reversed(self.doubt).tempered(self.phi)
 
     @property
     def mean(self) -> float | None:
@@ -190,13 +194,16 @@ def after_gains(kept: NoHarm, gains: Floats, units: Codes | None) -> NoHarm:
     )
 
 
-def after_p(kept: NoHarm, p: float, tonight: Interval, rows: int) -> NoHarm:
-    """After a night whose one-sided p-value against "worse by more than allowed" is `p`."""
+def after_p(kept: NoHarm, p: float, tonight: Interval, rows: int, *, phi: float = 1.0) -> NoHarm:
+    """After a night whose one-sided p-value against "worse by more than allowed" is `p`.
+
+    `phi`: how many times as much as their rows say days differ.
+    """
     import numpy as np
     from scipy.special import ndtri
 
     assert kept.evidence is not None
-    z = float(np.clip(-ndtri(p), -MOST_Z, MOST_Z))
+    z = float(np.clip(-ndtri(p), -MOST_Z, MOST_Z)) / math.sqrt(phi)
     looked = np.asarray(kept.evidence.bets.fractions)
     wealth = np.asarray(kept.evidence.log_wealth) + looked * z - looked**2 / 2
     doubt = np.asarray(kept.doubt) - looked * z - looked**2 / 2
@@ -234,6 +241,12 @@ def after_blocks(kept: NoHarm, gains: list[float], rows: int) -> NoHarm:
         gained=blocks.total,
         squares=blocks.squares,
     )
+
+
+def with_peak(kept: NoHarm, *, phi: float) -> NoHarm:
+    """At the end of a night, when days of it differ so much: what was proven stays proven."""
+    kept = replace(kept, phi=round(phi, 6))
+    return replace(kept, peak=max(kept.peak, round(kept.log_value, 6)))
 
 
 def _with(kept: NoHarm, bets: Bets) -> NoHarm:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from registry.errors import GateError
-from registry.gate_config import GateConfig, GateMode, WatchConfig, check_config
+from registry.gate_config import Dependence, GateConfig, GateMode, WatchConfig, check_config
 from registry.methods.blocks import Spread
 from registry.methods.comparison import Comparison, Unusable
 from registry.nights.betting import Sample, unit_of
@@ -31,7 +31,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 SUBJECT = Subject(model="digits", epoch=2, version="7", previous="6")
 Make = Callable[[np.random.Generator, int, float], Sample]
 # Two models of this loop have differed on 6 % of the rows so far.
-GATE = GateConfig()
+GATE = GateConfig(dependence=Dependence.INDEPENDENT)
 DOCKET = Docket(epoch=1, unit=unit_of(GATE), rows=100_000, squares=6_000.0)
 NUMBERS = GateConfig(metric="mae", mode=GateMode.SINGLE_NIGHT, resamples=100)
 

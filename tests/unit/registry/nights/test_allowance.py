@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from registry.gate_config import GateConfig, GateMode
+from registry.gate_config import Dependence, GateConfig, GateMode
 from registry.methods.comparison import Comparison
 from registry.nights.allowance import settled, within_allowance
 from registry.nights.betting import Sample
@@ -16,7 +16,7 @@ from registry.verdict import CaseState, Verdict
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ROWS, CONTESTED, MARGIN = 4000, 0.1, 0.02
-CONFIG = GateConfig(margin=MARGIN, resamples=100, planned=20)
+CONFIG = GateConfig(margin=MARGIN, resamples=100, planned=20, dependence=Dependence.INDEPENDENT)
 
 
 class Loop:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from registry.gate_config import GateConfig
+from registry.gate_config import Dependence, GateConfig
 from registry.methods.comparison import Comparison, scored_pair
 from registry.methods.evidence import log_mixture
 from registry.methods.metrics import find_metric
@@ -14,7 +14,7 @@ from registry.nights.docket import Case, Docket, docket_from_json, docket_json
 from registry.verdict import CaseState
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-CONFIG = GateConfig(cluster="customer")
+CONFIG = GateConfig(cluster="customer", dependence=Dependence.INDEPENDENT)
 SIZES = np.r_[np.full(400, 5), np.full(15, 200)]
 CODES = np.repeat(np.arange(len(SIZES)), SIZES)
 CONTESTED = 0.12

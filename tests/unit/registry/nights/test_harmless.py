@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from registry.gate_config import GateConfig
+from registry.gate_config import Dependence, GateConfig
 from registry.methods.comparison import Comparison
 from registry.nights.betting import Sample
 from registry.nights.docket import Docket, docket_from_json, docket_json
@@ -17,7 +17,12 @@ from registry.verdict import CaseState, Decision, Rule, RuleResult, Verdict
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ROWS, CONTESTED, NORTH = 3000, 0.12, 0.1
 EVIDENCE = GateConfig(
-    min_rows=100, resamples=100, slices=("region",), slice_max_drop=0.03, planned=20
+    dependence=Dependence.INDEPENDENT,
+    min_rows=100,
+    resamples=100,
+    slices=("region",),
+    slice_max_drop=0.03,
+    planned=20,
 )
 BETTER, HARMFUL, EQUAL = (0.03, 0.03), (-0.058, 0.04), (0.0, 0.0)
 # Proven better on its first night.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from registry.gate_config import GateConfig
+from registry.gate_config import Dependence, GateConfig
 from registry.methods.comparison import Comparison, scored_pair
 from registry.methods.metrics import find_metric
 from registry.nights.betting import Sample, after_night, state_of, unit_of, with_capital
@@ -22,7 +22,7 @@ from registry.verdict import CaseNote, CaseState, Decision
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS, DISAGREE = 5000, 0.06
-GATE = GateConfig(resamples=100)
+GATE = GateConfig(resamples=100, dependence=Dependence.INDEPENDENT)
 LOOPS = 20
 PROVEN = math.log(365 / (0.95 * 0.04))  # its share of alpha: 9,605
 GIVEN_UP = math.log(1 / 0.005)

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from registry.errors import GateError
-from registry.gate_config import CostConfig, GateConfig, GateMode, NewClasses, check_mode
+from registry.gate_config import (
+    CostConfig,
+    Dependence,
+    GateConfig,
+    GateMode,
+    NewClasses,
+    check_mode,
+)
 from registry.methods.blocks import Spread
 from registry.methods.comparison import Comparison, Unusable
 from registry.nights.betting import Sample, complete_until, unit_of
@@ -92,7 +99,7 @@ class Loop:
         )
 
 
-EVIDENCE = GateConfig(min_rows=100, resamples=100)
+EVIDENCE = GateConfig(min_rows=100, resamples=100, dependence=Dependence.INDEPENDENT)
 BETTER = 0.5 + 0.01 / 0.12  # one point more of all rows
 EQUAL = 0.5
 
@@ -577,7 +584,7 @@ def test_with_blocks_longer_than_there_are_seats_the_oldest_wait_for_their_first
 
 
 def test_losses_beyond_the_bound_count_as_the_bound() -> None:
-    config = GateConfig(metric="mae", bound=2.0, effect=0.1, useful_effect=0.05, resamples=100)
+    config = replace(EVIDENCE, metric="mae", bound=2.0, effect=0.1, useful_effect=0.05)
     rng = np.random.default_rng(0)
     y = rng.normal(size=4000)
     times = np.datetime64("2026-03-01T01:00:00", "us") + np.arange(4000)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from registry.gate_config import GateConfig
+from registry.gate_config import Dependence, GateConfig
 from registry.methods.comparison import Comparison
 from registry.nights.betting import Sample
 from registry.nights.docket import Docket
@@ -15,7 +15,13 @@ from registry.verdict import Verdict
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 OWNERS, EACH, CONTESTED, GAIN = 100, 50, 0.12, 0.03
-CONFIG = GateConfig(min_rows=100, resamples=100, cluster="owner", slices=("region",))
+CONFIG = GateConfig(
+    dependence=Dependence.INDEPENDENT,
+    min_rows=100,
+    resamples=100,
+    cluster="owner",
+    slices=("region",),
+)
 
 
 def night(number: int) -> datetime:
