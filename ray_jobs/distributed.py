@@ -308,6 +308,8 @@ def _scaling(config: TrainerConfig, device: str) -> Any:
     resources: dict[str, float] = {"CPU": config.num_cpus}
     if device == "cuda":
         resources["GPU"] = config.num_gpus
+    if config.memory is not None:
+        resources["memory"] = config.memory * 2**30
     return ScalingConfig(
         num_workers=config.workers, use_gpu=device == "cuda", resources_per_worker=resources
     )

@@ -18,6 +18,7 @@ from ray_jobs.gap import labels_until
 from ray_jobs.kept_losses import keep_losses
 from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.samples import Samples
+from ray_jobs.training_errors import final
 from registry import (
     GateConfig,
     LoadedModel,
@@ -36,6 +37,7 @@ from registry.nights.night import Tonight, judged, opened
 TRIES = 100
 
 
+@final
 def evaluate(
     challenger: Challenger,
     dataset: Dataset,
@@ -125,6 +127,8 @@ def _judge(registered: Registry, scorer: Samples, tonight: Tonight) -> Verdict |
         _record(registered, scorer, samples, made.verdict, tonight)
         return made.verdict
     docket, verdict = judged(docket, gone, samples, tonight, gate)
+    if scorer.notes:
+        verdict = replace(verdict, reason=f"{verdict.reason} {'. '.join(scorer.notes)}.")
     verdict = awaiting(verdict, gate.approval, tonight.now)
     if not registered.keep_night(
         docket,

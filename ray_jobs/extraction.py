@@ -27,7 +27,7 @@ from ray_jobs.parquet_files import open_file, row_groups, time_range
 from ray_jobs.references import Dataset, Source
 from ray_jobs.shard import Shard, run_shard
 from ray_jobs.tasks import Submitted, cluster_cpus, run_all, submit
-from ray_jobs.training_errors import FeatureError, UnfitData
+from ray_jobs.training_errors import FeatureError, UnfitData, final
 
 _Timed = tuple[str, tuple[datetime, datetime] | None]
 """A file, with its oldest and newest event time where its footer says."""
@@ -36,6 +36,7 @@ SHARD_ROWS = 1_000_000
 """A larger source file is cut by row groups, so that a shard fits into a worker's memory."""
 
 
+@final
 def extract(
     snapshot: Snapshot,
     config: FeaturesConfig,
@@ -227,7 +228,9 @@ def _index(cache: ArtifactStore, key: str, known: set[str]) -> tuple[DatasetPart
 
 def _require_one_shape(parts: Sequence[DatasetPart]) -> None:
     """Every part must have the same model inputs of the same types."""
-    first = next((p for p in parts if p.rows), parts[0])
+    full = [part for part in parts if part.rows]
+    first = next(iter(full), parts[0])
+    families: dict[str, tuple[str, DatasetPart]] = {}
     for part in parts:
         differing = set(part.inputs) ^ set(first.inputs)
         if differing:
@@ -236,6 +239,28 @@ def _require_one_shape(parts: Sequence[DatasetPart]) -> None:
                 f"for others (part {part.source.rpartition('/')[2]} of version {part.version})",
                 hint="name the inputs in features.columns, or make the functions always add them",
             )
+    for part in full:
+        for name, kind in part.schema.items():
+            if kind == "null":
+                continue
+            known, other = families.setdefault(name, (kind, part))
+            if _family(kind) != _family(known):
+                raise FeatureError(
+                    f"column {name} is {known} for some rows and {kind} for others (parts "
+                    f"{_named(other)} and {_named(part)})",
+                    hint=f"make the feature functions give {name} one type, whatever rows they get",
+                )
+
+
+def _family(kind: str) -> str:
+    """Types that are read together: numbers of any width, texts of any kind."""
+    if kind.startswith(("int", "uint", "float", "double", "halffloat", "decimal")):
+        return "number"
+    return "text" if "string" in kind and "<" not in kind else kind.partition("[")[0]
+
+
+def _named(part: DatasetPart) -> str:
+    return f"{part.source.rpartition('/')[2]} of version {part.version}"
 
 
 def _describe(

@@ -7,7 +7,6 @@ the definition that the model carries, and the rows are matched by source file a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +21,8 @@ from ray_jobs.extraction import Extraction
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Dataset
 from ray_jobs.split import as_time
-from ray_jobs.trainers.scoring import predictions
 from ray_jobs.training_errors import FeatureError, UnfitData
 from registry import ChampionUnloadable, LoadedModel, RegistryError
-
-Predictions = npt.NDArray[Any]
 
 
 def own_rows(
@@ -67,19 +63,6 @@ def own_rows(
             hint=f"ratchet rollback {model.model}, or give the new model another name",
         )
     return table.take(pa.array(found[matched])), matched
-
-
-def own_predictions(model: LoadedModel, rows: pa.Table, who: str = "champion") -> Predictions:
-    """What the model says of rows with its own features; ChampionUnloadable when it cannot."""
-    try:
-        return predictions(model, rows)
-    except Exception as error:  # whatever a library raises on rows that it does not understand
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ChampionUnloadable(
-            f"The {who}, version {model.version} of {model.model}, cannot be scored on "
-            f"the held-out rows: {reason}",
-            hint=f"ratchet rollback {model.model}, or train on the columns that it knows",
-        ) from error
 
 
 def _carried(model: LoadedModel, who: str) -> FeatureDefinition:

@@ -25,11 +25,11 @@ from ray_jobs.costs import ROWS, Bills, Served
 from ray_jobs.dataset import read, read_manifest
 from ray_jobs.dependent import clusters_of, independent
 from ray_jobs.features import FeaturesConfig
-from ray_jobs.own_rows import own_predictions, own_rows
+from ray_jobs.model_answers import Answers, answers
+from ray_jobs.own_rows import own_rows
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Challenger, Dataset
 from ray_jobs.split import as_time
-from ray_jobs.trainers.scoring import predictions
 from ray_jobs.trainers.trainer import labels_of
 from ray_jobs.training_errors import FeatureError, UnfitData
 from registry import (
@@ -93,6 +93,8 @@ class Samples:
     """What each version costs to serve, as far as it was measured."""
     baselines: Baselines | None = None
     """What a first model must beat, made when it is first needed."""
+    notes: list[str] = field(default_factory=list)
+    """Rows that a model cannot take, and which."""
 
     def of(self, docket: Docket, tonight: Tonight, registered: Registry) -> dict[str, Sample | str]:
         """Each open comparison's rows, or why it has none: tonight, or (Unusable) for good.
@@ -146,8 +148,8 @@ class Samples:
             theirs, matched = own_rows(self.champion, rows, dataset, self.feature_store)
             unmatched = int((~matched).sum())
             rows = rows.filter(pa.array(matched))
-            known = own_predictions(self.champion, theirs)
-            few = theirs.slice(0, ROWS)
+            said = self._answers(self.champion, theirs, "champion")
+            known, few = said.predictions, _few(theirs, said)
         times = times_us(rows[dataset.event_time])
         self.pool = Pool(
             since=since,
@@ -181,11 +183,10 @@ class Samples:
         )
         if not keep.any():
             return "every new row depends on rows that were used before (same group or cluster)"
-        rows, own = pool.rows.filter(pa.array(keep)), model is self.model
+        rows = pool.rows.filter(pa.array(keep))
         theirs, matched = own_rows(model, rows, self.dataset, self.feature_store, "challenger")
-        predicted = (
-            predictions(model, theirs) if own else own_predictions(model, theirs, "challenger")
-        )
+        said = self._answers(model, theirs, "challenger")
+        predicted = said.predictions
         places = np.flatnonzero(keep)[matched]
         self.places[case.challenger] = places
         rows, times = pool.rows.take(pa.array(places)), pool.times[places]
@@ -202,9 +203,13 @@ class Samples:
             slices={name: _plain(rows[name]) for name in _slices(self.gate, rows)},
             clusters=self._clusters(rows, times),
         )
-        few = theirs.take(np.arange(min(theirs.num_rows, ROWS)))  # a slice would keep every row
-        costs = partial(self._costs, case.challenger, few)
+        costs = partial(self._costs, case.challenger, _few(theirs, said))
         return Sample(comparison=comparison, times=times, costs=costs)
+
+    def _answers(self, model: LoadedModel, rows: pa.Table, who: str) -> Answers:
+        found = answers(model, rows, who)
+        self.notes += [note for note in found.notes if note not in self.notes]
+        return found
 
     def _costs(self, version: str, rows: pa.Table) -> tuple[RuleResult, ...]:
         """What the version costs; an older one is loaded again, for few are ever asked."""
@@ -240,6 +245,11 @@ class Samples:
             modules=self.modules,
         )
         return self.baselines.rival(rows, like, model.classes)
+
+
+def _few(rows: pa.Table, said: Answers) -> pa.Table:
+    """Rows to measure a model's costs by; taken, for a slice would keep every row."""
+    return rows.take(pa.array(np.flatnonzero(said.taken)[:ROWS]))
 
 
 def _slices(gate: GateConfig, rows: pa.Table) -> Sequence[str]:

@@ -17,7 +17,7 @@ from ray_jobs.tasks import cluster_cpus, cluster_gpus, run_all, submit
 from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind
 from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
 from ray_jobs.trainers.trainer import Trainer, TrainingSet
-from ray_jobs.training_errors import TrainingFailed, UnfitData
+from ray_jobs.training_errors import TrainingFailed, UnfitData, first_line
 from registry.card.words import length
 from registry.methods.metrics import find_metric
 
@@ -31,9 +31,11 @@ class Trial:
 
     params: dict[str, Any]
     score: float
-    """Mean over the folds."""
+    """Mean over the folds; NaN: it failed."""
     scores: tuple[float, ...]
     """Of each fold, oldest first."""
+    failed: str = ""
+    """Why it has no score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,11 @@ class SearchResult:
         better = max if find_metric(self.metric).greater_is_better else min
         scored = [trial for trial in self.trials if math.isfinite(trial.score)]
         if not scored:
-            raise TrainingFailed(f"no trial of the search has a {self.metric}")
+            why = next((trial.failed for trial in self.trials if trial.failed), "")
+            raise TrainingFailed(
+                f"no trial of the search has a {self.metric}: {why or 'it is undefined'}",
+                hint="correct trainer.search.space and trainer.params",
+            )
         return better(scored, key=lambda trial: trial.score)
 
 
@@ -60,7 +66,7 @@ def search(
 
     `gap`: between the rows that a fold trains on and those that judge it.
 
-    Raises what the first failing trial raised.
+    A candidate that cannot be fitted has no score, and a note. Raises WorkerLost.
     """
     import ray
 
@@ -85,6 +91,7 @@ def search(
             name=f"{name} · trial {number}/{len(tried)}",
             num_cpus=config.num_cpus,
             num_gpus=gpus,
+            memory=config.memory,
         )
         for number, params in enumerate(tried, start=1)
     ]
@@ -92,12 +99,8 @@ def search(
     if gpus:
         fitting = min(fitting, cluster_gpus() / gpus)
     parallel = config.search.parallel or max(int(fitting), 1)
-    scores: dict[int, tuple[float, ...]] = dict(run_all(calls, parallel=parallel))
-    trials = tuple(
-        Trial(params=params, score=float(np.mean(scores[i])), scores=scores[i])
-        for i, params in enumerate(tried)
-    )
-    return SearchResult(metric=metric, trials=trials)
+    trials: dict[int, Trial] = dict(run_all(calls, parallel=parallel))
+    return SearchResult(metric=metric, trials=tuple(trials[i] for i in range(len(tried))))
 
 
 def run_trial(
@@ -107,15 +110,20 @@ def run_trial(
     params: Mapping[str, Any],
     metric: str,
     device: str,
-) -> tuple[float, ...]:
-    """The score of one candidate on every fold (runs on the cluster)."""
+) -> Trial:
+    """One candidate on every fold (runs on the cluster)."""
     scores = []
     for before, after in windows:
-        fit = trainer.fit(rows.take(before), params, device=device)
-        judged = rows.take(after)
-        model = usable(fit.model, rows.task)
-        scores.append(model_score(model, judged.inputs, judged.labels, metric))
-    return tuple(scores)
+        try:
+            fit = trainer.fit(rows.take(before), params, device=device)
+            judged = rows.take(after)
+            model = usable(fit.model, rows.task)
+            scores.append(model_score(model, judged.inputs, judged.labels, metric))
+        except Exception as error:  # one bad candidate is no reason to lose the others
+            if not (getattr(error, "permanent", False) or isinstance(error, ValueError)):
+                raise
+            return Trial(params=dict(params), score=math.nan, scores=(), failed=first_line(error))
+    return Trial(params=dict(params), score=float(np.mean(scores)), scores=tuple(scores))
 
 
 def candidates(config: SearchConfig, seed: int) -> list[dict[str, Any]]:

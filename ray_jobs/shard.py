@@ -21,7 +21,8 @@ from ray_jobs.feature_code import load
 from ray_jobs.features import Engine
 from ray_jobs.parquet_files import column_names, local_path, open_file, times_us
 from ray_jobs.split import as_datetime
-from ray_jobs.training_errors import FeatureError
+from ray_jobs.training_errors import FeatureError, users_line
+from registry.inputs import plain
 
 _NAN_TIME = np.datetime64("NaT")
 
@@ -124,8 +125,8 @@ def _apply(table: pa.Table, definition: FeatureDefinition, shard: Shard) -> pa.T
             out = function(table)
         except Exception as error:
             raise FeatureError(
-                f"feature function {path} raised {type(error).__name__}: {_first_line(error)} "
-                f"({_where(shard)})",
+                f"feature function {path} raised {type(error).__name__}: {_first_line(error)}"
+                f"{users_line(error)} ({_where(shard)})",
                 hint="fix the function, then: ratchet retry RUN",
             ) from error
         table = _as_table(out, path, shard)
@@ -137,17 +138,21 @@ def _apply(table: pa.Table, definition: FeatureDefinition, shard: Shard) -> pa.T
 
 
 def _as_table(out: Any, path: str, shard: Shard) -> pa.Table:
-    if isinstance(out, pa.Table):
-        return out
     if isinstance(out, pa.RecordBatch):
-        return pa.Table.from_batches([out])
-    if hasattr(out, "__arrow_c_stream__"):  # polars, pandas, duckdb, ...
-        return pa.table(out)
+        out = pa.Table.from_batches([out])
+    if hasattr(out, "__arrow_c_stream__"):  # pyarrow, polars, pandas, duckdb, ...
+        table = pa.table(out)
+        return pa.table([_stored(column) for column in table.columns], names=table.column_names)
     raise FeatureError(
         f"feature function {path} returned {type(out).__name__}, not a pyarrow.Table "
         f"({_where(shard)})",
         hint="return the table that the function made",
     )
+
+
+def _stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column in a type that Parquet keeps: no view, no dictionary, no runs."""
+    return column if column.type in (pa.string(), pa.large_string()) else plain(column)
 
 
 def _check_rows(table: pa.Table, before: int, path: str, shard: Shard) -> None:

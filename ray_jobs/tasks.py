@@ -8,8 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ray_jobs.training_errors import WorkerLost
+from ray_jobs.training_errors import TrainingFailed, WorkerLost, final
 from ray_jobs.usage import Usage, current_usage
+
+_MORE_MEMORY = (
+    "trainer.memory=GiB keeps so much free for each worker; or train on fewer rows or columns, "
+    "or with fewer tasks at a time"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,7 @@ class Submitted:
     reference: Any  # ray.ObjectRef of (seconds that it ran, what it returned)
     usage: Usage  # the account that it is counted in
     grant: int  # its number there
+    asked: str  # the resources that it asked for, in words
 
 
 def submit(
@@ -27,20 +33,32 @@ def submit(
     name: str,
     num_cpus: float = 1,
     num_gpus: float = 0,
+    memory: float | None = None,
     retries: int = 0,
 ) -> Submitted:
     """Start `function(*args)` on the cluster; `result` waits for it.
 
-    `function` is importable by name. `retries` is for work that may safely run twice.
+    `function` is importable by name. `memory`: GiB that Ray keeps free for it. `retries` is for
+    work that may safely run twice.
     """
     import ray
 
     remote = ray.remote(_call).options(
-        name=name, num_cpus=num_cpus, num_gpus=num_gpus, max_retries=retries
+        name=name,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        memory=None if memory is None else int(memory * 2**30),
+        max_retries=retries,
     )
+    room = "no memory" if memory is None else f"{memory:g} GiB of memory"
     usage = current_usage()
     reference = remote.remote(tuple(sys.path), function, *args)
-    return Submitted(reference=reference, usage=usage, grant=usage.begin(num_cpus, num_gpus))
+    return Submitted(
+        reference=reference,
+        usage=usage,
+        grant=usage.begin(num_cpus, num_gpus),
+        asked=f"{num_cpus:g} CPUs, {num_gpus:g} GPUs and {room}",
+    )
 
 
 def result(task: Submitted) -> Any:
@@ -62,11 +80,15 @@ def result(task: Submitted) -> Any:
         raise cause from error
     except failures.OutOfMemoryError as error:
         raise WorkerLost(
-            "a Ray worker was ended because the machine ran out of memory",
-            hint="give the task more memory, or use fewer CPUs at a time",
+            f"the machine ran out of memory, and Ray ended the task ({task.asked} asked for)",
+            hint=_MORE_MEMORY,
+            permanent=True,  # the same rows need the same memory again
         ) from error
     except (failures.WorkerCrashedError, failures.NodeDiedError) as error:
-        raise WorkerLost("a Ray worker died before its task was done") from error
+        raise WorkerLost(
+            f"a Ray worker died before its task was done ({task.asked} asked for){_how_it_ended()}",
+            hint=f"where the kernel ended it for want of memory: {_MORE_MEMORY}",
+        ) from error
     except failures.RayError as error:
         raise WorkerLost(f"a Ray task was lost: {error}") from error
     finally:
@@ -121,5 +143,36 @@ def see(paths: Iterable[str]) -> None:
 def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
     began = time.monotonic()
     see(paths)
-    value = function(*args)
+    try:
+        value = final(function)(*args)
+    except SystemExit as error:
+        raise TrainingFailed(
+            f"the code of the task ended its own process with exit code {error.code}",
+            hint="let it raise an error, which says why",
+        ) from None
     return time.monotonic() - began, value
+
+
+def _how_it_ended() -> str:
+    """What Ray knows of the worker that ended last: the way, never a guess of ours."""
+    try:
+        from ray._private.state import state
+        from ray.core.generated import common_pb2, gcs_pb2
+
+        state._check_connected()
+        table = [
+            gcs_pb2.WorkerTableData.FromString(each)
+            for each in state.global_state_accessor.get_worker_table()
+        ]
+        kinds = common_pb2.WorkerExitType
+        dead = [
+            each
+            for each in table
+            if not each.is_alive
+            and each.exit_detail
+            and not kinds.Name(each.exit_type).startswith("INTENDED")
+        ]
+        last = max(dead, key=lambda each: each.end_time_ms)
+    except Exception:  # Ray's own tables: another version of Ray may not have them
+        return ""
+    return f": {last.exit_detail.split('. ')[0].strip()}"

@@ -22,6 +22,7 @@ from ray_jobs.features import FeaturesConfig
 from ray_jobs.gap import labels_until
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Challenger, Dataset, RunInfo
+from ray_jobs.rehearsal import FitRows, rehearse
 from ray_jobs.resources import ELASTIC, ensure_feasible
 from ray_jobs.search import SearchResult, candidates, search
 from ray_jobs.split import Split, group_codes, split
@@ -30,7 +31,7 @@ from ray_jobs.trainers.config import Task, TrainerConfig, TrainerKind
 from ray_jobs.trainers.make import make
 from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
 from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet, labels_of, weights_of
-from ray_jobs.training_errors import UnfitData
+from ray_jobs.training_errors import UnfitData, final
 from registry import Registry, RegistryConfig, connect
 from registry.card.words import length
 
@@ -40,6 +41,7 @@ _logger = logging.getLogger(__name__)
 DEFINITION_TAG = "ratchet.definition"
 
 
+@final
 def train(
     dataset: Dataset,
     trainer: TrainerConfig,
@@ -73,6 +75,8 @@ def train(
             link=run.link,
         )
         name = f"train · {model} · run {run.run_id}"
+        tried = _tried(trainer)
+        rehearse(trainer, rows, tried, _fit_alone(own, device, name), registered.models)
         found = None
         if trainer.search is not None:
             found = search(own, rows, times, gap=features.gap, device=device, name=name)
@@ -94,7 +98,7 @@ def train(
             definition=dataset.definition,
             metrics=metrics,
             device=fit.device,
-            notes=(*notes, *fit.notes),
+            notes=(*notes, *fit.notes, *_failed_trials(found)),
             params={name: str(value) for name, value in params.items()},
             task=rows.task.value,
             seconds=fit.seconds,
@@ -156,6 +160,7 @@ def _ensure_room(trainer: TrainerConfig, *, gpus: float) -> None:
     ensure_feasible(
         num_cpus=trainer.num_cpus,
         num_gpus=gpus / trainer.workers,
+        memory=0 if trainer.memory is None else trainer.memory * 2**30,
         what="The training" if trainer.workers == 1 else "Each training worker",
     )
     cpus = trainer.workers * trainer.num_cpus
@@ -201,7 +206,7 @@ def _training_rows(
         dataset, [dataset.label], since=divided.holdout_from, until=divided.holdout_until
     )
     labels_of(held_out[dataset.label])  # the models are judged by them
-    task = trainer.task(labels, _some_params(trainer.config))
+    task = trainer.task(labels, _tried(trainer.config)[0])
     if task is Task.CLASSIFICATION and len(np.unique(labels)) < 2:
         raise UnfitData(
             f"label {dataset.label} has one class only, {labels[0]}, in the {len(labels):,} "
@@ -223,10 +228,11 @@ def _training_rows(
     return rows, times_us(table[dataset.event_time])
 
 
-def _some_params(config: TrainerConfig) -> dict[str, Any]:
-    """Parameters that an estimator can be built with: those of a search's first candidate."""
-    found = {} if config.search is None else candidates(config.search, config.seed)[0]
-    return {**config.params, **found}
+def _tried(config: TrainerConfig) -> list[dict[str, Any]]:
+    """The parameters that will be fitted: those of the config, or of each candidate."""
+    if config.search is None:
+        return [dict(config.params)]
+    return [{**config.params, **found} for found in candidates(config.search, config.seed)]
 
 
 def _fit(
@@ -237,23 +243,33 @@ def _fit(
     checkpoints: Checkpoints,
     name: str,
 ) -> Fit:
-    import ray
-
-    config = trainer.config
-    if config.workers > 1:
+    if trainer.config.workers > 1:
         return fit_together(trainer, rows, params, device=device, checkpoints=checkpoints)
-    fit: Fit = result(
-        submit(
-            run_fit,
-            trainer,
-            ray.put(rows),
-            params,
-            device,
-            name=name,
-            num_cpus=config.num_cpus,
-            num_gpus=config.num_gpus if device == "cuda" else 0,
+    return _fit_alone(trainer, device, name)(rows, params)
+
+
+def _fit_alone(trainer: Trainer, device: str, name: str) -> FitRows:
+    """A fit as one task of the cluster."""
+
+    def fit(rows: TrainingSet, params: Mapping[str, Any]) -> Fit:
+        import ray
+
+        config = trainer.config
+        fitted: Fit = result(
+            submit(
+                run_fit,
+                trainer,
+                ray.put(rows),
+                params,
+                device,
+                name=name,
+                num_cpus=config.num_cpus,
+                num_gpus=config.num_gpus if device == "cuda" else 0,
+                memory=config.memory,
+            )
         )
-    )
+        return fitted
+
     return fit
 
 
@@ -314,7 +330,15 @@ def _log(
         return
     tracking.log_dict(run, {"search": [asdict(trial) for trial in found.trials]}, "search.json")
     for number, trial in enumerate(found.trials):
-        tracking.log_metrics(run, {f"trial_{found.metric}": trial.score}, now=now, step=number)
+        if math.isfinite(trial.score):
+            score = {f"trial_{found.metric}": trial.score}
+            tracking.log_metrics(run, score, now=now, step=number)
+
+
+def _failed_trials(found: SearchResult | None) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    return tuple(f"no score for {t.params}: {t.failed}" for t in found.trials if t.failed)
 
 
 def _bounds(challenger: Challenger) -> dict[str, str]:

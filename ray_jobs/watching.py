@@ -7,6 +7,7 @@ repeated job finds the same.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,12 +19,13 @@ from ray_jobs.dataset import read, read_manifest
 from ray_jobs.dependent import clusters_of, grouped, independent
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.gap import labels_until
-from ray_jobs.own_rows import own_predictions, own_rows
+from ray_jobs.model_answers import answers
+from ray_jobs.own_rows import own_rows
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Dataset, RunInfo
 from ray_jobs.split import as_datetime, as_time
 from ray_jobs.trainers.trainer import labels_of
-from ray_jobs.training_errors import FeatureError, UnfitData
+from ray_jobs.training_errors import FeatureError, UnfitData, final
 from registry import (
     Comparison,
     GateConfig,
@@ -41,6 +43,8 @@ from registry.nights.betting import Sample, complete_until
 from registry.nights.wear import newest
 from registry.watch import Subject, Watch, Watched, WatchState
 from registry.watching import broken_off, fresh_after, watched
+
+_logger = logging.getLogger(__name__)
 
 # So often another run may look while this one does.
 TRIES = 20
@@ -64,6 +68,7 @@ class _Scene:
     now: datetime
 
 
+@final
 def watch(
     dataset: Dataset,
     features: FeaturesConfig,
@@ -170,13 +175,17 @@ def _sample(
         return Unusable("every new row depends on rows that were used before (group or cluster)")
     theirs, matched = own_rows(champion, rows, dataset, scene.feature_store)
     rows = rows.filter(pa.array(matched))
-    known = own_predictions(champion, theirs)
+    said = answers(champion, theirs, "champion")
+    known = said.predictions
     theirs, matched = own_rows(predecessor, rows, dataset, scene.feature_store, "predecessor")
     rows, known = rows.filter(pa.array(matched)), known[matched]
+    before_it = answers(predecessor, theirs, "predecessor")
+    for note in (*said.notes, *before_it.notes):
+        _logger.warning("%s", note)
     clustered = cluster is not None and cluster in rows.column_names
     comparison = Comparison(
         y=labels_of(rows[dataset.label]),
-        challenger=own_predictions(predecessor, theirs, "predecessor"),
+        challenger=before_it.predictions,
         champion=known,
         classes=predecessor.classes,
         champion_classes=champion.classes,

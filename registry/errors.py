@@ -127,3 +127,10 @@ class LedgerBroken(RegistryError):
 
 class ExportFailed(RegistryError):
     """The champion's files could not be copied to the export location; a retry may help."""
+
+
+def first_line(error: Exception) -> str:
+    """What it says first; what it says last, when the first line is a heading."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines or [type(error).__name__]
+    return said[-1 if said[0].endswith(":") else 0].rstrip(".")

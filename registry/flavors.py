@@ -4,10 +4,11 @@ import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
-from registry.errors import ModelUnloadable, UnsupportedModel
+from registry.errors import ModelUnloadable, RegistryError, UnsupportedModel, first_line
 from registry.fitted import FittedModel, Flavor
 from registry.inputs import Column, as_array, as_frame, inferred
 
@@ -54,7 +55,10 @@ def _version(name: str) -> str:
 
 
 def save(fitted: FittedModel, folder: Path, mlflow_model: Any, trusted: Sequence[str]) -> None:
-    """Write MLflow's files of the model into a new folder."""
+    """Write MLflow's files of the model into a new folder.
+
+    Raises UnsupportedModel for what cannot be stored, naming the types or the reason.
+    """
     _ignore_import_warning()
     # Requirements are always given: MLflow needs 6 to 10 s to find them out by itself.
     needed = [f"{name}=={number}" for name, number in library_versions(fitted.flavor).items()]
@@ -63,13 +67,22 @@ def save(fitted: FittedModel, folder: Path, mlflow_model: Any, trusted: Sequence
         "mlflow_model": mlflow_model,
         "pip_requirements": [*needed, *fitted.requirements],
     }
-    match fitted.flavor:
-        case Flavor.SKLEARN:
-            _save_sklearn(fitted, common, trusted)
-        case Flavor.XGBOOST:
-            _save_xgboost(fitted, common)
-        case Flavor.TORCH:
-            _save_torch(fitted, common)
+    try:
+        match fitted.flavor:
+            case Flavor.SKLEARN:
+                _save_sklearn(fitted, common, trusted)
+            case Flavor.XGBOOST:
+                _save_xgboost(fitted, common)
+            case Flavor.TORCH:
+                _save_torch(fitted, common)
+    except (RegistryError, OSError):
+        raise
+    except Exception as error:  # whatever a library raises on what it cannot store
+        raise UnsupportedModel(
+            f"The model cannot be stored: {first_line(error)}",
+            hint="use functions of a module of your own, no lambda and none of a cell; a network "
+            "must be one that torch.export takes",
+        ) from error
 
 
 def _ignore_import_warning() -> None:
@@ -81,6 +94,7 @@ def _save_sklearn(fitted: FittedModel, common: dict[str, Any], trusted: Sequence
     import mlflow.sklearn
     import skops.io
 
+    _refuse_nameless(fitted.estimator)
     unknown = skops.io.get_untrusted_types(data=skops.io.dumps(fitted.estimator))
     check_trusted(unknown, trusted)
     mlflow.sklearn.save_model(
@@ -90,6 +104,20 @@ def _save_sklearn(fitted: FittedModel, common: dict[str, Any], trusted: Sequence
         serialization_format="skops",
         skops_trusted_types=unknown,
     )
+
+
+def _refuse_nameless(estimator: Any) -> None:
+    """Raise UnsupportedModel for a function that no module holds under its name: a lambda."""
+    params = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+    for name, value in params.items():
+        if isfunction(value) and "<" in value.__qualname__:
+            code = value.__code__
+            file = code.co_filename.rpartition("/")[2]
+            raise UnsupportedModel(
+                f"{name} is {value.__qualname__} of {file}, line {code.co_firstlineno}, which "
+                "cannot be stored: no module holds it by name.",
+                hint="define it with def at the top level of a module of your own",
+            )
 
 
 def _save_xgboost(fitted: FittedModel, common: dict[str, Any]) -> None:
@@ -135,17 +163,22 @@ def _columns(fitted: FittedModel) -> tuple[Column, ...]:
 
 
 def check_trusted(types: Iterable[str], trusted: Sequence[str]) -> None:
-    """Raise UnsupportedModel, naming the first type that no trusted module holds."""
+    """Raise UnsupportedModel, naming the types that no trusted module holds."""
     allowed = (*TRUSTED, *trusted)
-    for name in types:
-        if name in TRUSTED_TYPES:
-            continue
-        if not any(name == module or name.startswith(f"{module}.") for module in allowed):
-            raise UnsupportedModel(
-                f"The model contains {name}, which is not among the trusted modules "
-                f"({', '.join(allowed)}).",
-                hint=f"if it is yours: registry.trusted_modules=[{name.rpartition('.')[0]}]",
-            )
+    strange = [
+        name
+        for name in types
+        if name not in TRUSTED_TYPES
+        and not any(name == module or name.startswith(f"{module}.") for module in allowed)
+    ]
+    if not strange:
+        return
+    modules = ", ".join(dict.fromkeys(name.partition(".")[0] for name in strange))
+    raise UnsupportedModel(
+        f"The model contains {', '.join(strange[:3])}, which is not among the trusted modules "
+        f"({', '.join(allowed)}).",
+        hint=f"if you trust it: registry.trusted_modules=[{modules}], beside those that are there",
+    )
 
 
 def load(flavor: Flavor, folder: Path, trusted: Sequence[str]) -> Any:

@@ -15,7 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from registry import flavors
-from registry.errors import ModelUnloadable, RegistryUnreachable, UnknownModel, UnsupportedModel
+from registry.errors import (
+    ModelUnloadable,
+    RegistryUnreachable,
+    UnknownModel,
+    UnsupportedModel,
+    first_line,
+)
 from registry.fitted import Card, FittedModel, class_labels
 from registry.loaded import LoadedModel
 from registry.manifest import manifest_of
@@ -78,6 +84,19 @@ class Models:
             registered = self._by_key(name, key)
         assert registered is not None
         return registered
+
+    def try_out(self, fitted: FittedModel) -> LoadedModel:
+        """The model as it would come back: stored and loaded, without MLflow's server.
+
+        Raises UnsupportedModel for what cannot be stored, ModelUnloadable for what does not load.
+        """
+        from mlflow.models import Model
+
+        own = ModelVersion(model="model", version="0", mlflow_run_id=None, tags={DIGEST_TAG: ""})
+        with tempfile.TemporaryDirectory(prefix="ratchet-model-") as folder:
+            files = Path(folder, "model")
+            self._write(fitted, files, Model())
+            return from_files(own, files, self._seam.config.trusted_modules)
 
     def version(self, name: str, version: str) -> ModelVersion:
         """One version; UnknownModel when it is not registered."""
@@ -146,7 +165,7 @@ class Models:
                 )
             )
         except (MlflowException, OSError) as error:
-            said = f"The files of version {version} of {name} cannot be read: {_first_line(error)}"
+            said = f"The files of version {version} of {name} cannot be read: {first_line(error)}"
             if not _gone(error):
                 raise RegistryUnreachable(
                     said, hint="check the storage of MLflow's artifacts, and who may read it"
@@ -185,6 +204,7 @@ class Models:
     def _log(self, name: str, fitted: FittedModel, mlflow_run_id: str, key: str) -> Any:
         """Upload the model's files as a logged model of the run; one that is complete is reused."""
         from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
 
         client = self._seam.client
         experiment = client.get_run(mlflow_run_id).info.experiment_id
@@ -199,22 +219,20 @@ class Models:
         )
         with tempfile.TemporaryDirectory(prefix="ratchet-model-") as folder:
             files = Path(folder, "model")
-            self._write(fitted, files, logged, mlflow_run_id)
+            described = Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
+                run_id=mlflow_run_id,
+            )
+            self._write(fitted, files, described)
             client.log_model_artifacts(logged.model_id, str(files))
             digest = manifest_of(files).digest
         client.set_logged_model_tags(logged.model_id, {DIGEST_TAG: digest})
         client.log_outputs(mlflow_run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
         return client.finalize_logged_model(logged.model_id, "READY")
 
-    def _write(self, fitted: FittedModel, files: Path, logged: Any, mlflow_run_id: str) -> None:
-        from mlflow.models import Model
-
-        described = Model(
-            artifact_path=logged.artifact_location,
-            model_uuid=logged.model_id,
-            model_id=logged.model_id,
-            run_id=mlflow_run_id,
-        )
+    def _write(self, fitted: FittedModel, files: Path, described: Any) -> None:
         trusted = (*self._seam.config.trusted_modules, *fitted.modules)
         flavors.save(fitted, files, described, trusted)
         card = Card(
@@ -280,7 +298,7 @@ def _estimator(registered: ModelVersion, card: Card, files: Path, trusted: tuple
     except Exception as error:  # Whatever a library raises on files that it does not understand.
         raise ModelUnloadable(
             f"Version {registered.version} of {registered.model} cannot be loaded: "
-            f"{_first_line(error)}{_other_versions(card)}.",
+            f"{first_line(error)}{_other_versions(card)}.",
             hint=f"install the versions that wrote it, or ratchet rollback {registered.model}",
         ) from error
 
@@ -322,10 +340,3 @@ def _gone(error: Exception) -> bool:
         return True
     # MLflow keeps of a storage's own errors only the text.
     return re.search(r"\b404\b|NoSuchKey|No such artifact", str(error)) is not None
-
-
-def _first_line(error: Exception) -> str:
-    """What it says first; what it says last, when the first line is a heading."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines or [type(error).__name__]
-    return said[-1 if said[0].endswith(":") else 0].rstrip(".")

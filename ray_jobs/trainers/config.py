@@ -122,6 +122,9 @@ class TrainerConfig:
     memory: float | None = None
     """GiB of memory of each worker, which Ray keeps free for it; None: not asked for."""
 
+    rehearsal_rows: int = 200
+    """Rows of the rehearsal that finds what cannot be fitted or stored; 0: no rehearsal."""
+
     validation: float = 0.1
     """Share of the training rows, the newest, that `params.early_stopping_rounds` is judged by."""
 

@@ -1,10 +1,13 @@
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from ray_jobs.search import SearchResult, Trial, candidates, folds
-from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind
+from ray_jobs.search import SearchResult, Trial, candidates, folds, run_trial
+from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind, Task, TrainerConfig
+from ray_jobs.trainers.make import make
+from ray_jobs.trainers.trainer import TrainingSet
 from ray_jobs.training_errors import TrainingFailed, UnfitData
 
 
@@ -89,3 +92,21 @@ def test_the_best_trial_depends_on_the_metrics_direction() -> None:
     trials = tuple(Trial(params={"n": i}, score=s, scores=(s,)) for i, s in enumerate((0.3, 0.1)))
     assert SearchResult(metric="accuracy", trials=trials).best.params == {"n": 0}
     assert SearchResult(metric="mae", trials=trials).best.params == {"n": 1}
+
+
+def test_a_candidate_that_cannot_be_fitted_is_a_note_and_the_others_count() -> None:
+    times = np.arange(90).astype("datetime64[us]")
+    a = np.tile([0.0, 1.0, 0.4], 30)
+    rows = TrainingSet(
+        inputs=pa.table({"a": a}),
+        labels=np.where(a > 0.5, "up", "down"),
+        task=Task.CLASSIFICATION,
+    )
+    trainer = make(TrainerConfig(estimator="sklearn.linear_model.LogisticRegression"))
+    windows = folds(times, 2)
+    trials = [run_trial(trainer, rows, windows, {"C": c}, "accuracy", "cpu") for c in (-1.0, 10.0)]
+    assert "'C' parameter" in trials[0].failed
+    found = SearchResult(metric="accuracy", trials=tuple(trials))
+    assert found.best.params == {"C": 10.0}
+    with pytest.raises(TrainingFailed, match=r"no trial of the search has a accuracy: .*'C'"):
+        _ = SearchResult(metric="accuracy", trials=(trials[0],)).best
