@@ -26,7 +26,7 @@ from feature_store.errors import (
     VersionGone,
     ViewExists,
 )
-from feature_store.snapshot import Part, Snapshot, Version
+from feature_store.snapshot import Kept, Part, Snapshot, Version
 
 if TYPE_CHECKING:
     from feature_store.checks.config import ChecksConfig, ExtraColumns, Range, Scope
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from feature_store.store import FeatureStore, connect
     from feature_store.store_id import identity
     from feature_store.views import FeatureView
-    from feature_store.watermarks import Watermark, Watermarks
+    from feature_store.watermarks import Decision, Watermark, Watermarks
 
 __all__ = [
     "AppendConflict",
@@ -44,6 +44,7 @@ __all__ = [
     "CheckResult",
     "ChecksConfig",
     "DamagedFile",
+    "Decision",
     "ExclusionLost",
     "ExtraColumns",
     "FeatureStore",
@@ -53,6 +54,7 @@ __all__ = [
     "InvalidConfig",
     "ImpossibleTime",
     "InvalidView",
+    "Kept",
     "Part",
     "Range",
     "SchemaMismatch",
@@ -88,6 +90,7 @@ _LATE = {
     "point_in_time_join": "feature_store.joins",
     "FeatureStore": "feature_store.store",
     "connect": "feature_store.store",
+    "Decision": "feature_store.watermarks",
     "Watermark": "feature_store.watermarks",
     "Watermarks": "feature_store.watermarks",
 }

@@ -1,24 +1,59 @@
 """Parquet files as one lazy dataset, wherever they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
 from feature_store.location import filesystem, filesystem_of
+from feature_store.partitions import partition_value
 from feature_store.snapshot import Part
 from feature_store.tables import DataFile
 
 
-def open_dataset(parts: Sequence[Part], schema: pa.Schema) -> Any:
+def open_dataset(
+    parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] | None = None
+) -> Any:
     """Open files as a `pyarrow.dataset.Dataset` with the given schema, in the given order.
 
-    Columns that a file lacks are null; those in its folder's name are filled in.
+    Columns that a file lacks are null; those in its folder's name are filled in. Files of which
+    not all rows count are read into memory, as far as `columns` (by default all) go.
     """
     import pyarrow.dataset as ds
 
+    if columns is not None:
+        schema = pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
     if not parts:
         return ds.dataset(pa.table({f.name: pa.array([], f.type) for f in schema}, schema=schema))
+    if all(part.kept is None for part in parts):
+        return _files(parts, schema)
+    runs = groupby(parts, key=lambda part: part.kept is None)
+    return ds.dataset(
+        [
+            dataset
+            for whole, run in runs
+            for dataset in ([_files(list(run), schema)] if whole else _counted(run, schema))
+        ]
+    )
+
+
+def read_part(part: Part, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """The rows of one file that count, in their order."""
+    table = _files([part], pa.schema([schema.field(name) for name in columns])).to_table()
+    return table if part.kept is None else table.filter(pa.array(part.kept.mask()))
+
+
+def _counted(parts: Iterable[Part], schema: pa.Schema) -> Iterator[Any]:
+    import pyarrow.dataset as ds
+
+    for part in parts:
+        yield ds.dataset(read_part(part, schema, schema.names))
+
+
+def _files(parts: Sequence[Part], schema: pa.Schema) -> Any:
+    import pyarrow.dataset as ds
+
     reads = ds.ParquetFileFormat(read_options={"coerce_int96_timestamp_unit": "us"})
     files, paths = filesystem_of([part.uri for part in parts])
     fragments = [
@@ -26,6 +61,17 @@ def open_dataset(parts: Sequence[Part], schema: pa.Schema) -> Any:
         for part, path in zip(parts, paths, strict=True)
     ]
     return ds.FileSystemDataset(fragments, schema, reads, files)
+
+
+def part_of(file: DataFile) -> Part:
+    """A file of a table as a part of a snapshot."""
+    return Part(
+        version=file.version,
+        uri=file.uri,
+        rows=rows_in(file),
+        partition=dict(file.partition),
+        kept=file.kept,
+    )
 
 
 def rows_in(file: DataFile) -> int:
@@ -44,8 +90,8 @@ def _partition(part: Part, schema: pa.Schema) -> Any:
 
     expression = pc.scalar(True)
     for column, text in part.partition.items():
-        kind = schema.field(column).type
-        value = pa.scalar(text).cast(kind) if text is not None else pa.scalar(None, kind)
-        field = pc.field(column)
-        expression = expression & (field.is_null() if text is None else field == value)
+        if column not in schema.names:
+            continue
+        value, field = partition_value(text, schema.field(column).type), pc.field(column)
+        expression = expression & (field == value if value.is_valid else field.is_null())
     return expression

@@ -5,16 +5,19 @@ who added which file is not to be had from a table's state. Checkpoints carry th
 old commits have been cleaned up.
 """
 
-import json
+import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
 from feature_store.columns import canonical_schema, conform
+from feature_store.delta_log import KEY, commit_of, table_id, utc
 from feature_store.errors import (
     AppendConflict,
     FeatureStoreError,
@@ -24,10 +27,11 @@ from feature_store.errors import (
     VersionGone,
 )
 from feature_store.event_times import readable
-from feature_store.location import Documents, first_line, is_local, resolve
+from feature_store.location import Documents, first_line, is_local, place_of, resolve
+from feature_store.partitions import partition_text
+from feature_store.snapshot import Kept
 from feature_store.tables import Commit, DataFile
 
-_KEY = "ratchet.key"
 _COMMIT = re.compile(r"\d{20}\.json")
 _ATTEMPTS = 20
 _APP = "ratchet:"
@@ -36,8 +40,7 @@ _RETENTION = {
     "delta.deletedFileRetentionDuration": "interval 365 days",
     "delta.logRetentionDuration": "interval 3650 days",
 }
-# Reader features that leave each Parquet file readable alone; deletion vectors only in the tables
-# where none is in use, which is looked up.
+# Reader features that leave each Parquet file readable alone.
 _FILE_BY_FILE = {
     "deletionVectors",
     "timestampNtz",
@@ -75,6 +78,14 @@ class DeltaTables:
             if not self.exists(name):  # else another process created it at the same moment
                 raise _unavailable(self.uri(name), error) from error
 
+    def identity(self, name: str) -> str | None:
+        """The id in the metadata of version 0, as long as the log has it.
+
+        A table that is replaced in its own log (CREATE OR REPLACE) goes on under its versions.
+        """
+        text = self._documents.read_text(f"{name}/_delta_log/{0:020}.json")
+        return None if text is None else table_id(text)
+
     def latest(self, name: str) -> int:
         """The newest version; 0 when there is no table yet."""
         return max(self._versions(name), default=0)
@@ -86,31 +97,34 @@ class DeltaTables:
     def active(self, name: str, version: int) -> tuple[DataFile, ...]:
         """Files that make up a version."""
         table = self._open(name, version)
-        if _deletion_vectors(table):
-            raise _unsupported(name, "deletion vectors")
         actions = pa.table(table.get_add_actions(flatten=True))
         partitions = table.metadata().partition_columns
-        times = {
-            f.name: f.name.removeprefix("max.")
+        times = [
+            f.name
             for f in actions.schema
-            if f.name.startswith("max.") and pa.types.is_timestamp(f.type)
-        }
-        wanted = ["path", "num_records", *times, *(f"partition.{c}" for c in partitions)]
+            if f.name.startswith(("min.", "max.")) and pa.types.is_timestamp(f.type)
+        ]
+        wanted = ["path", "num_records", "modification_time", *times]
+        wanted += [f"partition.{c}" for c in partitions]
         present = [column for column in wanted if column in actions.column_names]
         found = actions.select(present)
         for place, column in enumerate(present):
             if column in times:
                 found = found.set_column(place, column, readable(found.column(column)))
-        return tuple(
+        kept = _kept_rows(table)
+        files = (
             DataFile(
                 path=row["path"],
                 uri=self._file_uri(name, row["path"]),
                 rows=row.get("num_records"),
-                newest={column: _utc(row[flat]) for flat, column in times.items() if row[flat]},
-                partition={c: _partition_text(row[f"partition.{c}"]) for c in partitions},
+                newest=_bounds(row, times, "max."),
+                oldest=_bounds(row, times, "min."),
+                partition={c: partition_text(row[f"partition.{c}"]) for c in partitions},
+                written=_epoch_ms(row.get("modification_time")),
             )
             for row in found.to_pylist()
         )
+        return tuple(_masked(file, kept.get(place_of(file.uri))) for file in files)
 
     def commits(
         self, name: str, after: int, upto: int, *, whole: bool = True
@@ -123,7 +137,7 @@ class DeltaTables:
         commits = []
         for number, text in zip(numbers, texts, strict=True):
             if text is not None:
-                commits.append(self._commit(name, number, text))
+                commits.append(commit_of(number, text, partial(self._file_uri, name)))
             elif whole:
                 raise VersionGone(
                     f"version {number} of view {name}: its log entry has been cleaned up, so what "
@@ -150,7 +164,7 @@ class DeltaTables:
             stored = pa.schema(handle.schema().to_arrow())
             rows = conform(name, table, canonical_schema(stored), merge_schema=merge_schema)
             properties = CommitProperties(
-                custom_metadata=None if key is None else {_KEY: key},
+                custom_metadata=None if key is None else {KEY: key},
                 app_transactions=None
                 if key is None
                 else [Transaction(_APP + key, handle.version() + 1)],
@@ -229,38 +243,6 @@ class DeltaTables:
                 return commit.version
         return int(first)
 
-    def _commit(self, name: str, version: int, text: str) -> Commit:
-        info: dict[str, Any] = {}
-        adds: list[dict[str, Any]] = []
-        removes: list[dict[str, Any]] = []
-        for line in text.splitlines():
-            action = json.loads(line) if line.strip() else {}
-            info = action.get("commitInfo", info)
-            adds += [action["add"]] if "add" in action else []
-            removes += [action["remove"]] if "remove" in action else []
-        moved = any(not action.get("dataChange", True) for action in (*adds, *removes))
-        parameters = info.get("operationParameters") or {}
-        return Commit(
-            version=version,
-            at=datetime.fromtimestamp(_milliseconds(info, adds) / 1000, tz=UTC),
-            operation="compact" if moved else _operation(info.get("operation", ""), parameters),
-            key=info.get(_KEY),
-            added=tuple(self._added(name, version, action) for action in adds),
-            removed=tuple(action["path"] for action in removes),
-        )
-
-    def _added(self, name: str, version: int, action: Mapping[str, Any]) -> DataFile:
-        stats = json.loads(action.get("stats") or "{}")
-        if action.get("deletionVector"):
-            raise _unsupported(name, "deletion vectors")
-        return DataFile(
-            path=action["path"],
-            uri=self._file_uri(name, action["path"]),
-            version=version,
-            rows=stats.get("numRecords"),
-            partition=action.get("partitionValues") or {},
-        )
-
     def _file_uri(self, name: str, path: str) -> str:
         if "://" in path:  # a shallow clone points into another table
             return resolve(path)
@@ -282,29 +264,33 @@ def _as_stored(rows: pa.Table, stored: pa.Schema) -> pa.Table:
     return rows.cast(pa.schema(fields))
 
 
-def _operation(name: str, parameters: Mapping[str, Any]) -> str:
-    mode = str(parameters.get("mode", "")).lower()
-    if name == "WRITE" and mode == "append":
-        return "append"
-    if name == "WRITE" and mode == "overwrite" and not parameters.get("predicate"):
-        return "overwrite"
-    return {"CREATE TABLE": "create", "RESTORE": "restore"}.get(name, name)
+def _bounds(row: Mapping[str, Any], columns: list[str], prefix: str) -> dict[str, datetime]:
+    named = ((column.removeprefix(prefix), row[column]) for column in columns if prefix in column)
+    return {column: utc(value) for column, value in named if value}
 
 
-def _milliseconds(info: Mapping[str, Any], adds: list[dict[str, Any]]) -> int:
-    if "timestamp" in info:
-        return int(info["timestamp"])
-    return int(max((action.get("modificationTime", 0) for action in adds), default=0))
+def _epoch_ms(value: Any) -> int:
+    return int(utc(value).timestamp() * 1000) if isinstance(value, datetime) else int(value or 0)
 
 
-def _partition_text(value: Any) -> str | None:
-    if value is None:
-        return None
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _kept_rows(table: Any) -> dict[str, Kept]:
+    """Which rows count, by the place of each file that has a deletion vector."""
+    if "deletionVectors" not in (table.protocol().reader_features or ()):
+        return {}
+    kept = {}
+    for batch in pa.RecordBatchReader.from_stream(table.deletion_vectors()):
+        for path, mask in zip(batch["filepath"], batch["selection_vector"], strict=True):
+            values = mask.values.to_numpy(zero_copy_only=False)
+            kept[place_of(path.as_py())] = Kept.of(values)
+    return kept
 
 
-def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+def _masked(file: DataFile, kept: Kept | None) -> DataFile:
+    """The file without its deleted rows; its statistics may be theirs."""
+    if kept is None:
+        return file
+    digest = hashlib.sha256(kept.bits).hexdigest()[:16]
+    return replace(file, rows=kept.rows, kept=kept, newest={}, oldest={}, vector=digest)
 
 
 def _require_file_by_file(name: str, table: Any) -> None:
@@ -315,12 +301,6 @@ def _require_file_by_file(name: str, table: Any) -> None:
         features.add("columnMapping")
     if features:
         raise _unsupported(name, ", ".join(sorted(features)))
-
-
-def _deletion_vectors(table: Any) -> bool:
-    if "deletionVectors" not in (table.protocol().reader_features or ()):
-        return False
-    return bool(pa.table(table.deletion_vectors()).num_rows)
 
 
 def _unsupported(name: str, feature: str) -> UnsupportedTable:

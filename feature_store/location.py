@@ -36,6 +36,11 @@ def is_local(uri: str) -> bool:
     return "://" not in uri
 
 
+def place_of(uri: str) -> str:
+    """One spelling of a location, by which two of them can be compared."""
+    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else unquote(uri)
+
+
 def filesystem(uri: str) -> tuple[Any, str]:
     """Open the pyarrow file system of a resolved location, and its path there."""
     files, paths = filesystem_of([uri])
@@ -104,12 +109,17 @@ class Documents:
 
     def read_text(self, path: str) -> str | None:
         """Return a file's text, or None when there is none."""
+        data = self.read_bytes(path)
+        return None if data is None else data.decode()
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """Return a file's content, or None when there is none."""
         try:
             if is_local(self.root):
-                return Path(self.root, path).read_text(encoding="utf-8")
+                return Path(self.root, path).read_bytes()
             files, base = self._place
             with files.open_input_stream(f"{base}/{path}") as stream:
-                return bytes(stream.read()).decode()
+                return bytes(stream.read())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -124,17 +134,20 @@ class Documents:
 
     def write(self, path: str, document: dict[str, Any]) -> None:
         """Write a document over whatever was there."""
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        self.write_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write a file over whatever was there."""
         try:
             if is_local(self.root):
                 target = Path(self.root, path)
-                temporary = write_temporary(target, text.encode())
+                temporary = write_temporary(target, content)
                 temporary.replace(target)
                 sync_folder(target.parent)
                 return
             files, base = self._place
             with files.open_output_stream(f"{base}/{path}") as stream:
-                stream.write(text.encode())
+                stream.write(content)
         except OSError as error:
             raise _unavailable(self.root, path, "written", error) from error
 

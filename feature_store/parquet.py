@@ -28,6 +28,7 @@ from feature_store.errors import (
     VersionGone,
 )
 from feature_store.event_times import readable
+from feature_store.lineage import replay
 from feature_store.location import (
     Documents,
     first_line,
@@ -36,7 +37,7 @@ from feature_store.location import (
     sync_folder,
     write_temporary,
 )
-from feature_store.tables import Commit, DataFile, replay
+from feature_store.tables import Commit, DataFile
 
 _VERSIONS = "_versions"
 _ATTEMPTS = 1000
@@ -66,7 +67,15 @@ class ParquetTables:
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table (version 0), unless there is one."""
         if not self.exists(name):
-            self._publish(name, 0, {"operation": "create", **_schema_entry(0, schema)})
+            entry = {"operation": "create", "id": uuid.uuid4().hex, **_schema_entry(0, schema)}
+            self._publish(name, 0, entry)
+
+    def identity(self, name: str) -> str | None:
+        """The id in version 0; of a table older than ids, the moment when it was made."""
+        if not self.exists(name):
+            return None
+        first = self._read(name, 0)
+        return str(first.get("id", first["at"]))
 
     def latest(self, name: str) -> int:
         """The newest version; 0 when there is no table yet."""
@@ -81,7 +90,7 @@ class ParquetTables:
 
     def active(self, name: str, version: int) -> tuple[DataFile, ...]:
         """Files that make up a version."""
-        return tuple(replay({}, self.commits(name, -1, version), only_new=False).values())
+        return tuple(replay({}, self.commits(name, -1, version)).files.values())
 
     def commits(
         self, name: str, after: int, upto: int, *, whole: bool = True
@@ -227,15 +236,17 @@ class ParquetTables:
             at=datetime.fromisoformat(manifest["at"]),
             operation=manifest["operation"],
             key=manifest.get("key"),
-            added=tuple(self._file(name, version, file) for file in manifest.get("added", ())),
+            added=tuple(self._file(name, manifest, file) for file in manifest.get("added", ())),
             removed=tuple(manifest.get("removed", ())),
         )
 
-    def _file(self, name: str, version: int, entry: dict[str, Any]) -> DataFile:
+    def _file(self, name: str, manifest: dict[str, Any], entry: dict[str, Any]) -> DataFile:
+        made = datetime.fromisoformat(manifest["at"])
         return DataFile(
             path=entry["path"],
             uri=f"{self.uri(name)}/{entry['path']}",
-            version=version,
+            version=manifest["version"],
+            written=int(made.timestamp() * 1000),
             rows=entry["rows"],
             newest={c: datetime.fromisoformat(at) for c, at in entry["newest"].items()},
         )

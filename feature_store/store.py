@@ -109,20 +109,24 @@ class FeatureStore(Protocol):
 
         - A snapshot does not change when rows are appended, compacted, restored or deleted later.
         - Every file of it is looked for now: `VersionGone` when some have disappeared.
-        - `exclude`: versions to leave out (quarantine). `ExclusionLost` when their rows were
-          rewritten into other files since.
+        - `exclude`: versions to leave out (quarantine): the rows that they brought are not there,
+          and those that they replaced or removed are there as before. Compactions, restores and
+          deletes brought none; a delete stands. A row that was mended since is used as it is now.
+          `ExclusionLost` when nothing tells any more which rows a version brought: its files were
+          deleted, and `set_aside` was not called before.
         - An empty view gives a snapshot of 0 rows without watermark.
         """
         ...
 
     def changes(self, snapshot: Snapshot) -> tuple[Part, ...]:
-        """Files that versions in `(since, version]` added, in order of version.
+        """Files with the rows that are there at `version` and were not at `since`, oldest first.
 
-        - Compaction (OPTIMIZE) adds nothing new: the files as first appended are returned, for
-          as long as they exist (`VersionGone` after a VACUUM).
-        - A restore takes back what it removes, and what it brings back is new only if it was
-          added after `since`.
-        - A file that an update, delete or merge rewrote is new as a whole.
+        - Rows are compared by value where commits rewrote files: of an update or merge, the rows
+          changed and inserted are new; of a delete, a compaction (OPTIMIZE) or a restore, none.
+        - The files as first appended are returned for as long as they exist. After a VACUUM, new
+          rows are told from older ones by their event times, where these and the log's counts tell
+          them apart. Where they do not, or where the log has been cleaned up, all rows in doubt
+          are new: `estimated`, and `notes` says so.
         - With `since=None`, the same as `parts`.
         """
         ...
@@ -153,6 +157,19 @@ class FeatureStore(Protocol):
 
         - `UnknownColumn` names the nearest; `VersionGone` when files have disappeared.
         """
+        ...
+
+    def set_aside(self, name: str, versions: Iterable[int]) -> tuple[int, ...]:
+        """Note which rows some versions brought, and return those versions that brought any.
+
+        - To be called before they go into quarantine: then `exclude` leaves out these rows
+          wherever a later merge, delete or compaction moves them.
+        - Fingerprints are kept, not rows. Doing it twice is doing it once.
+        """
+        ...
+
+    def table_id(self, name: str) -> str | None:
+        """Id of the view's table, which one made anew does not share; None: not known."""
         ...
 
     def restore(self, name: str, version: int) -> int:

@@ -18,7 +18,7 @@ from feature_store.columns import (
     without_index,
 )
 from feature_store.config import FeatureStoreConfig
-from feature_store.dataset import open_dataset, rows_in
+from feature_store.dataset import open_dataset, part_of, rows_in
 from feature_store.errors import (
     InvalidView,
     UndeclaredView,
@@ -31,7 +31,8 @@ from feature_store.errors import (
 from feature_store.event_times import LATEST, plausible, refuse_impossible
 from feature_store.location import Documents, missing
 from feature_store.snapshot import Part, Snapshot, Version
-from feature_store.tables import DataFile, Tables, exclusion, replay
+from feature_store.states import States
+from feature_store.tables import Commit, DataFile, Tables
 from feature_store.views import FeatureView, StoredView, from_document, to_document, validate
 
 _SUFFIX = ".view.json"
@@ -44,6 +45,7 @@ class ViewStore:
         self._config = config
         self._tables = tables
         self._documents = Documents(tables.root)
+        self._states = States(tables)
 
     # --- declarations ---------------------------------------------------------------------------
 
@@ -124,9 +126,7 @@ class ViewStore:
                 version=commit.version,
                 at=commit.at,
                 operation=commit.operation,
-                rows=0
-                if commit.operation in {"compact", "restore"}
-                else sum(rows_in(file) for file in commit.added),
+                rows=_rows_brought(commit),
                 key=commit.key,
             )
             for commit in commits
@@ -156,19 +156,22 @@ class ViewStore:
         if since is not None:
             self._require_version(name, since, latest)
         excluded = tuple(sorted({number for number in exclude if number <= version}))
-        active = self._active(name, version, excluded)
-        new = active if since is None else self._new(name, since, version, excluded)
-        self._require_files(name, version, (*active, *new))
+        active = self._states.at(view, version, set(excluded))
+        new = active if since is None else self._states.new(view, since, version, set(excluded))
+        self._require_files(name, version, (*active.files, *new.files))
         return Snapshot(
             view=name,
             uri=self._tables.uri(name),
             format=self._config.format,
             version=version,
             since=since,
-            rows=sum(rows_in(file) for file in active),
-            new_rows=sum(rows_in(file) for file in new),
-            watermark=self._watermark(view, version, active),
+            rows=sum(rows_in(file) for file in active.files),
+            new_rows=sum(rows_in(file) for file in new.files),
+            watermark=self._watermark(view, version, active.files),
             excluded=excluded,
+            table=self._states.table_id(name),
+            notes=tuple(dict.fromkeys((*active.notes, *new.notes))),
+            estimated=new.estimated,
         )
 
     def changes(self, snapshot: Snapshot) -> tuple[Part, ...]:
@@ -176,16 +179,16 @@ class ViewStore:
         name, version, since = snapshot.view, snapshot.version, snapshot.since
         if since is None:
             return self.parts(snapshot)
-        files = self._new(name, since, version, snapshot.excluded)
-        self._require_files(name, version, files)
-        return _parts(files)
+        held = self._states.new(self.view(name), since, version, set(snapshot.excluded))
+        self._require_files(name, version, held.files)
+        return _parts(held.files)
 
     def parts(self, snapshot: Snapshot) -> tuple[Part, ...]:
         """Every file that is active at the version, without those of excluded versions."""
         name, version = snapshot.view, snapshot.version
-        files = self._active(name, version, snapshot.excluded)
-        self._require_files(name, version, files)
-        return _parts(self._dated(name, version, files))
+        held = self._states.at(self.view(name), version, set(snapshot.excluded))
+        self._require_files(name, version, held.files)
+        return _parts(self._dated(name, version, held.files))
 
     def schema(self, snapshot: Snapshot) -> pa.Schema:
         """The table's schema at the snapshot's version."""
@@ -204,13 +207,21 @@ class ViewStore:
         parts: Sequence[Part] | None = None,
     ) -> pa.Table:
         """Read the snapshot (or some parts of it), in order of version."""
-        dataset = self.dataset(snapshot, parts)
-        names = dataset.schema.names if columns is None else list(columns)
-        require(snapshot.view, names, dataset.schema.names)
+        chosen, schema = self.parts(snapshot) if parts is None else parts, self.schema(snapshot)
+        names = schema.names if columns is None else list(columns)
+        require(snapshot.view, names, schema.names)
         try:
-            return dataset.to_table(columns=names)
+            return open_dataset(chosen, schema, names).to_table(columns=names)
         except FileNotFoundError as error:
             raise _vanished(snapshot.view, snapshot.version, [str(error)]) from error
+
+    def set_aside(self, name: str, versions: Iterable[int]) -> tuple[int, ...]:
+        """Note which rows some versions brought, and return those versions that brought any."""
+        return self._states.set_aside(self.view(name), versions)
+
+    def table_id(self, name: str) -> str | None:
+        """Id of the view's table, also when the log no longer tells it."""
+        return self._states.table_id(name)
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -246,39 +257,19 @@ class ViewStore:
         if not 0 <= version <= latest:
             raise UnknownVersion(
                 f"view {name} has no version {version}; the latest is {latest}",
-                hint="if the table was made anew, start its consumers with a new name",
+                hint="if the table was restored from a copy, its consumers begin anew after: "
+                f"ratchet features reset {name} --reason TEXT",
             )
 
-    def _active(self, name: str, version: int, excluded: tuple[int, ...]) -> tuple[DataFile, ...]:
-        if not self._tables.exists(name):
-            return ()
-        files = self._tables.active(name, version)
-        if not excluded:
-            return files
-        before = min(excluded) - 1
-        commits = self._tables.commits(name, before, version)
-        out = exclusion(name, commits, (file.path for file in files), set(excluded))
-        if out.compacted_at is not None:
-            # Compaction merged excluded rows with good ones: read the files from before it.
-            last = out.compacted_at - 1
-            base = {file.path: file for file in self._tables.active(name, last)}
-            later = [commit for commit in commits if commit.version > last]
-            files = tuple(replay(base, later, only_new=False).values())
-        return tuple(file for file in files if file.path not in out.paths)
-
-    def _new(
-        self, name: str, since: int, version: int, excluded: tuple[int, ...]
-    ) -> tuple[DataFile, ...]:
-        files = replay({}, self._tables.commits(name, since, version), only_new=True)
-        return tuple(file for file in files.values() if file.version not in excluded)
-
-    def _dated(self, name: str, version: int, files: tuple[DataFile, ...]) -> list[DataFile]:
+    def _dated(self, name: str, version: int, files: Sequence[DataFile]) -> list[DataFile]:
         """Fill in the version that added each file, as far as the log still says."""
+        if all(file.version for file in files):
+            return list(files)
         first: dict[str, int] = {}
         for commit in self._tables.commits(name, -1, version, whole=False):
             for added in commit.added:
                 first.setdefault(added.path, commit.version)
-        return [replace(file, version=first.get(file.path, 0)) for file in files]
+        return [replace(file, version=first.get(file.path, file.version)) for file in files]
 
     def _require_files(self, name: str, version: int, files: Sequence[DataFile]) -> None:
         absent = missing(sorted({file.uri for file in files}))
@@ -301,7 +292,7 @@ class ViewStore:
         ]
         schema = self._schema(view.name, version)
         require(view.name, [column], schema.names)
-        dataset = open_dataset(_parts(candidates), schema)
+        dataset = open_dataset(_parts(candidates), schema, [column])
         times = plausible(dataset.to_table(columns=[column]).column(column))
         newest = pc.max(times).as_py()
         if newest is None:
@@ -317,6 +308,16 @@ def _offered(view: str, schema: pa.Schema) -> pa.Schema:
     kept = pa.schema([field for field in schema if field.name not in index])
     require_distinct(view, kept.names)
     return canonical_schema(kept)
+
+
+def _rows_brought(commit: Commit) -> int:
+    """As the log tells it; of a rewrite whose writer does not say, no less than there were."""
+    if not commit.brings:
+        return 0
+    if commit.rewrites and commit.changed is not None:
+        return commit.changed
+    removed = set(commit.removed)
+    return sum(rows_in(file) for file in commit.added if file.path not in removed)
 
 
 def _same(view: FeatureView, schema: pa.Schema | None, stored: StoredView) -> FeatureView:
@@ -371,16 +372,14 @@ def _check_schema(view: FeatureView, schema: pa.Schema, *, outside: bool = False
 
 
 def _parts(files: Iterable[DataFile]) -> tuple[Part, ...]:
-    parts = [
-        Part(version=f.version, uri=f.uri, rows=rows_in(f), partition=dict(f.partition))
-        for f in files
-    ]
-    return tuple(sorted(parts, key=lambda part: (part.version, part.uri)))
+    ordered = sorted(files, key=lambda file: (file.written, file.version, file.uri))
+    return tuple(part_of(file) for file in ordered)
 
 
 def _vanished(name: str, version: int, files: list[str]) -> VersionGone:
     return VersionGone(
         f"version {version} of view {name}: {len(files)} of its files have disappeared (such as "
         f"{files[0]})",
-        hint="it was vacuumed or deleted: use a later version, or bring the files back",
+        hint="they were deleted or vacuumed: bring them back, or restore a later version of the "
+        "table",
     )

@@ -29,6 +29,11 @@ class FeatureView:
     """Of appended times that have none, such as `Asia/Kolkata`; None: they are taken for UTC."""
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that say which row is which: entities and event time."""
+        return (*self.entities, self.event_time)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column that the view names: entities, event time, features, label."""
         label = () if self.label is None else (self.label,)

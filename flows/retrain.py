@@ -7,18 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import feature_store
 import ray_jobs
 import registry
-from feature_store import (
-    CheckReport,
-    ChecksConfig,
-    Snapshot,
-    Watermark,
-    Watermarks,
-)
+from feature_store import CheckReport, ChecksConfig, Decision, Snapshot, Watermark, Watermarks
 from feature_store.checks.joined import beside_joins, of_join
 from flows.core.clock import SystemClock
 from flows.core.context import current, noticed, produced
@@ -110,11 +104,13 @@ def check(
     failed = [report for report in reports if not report.passed]
     if not failed:
         return reports
+    store = feature_store.connect(settings.feature_store)
     for snapshot, report in zip(snapshots, reports, strict=True):
         if report.new_failures:
             seen = Watermarks(settings.feature_store).get(snapshot.view, model)
-            undecided = range(seen.version + 1 if seen else 1, snapshot.version + 1)
-            _seen(settings, snapshot, model, quarantine=tuple(undecided))
+            undecided = range(seen.version + 1 if seen else 0, snapshot.version + 1)
+            bad = store.set_aside(snapshot.view, undecided)
+            _seen(settings, snapshot, model, quarantine=bad, reason=report.reason)
     if reports[0].new_failures:  # the other views' new data waits for nothing
         for snapshot, report in zip(snapshots, reports, strict=True):
             if report.passed:
@@ -381,12 +377,21 @@ def _failure(report: CheckReport, features: FeaturesConfig) -> str:
 
 
 def _seen(
-    settings: Settings, data: Snapshot | Dataset, model: str, quarantine: tuple[int, ...] = ()
+    settings: Settings,
+    data: Snapshot | Dataset,
+    model: str,
+    quarantine: tuple[int, ...] = (),
+    reason: str = "",
 ) -> None:
     """Remember that this model's loop has decided on the views up to the versions of `data`."""
     marks = Watermarks(settings.feature_store)
+    decided: dict[str, Any] = {}
+    if quarantine:
+        by, now = f"flow {current().flow}", SystemClock().now()
+        decision = Decision.made("quarantine", quarantine, actor=by, reason=reason, now=now)
+        decided = {"quarantine": quarantine, "decision": decision}
     for source in data.sources if isinstance(data, Dataset) else (data,):
-        marks.advance(source.view, model, source.version, quarantine=quarantine)
+        marks.advance(source.view, model, source.version, table=source.table, **decided)
         produced(f"watermark:{source.view}/{model}", source.version, at=source.watermark)
 
 

@@ -99,7 +99,7 @@ class Extraction:
         """
         cache = ArtifactStore(f"{self.folder}/{PARTS}/{self.definition.digest[:16]}")
         right = [
-            [(part.uri, _bounds(part, join.event_time)) for part in self.store.parts(snapshot)]
+            [(part.identity, _bounds(part, join.event_time)) for part in self.store.parts(snapshot)]
             for snapshot, join in zip(self.joined, self.definition.joins, strict=True)
         ]
         keys = [self._key(source, self._right_state(source, right)) for source in sources]
@@ -159,7 +159,8 @@ class Extraction:
             partition=source.partition,
             groups=None,
             first_row=0,
-            rows=source.rows,
+            rows=source.stored_rows,
+            kept=source.kept,
         )
         if pieces <= 1:
             return [whole]
@@ -179,8 +180,7 @@ class Extraction:
     def _key(self, source: Part, right_state: Sequence[Sequence[str]]) -> str:
         about = [
             self.definition.digest,
-            source.uri,
-            source.version,
+            source.identity,
             source.rows,
             source.partition,
             self.pieces,
@@ -263,6 +263,20 @@ def _named(part: DatasetPart) -> str:
     return f"{part.source.rpartition('/')[2]} of version {part.version}"
 
 
+def _new_rows(extraction: Extraction, sources: Sequence[Part], parts: Sequence[DatasetPart]) -> int:
+    """How many of the dataset's rows are new; in part-new files, as many of each were dropped."""
+    snapshot = extraction.snapshot
+    new = {part.uri: part.rows for part in extraction.store.changes(snapshot)}
+    stored = {source.uri: source.rows for source in sources}
+    if not new.keys() <= stored.keys():  # new rows were moved into other files since
+        return round(snapshot.new_rows * sum(part.rows for part in parts) / snapshot.rows)
+    return sum(
+        round(part.rows * new[part.source] / stored[part.source])
+        for part in parts
+        if part.source in new
+    )
+
+
 def _describe(
     extraction: Extraction, sources: Sequence[Part], parts: Sequence[DatasetPart], reused: int
 ) -> Dataset:
@@ -273,13 +287,12 @@ def _describe(
             f"the feature functions dropped all {snapshot.rows:,} rows of view {snapshot.view}",
             hint="check the functions' filters",
         )
-    new = {part.uri for part in extraction.store.changes(snapshot)}
     digest = content_digest(definition.digest, parts)
     return Dataset(
         uri=f"{extraction.folder}/{digest[:32]}",
         digest=digest,
         rows=rows,
-        new_rows=sum(part.rows for part in parts if part.source in new),
+        new_rows=_new_rows(extraction, sources, parts),
         view=snapshot.view,
         version=snapshot.version,
         excluded=snapshot.excluded,
@@ -291,7 +304,13 @@ def _describe(
         parts=len(parts),
         reused=reused,
         sources=tuple(
-            Source(view=s.view, version=s.version, excluded=s.excluded, watermark=s.watermark)
+            Source(
+                view=s.view,
+                version=s.version,
+                table=s.table,
+                excluded=s.excluded,
+                watermark=s.watermark,
+            )
             for s in (snapshot, *extraction.joined)
         ),
     )

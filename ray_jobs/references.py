@@ -13,6 +13,9 @@ class Source:
     view: str
     version: int
 
+    table: str | None = None
+    """Id of its table; None: not known."""
+
     excluded: tuple[int, ...] = ()
     """Quarantined versions of it that were left out."""
 

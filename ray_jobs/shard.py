@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_store import point_in_time_join
+from feature_store import Kept, point_in_time_join
+from feature_store.partitions import partition_value
 from ray_jobs.artifacts import ArtifactStore
 from ray_jobs.dataset import DatasetPart
 from ray_jobs.definition import ROW, FeatureDefinition
@@ -50,7 +50,10 @@ class Shard:
     """Number of the first row within the source."""
 
     rows: int
-    """Rows to read."""
+    """Rows to read, those included that do not count."""
+
+    kept: Kept | None = None
+    """Which rows of the source count; None: all of them."""
 
 
 def run_shard(
@@ -107,14 +110,17 @@ def _read(shard: Shard, definition: FeatureDefinition, schema: pa.Schema) -> pa.
         if name not in read:
             table = table.add_column(position, name, _absent(name, shard, schema, table.num_rows))
     rows = pa.array(np.arange(shard.first_row, shard.first_row + table.num_rows))
-    return table.append_column(ROW, rows)
+    table = table.append_column(ROW, rows)
+    if shard.kept is None:
+        return table
+    counts = shard.kept.mask()[shard.first_row : shard.first_row + table.num_rows]
+    return table.filter(pa.array(counts))
 
 
 def _absent(name: str, shard: Shard, schema: pa.Schema, rows: int) -> pa.Array:
     """A column that the file is older than (nulls), or that its folder's name holds."""
     kind = schema.field(name).type
-    value = pa.scalar(shard.partition.get(name), pa.string())
-    return pa.repeat(pc.cast(value, kind), rows)
+    return pa.repeat(partition_value(shard.partition.get(name), kind), rows)
 
 
 def _apply(table: pa.Table, definition: FeatureDefinition, shard: Shard) -> pa.Table:

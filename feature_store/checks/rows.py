@@ -30,7 +30,8 @@ def volume(
     new = [v for v in filled if snapshot.since < v.version <= snapshot.version]
     if not new or len(earlier) < _HISTORY:
         return
-    yield _against(config.volume_factor, snapshot.new_rows / len(new), median(earlier))
+    told = sum(version.rows for version in new) if snapshot.estimated else snapshot.new_rows
+    yield _against(config.volume_factor, told / len(new), median(earlier))
 
 
 def _against(factor: float, figure: float, usual: float) -> CheckResult:

@@ -12,6 +12,7 @@ from feature_store.checks.rows import volume
 from feature_store.checks.schema import named_columns, schema
 from feature_store.checks.values import Checked, matured, values
 from feature_store.columns import column_types, require
+from feature_store.row_sets import without
 from feature_store.snapshot import Part, Snapshot
 from feature_store.store import FeatureStore
 
@@ -79,8 +80,9 @@ def run_checks(
 
 def _older(store: FeatureStore, snapshot: Snapshot, new: Sequence[Part]) -> list[Part]:
     """What the snapshot holds beside these parts."""
-    known = {part.uri for part in new}
-    return [part for part in store.parts(snapshot) if part.uri not in known]
+    known = {part.uri: part for part in new}
+    parts = store.parts(snapshot)
+    return [left for part in parts if (left := without(part, known.get(part.uri))) is not None]
 
 
 def _matured(
@@ -132,6 +134,7 @@ def _report(snapshot: Snapshot, rows: int, results: list[CheckResult]) -> CheckR
             f"version {snapshot.version}"
             + "".join(f"; {result.message}" for result in results if result.notable)
         )
+    reason = "; ".join((reason, *snapshot.notes))
     return CheckReport(
         view=snapshot.view,
         version=snapshot.version,

@@ -12,6 +12,7 @@ NAMES = [
     "CheckResult",
     "ChecksConfig",
     "DamagedFile",
+    "Decision",
     "ExclusionLost",
     "ExtraColumns",
     "FeatureStore",
@@ -21,6 +22,7 @@ NAMES = [
     "ImpossibleTime",
     "InvalidConfig",
     "InvalidView",
+    "Kept",
     "Part",
     "Range",
     "SchemaMismatch",
@@ -52,7 +54,7 @@ def test_the_public_names_are_these() -> None:
 def test_what_is_stored_is_frozen_and_takes_keywords_only() -> None:
     stored = [getattr(feature_store, name) for name in NAMES]
     stored = [kind for kind in stored if is_dataclass(kind)]
-    assert len(stored) == 10
+    assert len(stored) == 12
     for kind in stored:
         assert kind.__dataclass_params__.frozen, kind
         assert all(field.kw_only for field in fields(kind)), kind

@@ -1,0 +1,153 @@
+"""Rows as sets: which rows of some files are not among the rows of others.
+
+Rows are compared by value, through a 64-bit fingerprint of all their columns: equal rows cancel
+one for one. Two rows that differ share a fingerprint with a chance of about 1 in 10^19.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_store.dataset import read_part
+from feature_store.snapshot import Kept, Part
+
+_EMPTY = np.uint64(0x9E3779B97F4A7C15)
+"""What stands for a list without values, which is not the same as no list."""
+
+
+def fingerprints(part: Part, schema: pa.Schema, columns: Sequence[str] | None = None) -> np.ndarray:
+    """One number for each row that counts, in order; by some columns, or by all.
+
+    It depends on the names and values alone: not on the order of columns, nor on columns that are
+    null, so that a row stays the same when its table gets a new column.
+    """
+    table = read_part(part, schema, schema.names if columns is None else columns)
+    total = np.zeros(table.num_rows, dtype=np.uint64)
+    for name in table.column_names:
+        total += _of_column(table.column(name).combine_chunks(), name)
+    return _mixed(total)
+
+
+def unmatched(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which values are left, as booleans, when each of `others` takes away one equal value."""
+    if not len(others):
+        return np.ones(len(own), dtype=bool)
+    values, counts = np.unique(others, return_counts=True)
+    order = np.argsort(own, kind="stable")
+    ordered = own[order]
+    rank = np.arange(len(own)) - np.searchsorted(ordered, ordered)
+    at = np.minimum(np.searchsorted(values, ordered), len(values) - 1)
+    left = np.empty(len(own), dtype=bool)
+    left[order] = (values[at] != ordered) | (rank >= counts[at])
+    return left
+
+
+def narrowed(part: Part, chosen: np.ndarray) -> Part | None:
+    """The part with only those of its rows that are chosen, one boolean for each; None: no row."""
+    if not chosen.any():
+        return None
+    if chosen.all():
+        return part
+    mask = np.ones(part.stored_rows, dtype=bool) if part.kept is None else part.kept.mask()
+    mask[mask] = chosen
+    kept = Kept.of(mask)
+    return replace(part, rows=kept.rows, kept=kept)
+
+
+def without(part: Part, other: Part | None) -> Part | None:
+    """The part without the rows that another part of the same file has; None: no row is left."""
+    if other is None or part.rows == 0:
+        return part
+    if other.kept is None:
+        return None
+    left = ~other.kept.mask()
+    return narrowed(part, left if part.kept is None else left[part.kept.mask()])
+
+
+def _of_column(values: Any, name: str) -> np.ndarray:
+    if isinstance(values, pa.ChunkedArray):  # more than one array can hold
+        return np.concatenate([_of_column(chunk, name) for chunk in values.chunks])
+    numbers = _mixed(_numbers(values) ^ _of_bytes(name.encode()))
+    if values.null_count:
+        numbers[np.asarray(pc.is_null(values))] = 0
+    return numbers
+
+
+def _numbers(values: pa.Array) -> np.ndarray:
+    """One number for each value; equal values have equal numbers. Nulls have any."""
+    kind = values.type
+    if pa.types.is_struct(kind):
+        fields = [_of_column(values.field(i), kind.field(i).name) for i in range(kind.num_fields)]
+        return sum(fields, np.zeros(len(values), dtype=np.uint64))
+    if pa.types.is_nested(kind):
+        return _of_lists(values)
+    if pa.types.is_floating(kind):
+        floats = np.array(pc.fill_null(values.cast(pa.float64()), 0.0)) + 0.0  # -0.0 is 0.0
+        floats[np.isnan(floats)] = np.nan
+        return floats.view(np.uint64)
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        wide = pa.uint64() if kind == pa.uint64() else pa.int64()
+        return np.asarray(pc.fill_null(values.cast(wide), 0)).view(np.uint64)
+    if pa.types.is_temporal(kind):
+        narrow = pa.int32() if kind.bit_width == 32 else pa.int64()
+        return np.asarray(pc.fill_null(values.view(narrow), 0)).astype(np.int64).view(np.uint64)
+    return _of_texts(values)
+
+
+def _of_texts(values: pa.Array) -> np.ndarray:
+    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    numbers = [_of_bytes(_plain(value)) for value in coded.dictionary.to_pylist()]
+    table = np.array([*numbers, np.uint64(0)], dtype=np.uint64)
+    positions = np.asarray(pc.fill_null(coded.indices.cast(pa.int64()), len(numbers)))
+    return np.asarray(table[positions])
+
+
+def _of_lists(values: pa.Array) -> np.ndarray:
+    """Lists and maps: their values in order."""
+    lengths = np.asarray(pc.fill_null(_lengths(values), 0)).astype(np.int64)
+    inner = _flat(values)
+    starts = np.cumsum(lengths) - lengths
+    position = np.arange(len(inner)) - np.repeat(starts, lengths)
+    numbers = _mixed(_of_column(inner, "") + _mixed(position.astype(np.uint64)))
+    total = np.full(len(values), _EMPTY, dtype=np.uint64)
+    filled = lengths > 0
+    if filled.any():
+        total[filled] = np.add.reduceat(numbers, starts[filled])
+    return total
+
+
+def _lengths(values: pa.Array) -> pa.Array:
+    return pc.list_value_length(_as_list(values))
+
+
+def _flat(values: pa.Array) -> pa.Array:
+    return _as_list(values).flatten()
+
+
+def _as_list(values: pa.Array) -> pa.Array:
+    """A map as a list of its entries; any other list as it is."""
+    if not pa.types.is_map(values.type):
+        return values
+    kind = pa.list_(pa.struct([("key", values.type.key_type), ("value", values.type.item_type)]))
+    return values.cast(kind)
+
+
+def _plain(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+
+
+def _of_bytes(value: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(blake2b(value, digest_size=8).digest(), "little"))
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """Spread numbers over 64 bits, one to one (the finaliser of splitmix64)."""
+    mixed = numbers + _EMPTY
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
