@@ -40,6 +40,7 @@ NAMES = [
     "Watermark",
     "Watermarks",
     "connect",
+    "identity",
     "point_in_time_join",
     "run_checks",
 ]
