@@ -17,10 +17,10 @@ from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
+import feature_store
 from feature_store.config import FeatureStoreConfig
 from feature_store.errors import InvalidConfig
 from feature_store.location import Documents, resolve
-from feature_store.store import connect
 
 _FOLDER = "_watermarks"
 _SUFFIX = ".json"
@@ -128,7 +128,7 @@ class Watermarks:
         The rows that they brought are noted first, so that no later rewrite of the table can hide
         them.
         """
-        connect(self._config).set_aside(view, versions)
+        feature_store.connect(self._config).set_aside(view, versions)
         table = self._table(view)
         before, _ = self._load(view, consumer, table)
         start = before or Watermark(view=view, consumer=consumer, version=0, table=table)
@@ -175,7 +175,7 @@ class Watermarks:
         )
 
     def _table(self, view: str) -> str | None:
-        return connect(self._config).table_id(view)
+        return feature_store.connect(self._config).table_id(view)
 
     def _is_another(self, step: Watermark) -> bool:
         """Whether the step is of a table that has been replaced by another since."""
