@@ -21,6 +21,7 @@ import feature_store
 from feature_store.config import FeatureStoreConfig
 from feature_store.errors import InvalidConfig
 from feature_store.location import Documents, resolve
+from feature_store.snapshot import Snapshot
 
 _FOLDER = "_watermarks"
 _SUFFIX = ".json"
@@ -102,7 +103,6 @@ class Watermarks:
         *,
         quarantine: tuple[int, ...] = (),
         table: str | None = None,
-        decision: Decision | None = None,
     ) -> Watermark:
         """Move the watermark up to `version`, add to the quarantine, and return the outcome.
 
@@ -116,7 +116,27 @@ class Watermarks:
             version=version,
             quarantine=quarantine,
             table=table or self._table(view),
-            decisions=() if decision is None else (decision,),
+        )
+        return self._add(step)
+
+    def set_aside(
+        self, snapshot: Snapshot, consumer: str, *, actor: str, reason: str, now: datetime
+    ) -> Watermark:
+        """Put what a snapshot has beyond the watermark in quarantine, and move the watermark up.
+
+        For a loop whose checks failed: the versions that brought rows, and which rows, are noted.
+        """
+        view, seen = snapshot.view, self.get(snapshot.view, consumer)
+        undecided = range(seen.version + 1 if seen else 0, snapshot.version + 1)
+        bad = feature_store.connect(self._config).set_aside(view, undecided)
+        made = Decision.made("quarantine", bad, actor=actor, reason=reason, now=now)
+        step = Watermark(
+            view=view,
+            consumer=consumer,
+            version=snapshot.version,
+            quarantine=bad,
+            table=snapshot.table or self._table(view),
+            decisions=(made,),
         )
         return self._add(step)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import feature_store
 import ray_jobs
 import registry
-from feature_store import CheckReport, ChecksConfig, Decision, Snapshot, Watermark, Watermarks
+from feature_store import CheckReport, ChecksConfig, Snapshot, Watermark, Watermarks
 from feature_store.checks.joined import beside_joins, of_join
 from flows.core.clock import SystemClock
 from flows.core.context import current, noticed, produced
@@ -104,13 +104,12 @@ def check(
     failed = [report for report in reports if not report.passed]
     if not failed:
         return reports
-    store = feature_store.connect(settings.feature_store)
+    marks, by = Watermarks(settings.feature_store), f"flow {current().flow}"
     for snapshot, report in zip(snapshots, reports, strict=True):
         if report.new_failures:
-            seen = Watermarks(settings.feature_store).get(snapshot.view, model)
-            undecided = range(seen.version + 1 if seen else 0, snapshot.version + 1)
-            bad = store.set_aside(snapshot.view, undecided)
-            _seen(settings, snapshot, model, quarantine=bad, reason=report.reason)
+            now = SystemClock().now()
+            marks.set_aside(snapshot, model, actor=by, reason=report.reason, now=now)
+            _seen(settings, snapshot, model)
     if reports[0].new_failures:  # the other views' new data waits for nothing
         for snapshot, report in zip(snapshots, reports, strict=True):
             if report.passed:
@@ -376,22 +375,11 @@ def _failure(report: CheckReport, features: FeaturesConfig) -> str:
     return f"view {report.view}: {report.reason}" if features.joins else report.reason
 
 
-def _seen(
-    settings: Settings,
-    data: Snapshot | Dataset,
-    model: str,
-    quarantine: tuple[int, ...] = (),
-    reason: str = "",
-) -> None:
+def _seen(settings: Settings, data: Snapshot | Dataset, model: str) -> None:
     """Remember that this model's loop has decided on the views up to the versions of `data`."""
     marks = Watermarks(settings.feature_store)
-    decided: dict[str, Any] = {}
-    if quarantine:
-        by, now = f"flow {current().flow}", SystemClock().now()
-        decision = Decision.made("quarantine", quarantine, actor=by, reason=reason, now=now)
-        decided = {"quarantine": quarantine, "decision": decision}
     for source in data.sources if isinstance(data, Dataset) else (data,):
-        marks.advance(source.view, model, source.version, table=source.table, **decided)
+        marks.advance(source.view, model, source.version, table=source.table)
         produced(f"watermark:{source.view}/{model}", source.version, at=source.watermark)
 
 
