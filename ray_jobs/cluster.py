@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_jobs.client import RayConfig
-from ray_jobs.dashboard import ClusterLoad, Dashboard
+from ray_jobs.dashboard import LIVE_NODES, ClusterLoad, Dashboard
 from ray_jobs.dashboard_http import address_of, one_line, open_job_client, token_of
 from ray_jobs.errors import RayJobError, RayUnreachable
 from ray_jobs.marked import MarkedClient
@@ -60,7 +60,7 @@ class ClusterRay(MarkedClient):
     def resources(self) -> ClusterResources:
         """What the cluster's live nodes have."""
         try:
-            answer = self._client().get("/api/v0/nodes")
+            answer = self._client().get(LIVE_NODES)
         except OSError as error:
             raise RayUnreachable(f"{self._silent()} {one_line(error)}") from error
         return ClusterResources(

@@ -141,7 +141,7 @@ class Extraction:
         ]
         left = Counter(key for key, _ in shards)
         made: dict[str, dict[int, DatasetPart]] = {key: {} for key, _ in missing}
-        for number, part in run_all(calls, parallel=2 * cluster_cpus()):
+        for number, part in run_all(calls, parallel=lambda: 2 * cluster_cpus()):
             key = shards[number][0]
             name = f"{self.definition.digest[:16]}/{part.name}"
             made[key][number] = replace(part, name=name)

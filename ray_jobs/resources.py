@@ -13,6 +13,11 @@ ELASTIC = "RATCHET_RAY_ELASTIC"
 """Set to "1" in the jobs of a cluster that adds nodes on demand: nothing is refused there."""
 
 
+def elastic() -> bool:
+    """Whether this job runs on a cluster that adds nodes on demand."""
+    return os.environ.get(ELASTIC) == "1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeResources:
     """What one machine of the cluster has in all."""
@@ -74,7 +79,7 @@ def ensure_feasible(
     Ray lets such a task pend for ever without a word. `memory` is in bytes; `nodes` are those
     of the connected Ray unless given. A request that only has to wait is not refused.
     """
-    if not (num_cpus or num_gpus or memory) or os.environ.get(ELASTIC) == "1":
+    if not (num_cpus or num_gpus or memory) or elastic():
         return
     known = connected_nodes() if nodes is None else tuple(nodes)
     if any(n.cpus >= num_cpus and n.gpus >= num_gpus and n.memory >= memory for n in known):

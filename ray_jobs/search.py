@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ray_jobs.tasks import cluster_cpus, cluster_gpus, run_all, submit
-from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind
+from ray_jobs.trainers.config import Interval, SearchConfig, SearchKind, TrainerConfig
 from ray_jobs.trainers.scoring import DEFAULT_METRIC, model_score, usable
 from ray_jobs.trainers.trainer import Trainer, TrainingSet
 from ray_jobs.training_errors import TrainingFailed, UnfitData, first_line
@@ -95,10 +95,7 @@ def search(
         )
         for number, params in enumerate(tried, start=1)
     ]
-    fitting = cluster_cpus() / max(config.num_cpus, 0.01)
-    if gpus:
-        fitting = min(fitting, cluster_gpus() / gpus)
-    parallel = config.search.parallel or max(int(fitting), 1)
+    parallel = partial(_parallel, config, gpus)
     trials: dict[int, Trial] = dict(run_all(calls, parallel=parallel))
     return SearchResult(metric=metric, trials=tuple(trials[i] for i in range(len(tried))))
 
@@ -171,6 +168,15 @@ def folds(times: Times, count: int, gap: timedelta = timedelta(0)) -> list[tuple
         )
     ends = [*starts[1:], len(times)]
     return [(np.arange(t), np.arange(s, e)) for t, s, e in zip(trained, starts, ends, strict=True)]
+
+
+def _parallel(config: TrainerConfig, gpus: float) -> int:
+    """Trials side by side, on the cluster as it is now."""
+    assert config.search is not None
+    fitting = cluster_cpus() / max(config.num_cpus, 0.01)
+    if gpus:
+        fitting = min(fitting, cluster_gpus() / gpus)
+    return config.search.parallel or max(int(fitting), 1)
 
 
 def _grid(config: SearchConfig) -> Iterator[dict[str, Any]]:

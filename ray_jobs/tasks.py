@@ -96,9 +96,9 @@ def result(task: Submitted) -> Any:
 
 
 def run_all(
-    calls: Sequence[Callable[[], Submitted]], *, parallel: int
+    calls: Sequence[Callable[[], Submitted]], *, parallel: Callable[[], int]
 ) -> Iterator[tuple[int, Any]]:
-    """Start each call, at most `parallel` at a time; yields (its number, result) as they end.
+    """Start each call, at most `parallel()` at a time; yields (its number, result) as they end.
 
     The first error ends the others and is raised.
     """
@@ -108,7 +108,7 @@ def run_all(
     running: dict[Any, tuple[int, Submitted]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < parallel:
+            while waiting and len(running) < parallel():
                 number, call = waiting.pop()
                 task = call()
                 running[task.reference] = (number, task)

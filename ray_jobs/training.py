@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -23,7 +22,7 @@ from ray_jobs.gap import labels_until
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.rehearsal import FitRows, rehearse
-from ray_jobs.resources import ELASTIC, ensure_feasible
+from ray_jobs.resources import elastic, ensure_feasible
 from ray_jobs.search import SearchResult, candidates, search
 from ray_jobs.split import Split, group_codes, split
 from ray_jobs.tasks import cluster_cpus, cluster_gpus, result, submit
@@ -145,7 +144,7 @@ def _device(trainer: TrainerConfig) -> tuple[str, tuple[str, ...]]:
     if trainer.num_gpus <= 0:
         _ensure_room(trainer, gpus=0)
         return "cpu", ()
-    if trainer.allow_cpu and there < gpus:
+    if trainer.allow_cpu and there < gpus and not elastic():  # which adds a node that has them
         _ensure_room(trainer, gpus=0)
         asked = f"{gpus:g} GPU{'' if gpus == 1 else 's'}"
         return "cpu", (f"{asked} asked for, {there:g} in the cluster: trained on CPU",)
@@ -164,7 +163,7 @@ def _ensure_room(trainer: TrainerConfig, *, gpus: float) -> None:
         what="The training" if trainer.workers == 1 else "Each training worker",
     )
     cpus = trainer.workers * trainer.num_cpus
-    if os.environ.get(ELASTIC) == "1" or (cpus <= cluster_cpus() and gpus <= cluster_gpus()):
+    if elastic() or (cpus <= cluster_cpus() and gpus <= cluster_gpus()):
         return
     raise NotEnoughResources(
         f"The {trainer.workers} training workers ask for {cpus:g} CPUs and {gpus:g} GPUs together; "

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.adapters.ray_usage import RayUsage
-from flows.core.claiming import Capacity, needs_of
+from flows.core.claiming import NOTHING_FREE, Capacity, needs_of
 from flows.core.errors import RatchetError
 from flows.core.executors.perform import describe, outcome_from_text, work_to_text
 from flows.core.executors.protocol import Deliver, Outcome, OutcomeKind, Work
@@ -101,8 +101,21 @@ class RayExecutor:
 
     @property
     def capacity(self) -> Capacity | None:
-        """What the cluster has free; None for a Ray that only this process uses."""
-        return self._usage.capacity(self._patience) if self.survives else None
+        """What the cluster has free; None for a Ray that only this process uses.
+
+        Also for one that adds nodes: what does not fit has to wait in Ray, which adds them for it.
+        """
+        if not self.survives:
+            return None
+        found = self._usage.capacity(self._patience)
+        return None if self._elastic and found is not NOTHING_FREE else found
+
+    @property
+    def _elastic(self) -> bool:
+        try:
+            return self._ray.config.elastic
+        except RatchetError:
+            return False
 
     @property
     def _patience(self) -> float:

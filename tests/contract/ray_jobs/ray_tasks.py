@@ -32,7 +32,7 @@ def makes() -> None:
     produced("model:digits", "2")
     spent(gpu_seconds=4.0)
     calls = [partial(submit, time.sleep, 0.4, name="nap", num_cpus=0.5) for _ in range(2)]
-    assert len(list(run_all(calls, parallel=1))) == 2
+    assert len(list(run_all(calls, parallel=lambda: 1))) == 2
 
 
 def halts() -> None:

@@ -14,6 +14,7 @@ from ray_jobs import ClusterLoad, Dashboard, RayJobError, RayUnreachable
 NODE = {"state": "ALIVE", "resources_total": {"CPU": 4.0, "GPU": 1.0}}
 DEAD = {"state": "DEAD", "resources_total": {"CPU": 64.0}}
 STATUS = {"time": 12.5, "loadMetricsReport": {"usage": {"CPU": [1.0, 4.0], "GPU": [0.5, 1.0]}}}
+asked: list[str] = []
 Serve = Callable[[dict[str, tuple[int, object]]], str]
 
 
@@ -25,7 +26,8 @@ def serve() -> Iterator[Serve]:
     def start(answers: dict[str, tuple[int, object]]) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                code, data = answers.get(self.path, (404, None))
+                code, data = answers.get(self.path.partition("?")[0], (404, None))
+                asked.append(self.path)
                 if self.headers.get("Authorization") != "Bearer secret":
                     code = 401
                 self.send_response(code)
@@ -62,6 +64,26 @@ def test_a_head_that_has_counted_nothing_yet_uses_nothing(serve: Serve) -> None:
     address = serve(answers([NODE], {"time": 1.0, "loadMetricsReport": {"usage": {}}}))
     assert Dashboard(address, "secret").load().used_cpus == 0
     assert Dashboard(serve(answers([NODE], None)), "secret").has_nodes()
+
+
+def test_the_second_autoscaler_says_by_node_what_is_in_use(serve: Serve) -> None:
+    by_node = {
+        "a": "2.5/4.0 CPU\n0.5/1.0 GPU\n0B/12.97GiB memory\n1.0/1.0 GPU_group_0",
+        "b": "1.0/8.0 CPU (1.0 used of 2.0 reserved in placement groups)",
+    }
+    said = answers([NODE], None) | {
+        "/nodes": (200, {"data": {"summary": [], "nodeLogicalResources": by_node}})
+    }
+    found = Dashboard(serve(said), "secret").load()
+    assert (found.used_cpus, found.used_gpus) == (3.5, 0.5)
+    assert found.counted_at > 0
+
+
+def test_all_living_nodes_are_asked_for_and_no_dead_one(serve: Serve) -> None:
+    asked.clear()
+    assert Dashboard(serve(answers([NODE] * 300, STATUS)), "secret").load().cpus == 1200
+    assert "limit=10000" in asked[0]
+    assert "filter_values=ALIVE" in asked[0]
 
 
 def test_a_head_without_nodes_takes_no_jobs(serve: Serve) -> None:

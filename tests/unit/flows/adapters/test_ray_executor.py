@@ -11,10 +11,12 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from flows.adapters.ray_executor import RayExecutor, job_id, job_spec, outcome_of
+from flows.core.claiming import NOTHING_FREE, Resources
 from flows.core.errors import ConfigError
 from flows.core.executors.perform import outcome_to_text, work_from_text
 from flows.core.executors.protocol import Outcome, OutcomeKind, Work
 from ray_jobs import (
+    ClusterLoad,
     JobError,
     JobSpec,
     JobState,
@@ -233,3 +235,28 @@ def test_a_secret_that_is_not_there_is_the_reason_of_the_attempt_and_nobody_else
     with pytest.raises(ConfigError, match="RAY_TOKEN"):
         executor.start(work_of("r0"))
     executor.close()
+
+
+class FullRay(AwayRay):
+    """A cluster at its minimum of 8 CPUs, all of them busy."""
+
+    def __init__(self, *, elastic: bool) -> None:
+        super().__init__()
+        self.config = RayConfig(mode="cluster", address="http://head:8265", elastic=elastic)
+
+    def load(self) -> ClusterLoad:
+        self._answer()
+        return ClusterLoad(cpus=8, gpus=0, used_cpus=8, used_gpus=0, counted_at=1.0)
+
+
+@pytest.mark.parametrize("elastic", [True, False])
+def test_a_full_cluster_hears_of_more_work_if_it_can_add_nodes(elastic: bool) -> None:
+    ray = FullRay(elastic=elastic)
+    executor = RayExecutor(lambda: ray)
+    assert executor.capacity is NOTHING_FREE  # it has not answered yet
+    ray.is_back.set()
+    executor._usage.look()
+    found = executor.capacity
+    assert (found is None) if elastic else (found is not None)
+    if found is not None:
+        assert not found.takes(Resources(cpus=4))
