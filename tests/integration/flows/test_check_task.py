@@ -40,7 +40,10 @@ def settings(tmp_path: Path) -> Settings:
         artifacts=f"{tmp_path}/artifacts",
         store=StoreConfig(url="sqlite://"),
         feature_store=FeatureStoreConfig(uri=f"{tmp_path}/features", format="parquet"),
-        registry=RegistryConfig(tracking_uri="sqlite://", ledger_url="sqlite://"),
+        registry=RegistryConfig(
+            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+            ledger_url=f"sqlite:///{tmp_path}/ledger.db",
+        ),
         ray=RayConfig(),
     )
 
