@@ -170,6 +170,9 @@ def _pieces(chunk: pa.Array) -> Iterator[pa.Array]:
             yield from _pieces(chunk[:half])
             yield from _pieces(chunk[half:])
             return
+        text = chunk.buffers()[2]
+        if text is not None and text.size > PIECE:  # a slice refers to all that it was cut from
+            chunk = pa.concat_arrays([chunk])
     yield chunk
 
 

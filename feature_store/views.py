@@ -68,14 +68,20 @@ def validate(view: FeatureView) -> None:
             f"{view.time_zone!r}{nearest(view.time_zone, available_timezones())}",
             hint="name one such as Europe/Berlin",
         )
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for column in view.columns:
-        if column in seen:
+        twin = seen.get(column.lower())
+        if twin == column:
             raise InvalidView(
                 f"view {view.name}: column {column} is named twice",
                 hint="a column is an entity, the event time, a feature or the label",
             )
-        seen.add(column)
+        if twin is not None:
+            raise InvalidView(
+                f"view {view.name}: columns {twin} and {column} differ by case only",
+                hint="rename one of them: Delta and SQL cannot tell them apart",
+            )
+        seen[column.lower()] = column
 
 
 def to_document(stored: StoredView) -> dict[str, Any]:

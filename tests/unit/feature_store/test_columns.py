@@ -119,6 +119,7 @@ def test_more_text_than_a_string_array_holds_is_stored_in_pieces(
     column = canonical(pa.table({"x": pa.array(texts, given)})).column("x")
     assert column.type == pa.string()
     assert column.num_chunks > 1
+    assert all(chunk.buffers()[2].size <= 100 for chunk in column.chunks)
     assert column.to_pylist() == texts
 
 

@@ -29,6 +29,11 @@ def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
         validate(replace(VIEW, name=name))
 
 
+def test_columns_that_differ_by_case_only_are_refused() -> None:
+    with pytest.raises(InvalidView, match="view meter: columns load and Load differ by case only"):
+        validate(replace(VIEW, label="Load"))
+
+
 def test_a_column_named_twice_is_refused() -> None:
     with pytest.raises(InvalidView, match="view meter: column load is named twice"):
         validate(replace(VIEW, label="load"))
