@@ -34,7 +34,7 @@ from registry import (
     Watching,
     check_model_name,
 )
-from registry.gate_config import check_mode
+from registry.gate_config import check_composed
 
 if TYPE_CHECKING:
     from feature_store import FeatureStore
@@ -57,7 +57,7 @@ class RetrainConfig:
     def __post_init__(self) -> None:
         """Refuse a gate that makes no sense before anything is trained for it."""
         check_model_name(self.model)
-        check_mode(self.gate)
+        check_composed(self.gate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,7 @@ def extract(snapshots: tuple[Snapshot, ...], features: FeaturesConfig) -> Datase
 def watching(model: str, gate: GateConfig) -> Watching:
     """Whether the champion is new, and has to be watched; asks the ledger alone."""
     settings = Settings.of(current().config)
+    ray_jobs.declare_metrics(gate, settings.allowed_modules)
     with registry.connect(settings.registry) as models:
         return models.watches.watching(model, gate)
 
@@ -292,7 +293,7 @@ def retrain(cfg: RetrainConfig) -> None:
     seen = watch(dataset, cfg.features, cfg.gate, cfg.model)
     when(known.due).then(seen)
     settled = settle(cfg.gate, known, seen)
-    challenger = train(dataset, cfg.trainer, cfg.features, cfg.model)
+    challenger = train(dataset, cfg.trainer, cfg.features, cfg.model, after=known)
     verdict = evaluate(challenger, dataset, cfg.features, cfg.gate, after=settled)
     when(verdict.promote).then(promote(verdict, dataset))
     when(~verdict.promote).then(halt(verdict, dataset))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ray_jobs.extraction import extract
     from ray_jobs.features import Engine, FeaturesConfig, HoldoutConfig, JoinConfig
     from ray_jobs.markers import JobMarkers
+    from ray_jobs.own_metrics import declare_metrics
     from ray_jobs.references import Challenger, Dataset, RunInfo
     from ray_jobs.trainers.config import (
         Interval,
@@ -74,6 +75,7 @@ __all__ = [
     "RayJobError",
     "RayUnreachable",
     "connect",
+    "declare_metrics",
     "ensure_feasible",
     "Challenger",
     "Dataset",
@@ -123,6 +125,7 @@ _LATE = {
     "Dashboard": "ray_jobs.dashboard",
     "EmbeddedRay": "ray_jobs.embedded",
     "evaluate": "ray_jobs.evaluation",
+    "declare_metrics": "ray_jobs.own_metrics",
     "extract": "ray_jobs.extraction",
     "JobMarkers": "ray_jobs.markers",
     "train": "ray_jobs.training",

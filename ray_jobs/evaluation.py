@@ -16,6 +16,7 @@ from ray_jobs.dependent import grouped
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.gap import labels_until
 from ray_jobs.kept_losses import keep_losses
+from ray_jobs.own_metrics import declare_metrics
 from ray_jobs.references import Challenger, Dataset, RunInfo
 from ray_jobs.samples import Samples
 from ray_jobs.training_errors import final
@@ -29,7 +30,6 @@ from registry import (
     connect,
 )
 from registry.approvals import awaiting
-from registry.gate_config import check_mode
 from registry.nights.betting import Sample
 from registry.nights.night import Tonight, judged, opened
 
@@ -60,7 +60,7 @@ def evaluate(
     """
     modules = tuple(allowed_modules)
     gate = grouped(gate, features)
-    check_mode(gate)
+    declare_metrics(gate, modules)
     with connect(registry) as registered:
         registered.check(challenger.model)
         scorer: Samples | None = None

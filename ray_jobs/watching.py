@@ -20,6 +20,7 @@ from ray_jobs.dependent import clusters_of, grouped, independent
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.gap import labels_until
 from ray_jobs.model_answers import answers
+from ray_jobs.own_metrics import declare_metrics
 from ray_jobs.own_rows import own_rows
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Dataset, RunInfo
@@ -87,6 +88,7 @@ def watch(
     is named in the reason, and nothing is judged; without its predecessor the watch ends. Raises
     GateError, and the errors of registry and feature store.
     """
+    declare_metrics(gate, allowed_modules)
     with connect(registry) as registered:
         registered.check(model)
         scene = _Scene(

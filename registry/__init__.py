@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from registry.loaded import LoadedModel
     from registry.methods.bootstrap import Interval
     from registry.methods.comparison import Comparison
+    from registry.methods.declared import row_metric
     from registry.methods.metrics import METRICS, row_losses, score
     from registry.models import ModelVersion
     from registry.nights.docket_store import NightEntry
@@ -117,6 +118,7 @@ __all__ = [
     "decide",
     "figures",
     "row_losses",
+    "row_metric",
     "score",
     "verdict_json",
 ]
@@ -144,6 +146,7 @@ _LATE = {
     "Comparison": "registry.methods.comparison",
     "METRICS": "registry.methods.metrics",
     "row_losses": "registry.methods.metrics",
+    "row_metric": "registry.methods.declared",
     "score": "registry.methods.metrics",
     "ModelVersion": "registry.models",
     "NightEntry": "registry.nights.docket_store",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from registry.methods.bootstrap import Interval
+from registry.methods.metrics import digests_of
 from registry.verdict import Decision, Rule, RuleResult, Verdict
 
 
@@ -129,6 +130,7 @@ class Draft:
             run_id=self.run_id,
             mlflow_run_id=self.mlflow_run_id,
             gap_s=self.gap_s,
+            metric_digest=digests_of([self.metric]) or None,
         )
 
 

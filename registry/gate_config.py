@@ -6,18 +6,17 @@ from enum import StrEnum
 from typing import Any
 
 from registry.errors import GateError
-from registry.methods.metrics import Metric, find_metric
+from registry.methods.metrics import Metric, find_metric, is_known
 from registry.methods.predictions import Task
 from registry.slice_columns import check_slices
 
-# What a loss of a row can be at most, where its formula bounds it.
-BOUNDS = {"accuracy": 1.0, "brier": 2.0}
-# Where it does not: what to say instead.
+# What to say of losses that no formula bounds.
 BOUND_TO_SAY = {
     "log_loss": "gate.bound=7 (nats: a true class that was given 1 in 1,000 or less)",
     "mae": "gate.bound to the largest error that should still count, in the label's unit",
     "mse": "gate.bound to the largest squared error that should still count",
     "mape": "gate.bound=2 (200 % off)",
+    "poisson_deviance": "gate.bound to the largest deviance of a row that should still count",
 }
 
 
@@ -113,7 +112,7 @@ class GateConfig:
     """What a challenger must show."""
 
     metric: str = "accuracy"
-    """The metric of the comparison."""
+    """The metric of the comparison; a function of your own: `my_team.metrics:profit`."""
     min_effect: float = 0.0
     """Minimum useful effect: the improvement must surely exceed it, in the metric's unit."""
     confidence: float = 0.95
@@ -305,7 +304,7 @@ def null_of(config: GateConfig) -> float:
 
 def bound_of(config: GateConfig) -> float:
     """What a row's loss counts as at most; GateError when nobody has said."""
-    bound = config.bound or BOUNDS.get(config.metric)
+    bound = config.bound or find_metric(config.metric).bound
     if bound is None:
         say = BOUND_TO_SAY.get(config.metric, BOUND_TO_SAY["mae"])
         raise GateError(
@@ -314,6 +313,15 @@ def bound_of(config: GateConfig) -> float:
             hint=f"set {say}: a larger loss counts as that; or set gate.block",
         )
     return bound
+
+
+def check_composed(config: GateConfig) -> None:
+    """`check_mode`, before anything is imported: a user's own metrics are checked by the run.
+
+    It does so before the training.
+    """
+    if all(map(is_known, (config.metric, *config.guards, *config.floors))):
+        check_mode(config)
 
 
 def check_mode(config: GateConfig) -> Metric:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from registry.gate_config import BOUNDS, GateConfig
+from registry.gate_config import GateConfig
 from registry.methods.bootstrap import Interval, Resampling, paired_difference
 from registry.methods.bounded import bet, clusters_enough
 from registry.methods.codes import numbered
@@ -215,7 +215,7 @@ def loss_bound(metric: Metric, pair: ScoredPair, config: GateConfig) -> float | 
         return config.bound
     if metric.name == "brier" and len(pair.challenger.classes) == 2:
         return 1.0
-    return BOUNDS.get(metric.name)
+    return metric.bound
 
 
 def no_worse(

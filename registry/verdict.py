@@ -171,6 +171,8 @@ class Verdict:
     none: from before it was kept."""
     expires_at: datetime | None = None
     """Until when it may be approved, where a person has to."""
+    metric_digest: str | None = None
+    """Of the source of a metric of the project's own, by which it was judged; none: it is ours."""
 
     @property
     def next_step(self) -> str | None:

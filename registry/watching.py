@@ -27,11 +27,11 @@ from registry.card.words import evidence as figure
 from registry.error_budget import bar
 from registry.errors import GateError
 from registry.gate import comparable
-from registry.gate_config import BOUNDS, Dependence, GateConfig, NewClasses, check_config
+from registry.gate_config import Dependence, GateConfig, NewClasses, check_config
 from registry.methods.blocks import Spread
 from registry.methods.bootstrap import Resampling, paired_difference
 from registry.methods.comparison import ScoredPair, Spoilt, Unusable, unseen_words
-from registry.methods.metrics import Metric, check_fits, find_metric, score_of
+from registry.methods.metrics import Metric, check_fits, digests_of, find_metric, score_of
 from registry.methods.paired import studentized
 from registry.methods.predictions import Task
 from registry.nights.betting import (
@@ -207,14 +207,14 @@ def _is_bet_on(config: GateConfig) -> bool:
     """Whether evidence can be added up over nights; else each night is tested."""
     if config.block is not None:
         return True
-    row_wise = find_metric(config.metric).row_wise
-    return row_wise and (config.bound is not None or config.metric in BOUNDS)
+    metric = find_metric(config.metric)
+    return metric.row_wise and (config.bound or metric.bound) is not None
 
 
 def _terms(config: GateConfig) -> str:
     """What evidence must have in common to be added up."""
     parts = (config.metric, config.watch.harm, config.bound, config.cluster, config.block)
-    words = " ".join(str(part) for part in parts)
+    words = " ".join([*map(str, parts), digests_of([config.metric])]).rstrip()
     by_days = config.block is None and Dependence(config.dependence) is Dependence.AUTO
     return f"{words} by days" if by_days else words
 

@@ -12,6 +12,31 @@ def f1(scored: Scored) -> Scorer:
     return _mean_over_classes(scored, lambda hits, said, true: _share(2 * hits, said + true))
 
 
+def f_beta(beta: float) -> Callable[[Scored], Scorer]:
+    """F1 in which recall counts `beta` times as much as precision (van Rijsbergen 1979)."""
+    square = beta * beta
+
+    def scorer(scored: Scored) -> Scorer:
+        return _mean_over_classes(
+            scored, lambda hits, said, true: _share((1 + square) * hits, said + square * true)
+        )
+
+    return scorer
+
+
+def matthews(scored: Scored) -> Scorer:
+    """The correlation of said and true classes (Matthews 1975; several classes: Gorodkin 2004)."""
+    count = _counter(scored)
+
+    def score(weights: Weights) -> float:
+        hits, said, true = count(weights)
+        n = weights.sum()
+        both = (n * n - (said**2).sum()) * (n * n - (true**2).sum())
+        return float((hits.sum() * n - (said * true).sum()) / np.sqrt(both)) if both > 0 else 0.0
+
+    return score
+
+
 def precision(scored: Scored) -> Scorer:
     """How often the second class is right when it is said; else the mean over the classes."""
     return _mean_over_classes(scored, lambda hits, said, true: _share(hits, said))

@@ -58,3 +58,31 @@ def _under_precision(positives: Floats, everything: Floats) -> float:
     seen = everything > 0
     precision = np.divide(positives, everything, out=np.zeros_like(positives), where=seen)
     return float((np.diff(positives, prepend=0.0) * precision).sum() / positives[-1])
+
+
+def recall_at_precision(least: float) -> Callable[[Scored], Scorer]:
+    """The most of a class that is found by a threshold whose finds are right that often; else 0."""
+
+    def area(positives: Floats, everything: Floats) -> float:
+        if positives[-1] <= 0:
+            return float("nan")
+        precise = positives >= least * everything * (1 - 1e-12)
+        return float((positives * (precise & (everything > 0))).max() / positives[-1])
+
+    return lambda scored: _mean_one_vs_rest(scored, area)
+
+
+def lift_at(share: float) -> Callable[[Scored], Scorer]:
+    """How many times the usual rate of a class there is in the `share` of rows that score highest.
+
+    Rows of equal score are taken in parts.
+    """
+
+    def area(positives: Floats, everything: Floats) -> float:
+        if positives[-1] <= 0:
+            return float("nan")
+        taken = share * everything[-1]
+        found = np.interp(taken, np.append(0.0, everything), np.append(0.0, positives))
+        return float(found / taken / (positives[-1] / everything[-1]))
+
+    return lambda scored: _mean_one_vs_rest(scored, area)

@@ -34,6 +34,8 @@ def influence_of(metric: Metric, scored: Scored) -> Floats | None:
         return np.asarray(-own if metric.greater_is_better else own)
     if counts_cells(metric):
         return _of_cells(metric, scored)
+    if metric.influence is not None:
+        return metric.influence(scored)
     known: dict[str, Callable[[Scored], Floats]] = {
         "roc_auc": lambda scored: _one_vs_rest(scored, _of_roc_auc),
         "average_precision": lambda scored: _one_vs_rest(scored, _of_average_precision),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from registry.errors import GateError
 from registry.methods.predictions import Floats, Scored
 
 
@@ -55,3 +56,35 @@ def pinball(quantile: float) -> Callable[[Scored], Floats]:
         return np.asarray(np.maximum(quantile * short, (quantile - 1) * short))
 
     return losses
+
+
+def tweedie_deviance(power: float) -> Callable[[Scored], Floats]:
+    """Unit deviance of Tweedie's family (Jorgensen 1987): 1 is Poisson's, 2 that of gamma.
+
+    As scikit-learn's mean_tweedie_deviance; a predicted mean of 0 or less counts as a tiny one.
+    """
+
+    def losses(scored: Scored) -> Floats:
+        y, mean = scored.y, np.maximum(scored.needed_values(), np.finfo(np.float64).eps)
+        _check_range(y, power)
+        if power == 1:
+            log = np.log(np.divide(y, mean, out=np.ones_like(y), where=y > 0))
+            return np.asarray(2 * (y * log - y + mean))
+        if power == 2:
+            return np.asarray(2 * (np.log(mean / y) + y / mean - 1))
+        of_y = np.power(y, 2 - power) / ((1 - power) * (2 - power))
+        of_both = y * np.power(mean, 1 - power) / (1 - power)
+        return np.asarray(2 * (of_y - of_both + np.power(mean, 2 - power) / (2 - power)))
+
+    return losses
+
+
+def _check_range(y: Floats, power: float) -> None:
+    wrong = int((y < 0).sum() if power < 2 else (y <= 0).sum())
+    if wrong:
+        least = "negative" if power < 2 else "0 or negative"
+        raise GateError(
+            f"{wrong:,} of {len(y):,} labels are {least}, and a deviance of power {power:g} is not "
+            "defined of them.",
+            hint="compare mae or mse, or leave such rows out in a feature function",
+        )

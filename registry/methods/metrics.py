@@ -5,7 +5,8 @@ metric is computed from all rows together. Definitions agree with scikit-learn's
 compare them.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from registry.errors import GateError, UnknownMetric
-from registry.methods import calibration, counts, curves, losses
+from registry.methods import calibration, counts, curves, losses, ratios
+from registry.methods.declared import Of, declared_by
 from registry.methods.predictions import (
     AnyArray,
     Floats,
@@ -40,6 +42,14 @@ class Metric:
     """Row-wise: the loss of each row, smaller is better."""
     scorer: Callable[[Scored], Scorer] | None = None
     """Of the whole set: prepares once, then scores any weighting of the rows."""
+    influence: Callable[[Scored], Floats] | None = None
+    """Of the whole set: how much each row moves it, where that is known and not computed there."""
+    bound: float | None = None
+    """Row-wise: what a row's loss is at most by its formula, or by its author; none: anything."""
+    best: float = 0.0
+    """Row-wise: the score without any loss."""
+    digest: str | None = None
+    """Of a user's own: of its source."""
 
     @property
     def row_wise(self) -> bool:
@@ -48,7 +58,7 @@ class Metric:
 
     def from_loss(self, mean_loss: float) -> float:
         """The score that a mean loss stands for."""
-        return 1.0 - mean_loss if self.greater_is_better else mean_loss
+        return self.best - mean_loss if self.greater_is_better else self.best + mean_loss
 
     def improvement(self, champion: float, challenger: float) -> float:
         """How much better the challenger is; negative when it is worse."""
@@ -91,12 +101,13 @@ _LESS: dict[str, Any] = {"greater_is_better": False}
 _MORE: dict[str, Any] = {"greater_is_better": True}
 _SURE: dict[str, Any] = {"needs_probabilities": True}
 METRICS = _table(
-    _classes("accuracy", **_MORE, losses=losses.zero_one),
+    _classes("accuracy", **_MORE, losses=losses.zero_one, bound=1.0, best=1.0),
     _classes("log_loss", **_LESS, **_SURE, losses=losses.log_loss),
-    _classes("brier", **_LESS, **_SURE, losses=losses.brier),
+    _classes("brier", **_LESS, **_SURE, losses=losses.brier, bound=2.0),
     _classes("f1", **_MORE, scorer=counts.f1),
     _classes("precision", **_MORE, scorer=counts.precision),
     _classes("recall", **_MORE, scorer=counts.recall),
+    _classes("mcc", **_MORE, scorer=counts.matthews),
     _classes("balanced_accuracy", **_MORE, scorer=counts.balanced_accuracy),
     _classes("roc_auc", **_MORE, **_SURE, scorer=curves.roc_auc),
     _classes("average_precision", **_MORE, **_SURE, scorer=curves.average_precision),
@@ -104,37 +115,153 @@ METRICS = _table(
     _numbers("mae", **_LESS, losses=losses.absolute),
     _numbers("mse", **_LESS, losses=losses.squared),
     _numbers("mape", **_LESS, losses=losses.relative),
+    _numbers("poisson_deviance", **_LESS, losses=losses.tweedie_deviance(1)),
+    _numbers("wape", **_LESS, scorer=ratios.wape, influence=ratios.wape_influence),
     _numbers("rmse", **_LESS, scorer=_rmse),
     _numbers("r2", **_MORE, scorer=_r2),
 )
 
-# Any quantile is a metric: `pinball_0.9`.
 PINBALL = "pinball_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Family:
+    """Metrics that end with a number: `pinball_0.9`."""
+
+    prefix: str
+    example: str
+    allowed: Callable[[float], bool]
+    make: Callable[[str, float], Metric]
+
+
+def _share(number: float) -> bool:
+    return 0 < number < 1
+
+
+_FAMILIES = (
+    _Family(
+        prefix=PINBALL,
+        example="0.9",
+        allowed=_share,
+        make=lambda name, q: _numbers(name, **_LESS, losses=losses.pinball(q)),
+    ),
+    _Family(
+        prefix="coverage_",
+        example="0.9",
+        allowed=_share,
+        make=lambda name, q: _numbers(
+            name,
+            **_LESS,
+            scorer=ratios.coverage(q),
+            influence=ratios.coverage_influence(q),
+        ),
+    ),
+    _Family(
+        prefix="tweedie_",
+        example="1.5",
+        allowed=lambda power: 1 <= power <= 3,
+        make=lambda name, p: _numbers(name, **_LESS, losses=losses.tweedie_deviance(p)),
+    ),
+    _Family(
+        prefix="f_",
+        example="2",
+        allowed=lambda beta: 0 < beta < math.inf,
+        make=lambda name, beta: _classes(name, **_MORE, scorer=counts.f_beta(beta)),
+    ),
+    _Family(
+        prefix="recall_at_precision_",
+        example="0.9",
+        allowed=_share,
+        make=lambda name, least: _classes(
+            name, **_MORE, **_SURE, scorer=curves.recall_at_precision(least)
+        ),
+    ),
+    _Family(
+        prefix="lift_at_",
+        example="0.1",
+        allowed=_share,
+        make=lambda name, share: _classes(name, **_MORE, **_SURE, scorer=curves.lift_at(share)),
+    ),
+)
+
+
+def _of_family(name: str) -> Metric | None:
+    for family in _FAMILIES:
+        number = _number_after(family.prefix, name)
+        if number is not None and family.allowed(number):
+            return family.make(name, number)
+    return None
+
+
+def _number_after(prefix: str, name: str) -> float | None:
+    try:
+        return float(name.removeprefix(prefix)) if name.startswith(prefix) else None
+    except ValueError:
+        return None
+
+
+_OWN: dict[str, Metric] = {}
+"""The metrics that this process's project declares, by their dotted paths."""
+
+
+def is_dotted(name: str) -> bool:
+    """Whether it names a user's own metric: `module:function`."""
+    return ":" in name
+
+
+def is_known(name: str) -> bool:
+    """Whether the metric is ours, or was declared in this process."""
+    return not is_dotted(name) or name in _OWN
+
+
+def declare(name: str, function: object) -> None:
+    """Make a user's own metric known in this process; GateError when it is none."""
+    said = declared_by(name, function)
+    task = Task.REGRESSION if said.of is Of.NUMBERS else Task.CLASSIFICATION
+    _OWN[name] = Metric(
+        name=name,
+        task=task,
+        greater_is_better=said.greater_is_better,
+        needs_probabilities=said.of is Of.PROBABILITIES,
+        losses=lambda scored: said.losses(scored, name),
+        bound=said.bound,
+        best=said.best,
+        digest=said.digest,
+    )
+
+
+def digests_of(names: Iterable[str]) -> str:
+    """What users' own metrics are, in short: evidence by another source does not add up."""
+    found = (_OWN[name].digest for name in sorted(names) if name in _OWN)
+    return " ".join(digest[:16] for digest in found if digest is not None)
 
 
 def find_metric(name: str) -> Metric:
     """The metric of this name; UnknownMetric names the nearest one."""
     if name in METRICS:
         return METRICS[name]
-    q = quantile_of(name)
-    if q is not None:
-        return _numbers(name, **_LESS, losses=losses.pinball(q))
-    every = [*METRICS, f"{PINBALL}0.9"]
+    if name in _OWN:
+        return _OWN[name]
+    if is_dotted(name):
+        raise UnknownMetric(
+            f"The metric {name} was not declared in this process.",
+            hint="ray_jobs.own_metrics.declare_metrics makes a gate's own metrics known",
+        )
+    made = _of_family(name)
+    if made is not None:
+        return made
+    every = [*METRICS, *(family.prefix + family.example for family in _FAMILIES)]
     raise UnknownMetric(
         f"There is no metric {name!r}; {nearest(name, every)}",
-        hint=f"choose one of {', '.join(every)} (or another quantile between 0 and 1)",
+        hint=f"choose one of {', '.join(every)} (or with another number), or a "
+        "function of your own: my_team.metrics:profit",
     )
 
 
 def quantile_of(name: str) -> float | None:
     """The quantile that a pinball loss's name ends with; None: it is no pinball loss."""
-    if not name.startswith(PINBALL):
-        return None
-    try:
-        quantile = float(name.removeprefix(PINBALL))
-    except ValueError:
-        return None
-    return quantile if 0 < quantile < 1 else None
+    quantile = _number_after(PINBALL, name)
+    return quantile if quantile is not None and _share(quantile) else None
 
 
 def score_of(metric: Metric, scored: Scored) -> float:

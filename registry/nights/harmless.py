@@ -13,7 +13,7 @@ import numpy as np
 
 from registry.card.words import counted
 from registry.card.words import evidence as figure
-from registry.gate_config import BOUNDS, GateConfig, bound_of
+from registry.gate_config import GateConfig, bound_of
 from registry.guards import impossible, unusable
 from registry.methods.blocks import BlockEvidence, Spread
 from registry.methods.comparison import ScoredPair, row_gains
@@ -186,7 +186,7 @@ def _guards(case: Case, sample: Sample, pair: ScoredPair, config: GateConfig) ->
     for name, allowed in sorted(config.guards.items()):
         metric, kept = find_metric(name), known.get(name)
         bound = config.bound if name == config.metric else None
-        bound = bound or BOUNDS.get(name)
+        bound = bound or metric.bound
         if kept is None or kept.allowed != allowed:
             kept = _guard_begun(metric, allowed, bound, config)
         if unusable(metric, pair):

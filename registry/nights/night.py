@@ -16,6 +16,7 @@ from registry.gate_config import Dependence, GateConfig, GateMode, null_of
 from registry.methods.blocks import residual
 from registry.methods.comparison import ScoredPair, Spoilt, Unusable
 from registry.methods.days import dispersion_of
+from registry.methods.metrics import digests_of
 from registry.nights.accumulated import accumulated
 from registry.nights.allowance import offered, settled, within_allowance
 from registry.nights.betting import (
@@ -170,7 +171,8 @@ def judged(
 def _terms(config: GateConfig) -> str:
     """What evidence must have in common to be added up."""
     parts = (config.metric, config.min_effect, config.bound, config.cluster, config.block)
-    words = " ".join(str(part) for part in parts)
+    own = digests_of([config.metric, *config.guards])
+    words = " ".join([*map(str, parts), own]).rstrip()
     if config.block is None and Dependence(config.dependence) is Dependence.AUTO:
         words = f"{words} by days"
     return f"{words} margin {config.margin:.6g}" if config.margin else words
