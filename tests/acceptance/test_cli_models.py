@@ -202,7 +202,7 @@ def test_a_rollback_that_was_killed_before_it_told_is_told_by_the_same_again(
 ) -> None:
     with connect(config(home)) as registry:
         registry.rollback("digits", "1", actor="ann", reason="too slow", now=AT)
-    assert ratchet("rollback", "digits", "--to", "1", "--reason", "too slow").exit_code == 1
+    assert ratchet("rollback", "digits", "--to", "1", "--reason", "too slow").exit_code == 0
     assert told(home) == [("model:digits", "1")]
 
 
@@ -212,6 +212,31 @@ def test_a_refused_command_tells_nothing_of_what_a_run_has_promoted(
     assert ratchet("rollback", "digits", "--to", "2", "--reason", "x").exit_code == 1
     assert ratchet("champion", "digits", "--adopt").exit_code == 1
     assert told(home) == []
+
+
+def test_a_champion_that_was_deleted_is_left_by_the_command_that_is_shown(
+    ratchet: Ratchet, home: Path
+) -> None:
+    client(home).delete_model_version("digits", "2")
+    assert "ratchet rollback digits --reason TEXT" in ratchet("champion", "digits").stdout
+    assert "version 1 would be live" in ratchet("rollback", "digits", "--dry-run").stdout
+    assert told(home) == []
+    assert ratchet("rollback", "digits", "--reason", "it is gone").exit_code == 0
+    again = ratchet("rollback", "digits", "--reason", "it is gone")
+    assert (again.exit_code, "version 1 is live" in again.stdout) == (0, True)
+    assert told(home) == [("model:digits", "1")]
+
+
+def test_what_was_rolled_back_from_is_released_by_name(ratchet: Ratchet) -> None:
+    assert ratchet("rollback", "digits", "--reason", "unfair").exit_code == 0
+    said = ratchet("release", "digits", "2", "--reason", "it was fair")
+    assert (said.exit_code, "may be proposed again" in said.stdout) == (0, True)
+    assert "release" in ratchet("ledger", "digits").stdout
+
+
+def test_a_model_without_a_champion_begins_anew(ratchet: Ratchet) -> None:
+    assert "has no champion" in ratchet("champion", "digits", "--retire").stdout
+    assert ratchet("rollback", "digits", "--dry-run").stdout.startswith("digits: version 2 would")
 
 
 def test_rollback_without_a_reason_is_refused(ratchet: Ratchet) -> None:
@@ -228,7 +253,7 @@ def test_an_outsiders_change_is_shown_and_acknowledged(
     client(home).set_registered_model_alias("digits", "champion", "1")
     assert shown(ratchet("champion", "digits", "--json"))["outsider"] == "1"
     text = ratchet("champion", "digits").stdout
-    assert "somebody else changed the alias" in text
+    assert "somebody else changed it" in text
     assert "ratchet champion digits --adopt, or --restore" in text
     after = shown(ratchet("champion", "digits", option, "--json"))
     assert (after["version"], after["epoch"], after["outsider"]) == (version, 3, None)
