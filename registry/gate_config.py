@@ -249,6 +249,13 @@ def _check_no_harm(config: GateConfig, metric: Metric) -> None:
                 f"The guard {name!r} is a metric of {guard.task}, "
                 f"but the gate compares {metric.name}, a metric of {metric.task}."
             )
+        if name == "ece":
+            raise GateError(
+                "The guard 'ece' proves nothing: on a night's rows a well calibrated model looks "
+                "worse than it is, by more than a badly calibrated one, so harm does not show.",
+                hint=f"guard brier (or log_loss with gate.bound), row by row; a ceiling on ece is "
+                f"sound: gate.floors={{ece: {max(allowed, 0.01):g}}}",
+            )
         if not allowed > 0:
             raise GateError(
                 f"The guard {name!r} allows {allowed:g}: no rows prove that it is no worse at all.",

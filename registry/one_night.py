@@ -12,7 +12,7 @@ from registry.methods.bounded import bet, clusters_enough
 from registry.methods.codes import numbered
 from registry.methods.comparison import ScoredPair, row_gains
 from registry.methods.metrics import Metric
-from registry.methods.paired import mcnemar, studentized, tango
+from registry.methods.paired import mcnemar, studentized, tango, unseen
 from registry.methods.power import fewest_units, rounded, rows_enough
 from registry.methods.predictions import AnyArray, Floats, Scored, Task
 from registry.methods.skewed import spread_of
@@ -81,9 +81,26 @@ def p_value(
         return p if clusters is None else max(p, _of_clusters(gains, clusters, null))
     if whole.low is None:
         return 1.0  # undefined in too many resamples
-    return studentized(
-        whole.difference, whole.error, whole.units, skewness=whole.skewness, null=null
+    most = _most(metric, pair, config)
+    p = studentized(
+        whole.difference, whole.error, whole.units, skewness=whole.skewness, null=null, most=most
     )
+    # Some rows that differ show little more of those that lose than none.
+    rare = null < 0 and clusters is None and most is not None
+    return max(p, unseen(-null, whole.units, most)) if rare else p
+
+
+def _most(metric: Metric, pair: ScoredPair, config: GateConfig) -> float | None:
+    """What a row alone can take away from the metric, in multiples of 1 / rows; none: no limit.
+
+    Of a metric of classes a row of the rarest one moves it most.
+    """
+    if metric.row_wise:
+        return loss_bound(metric, pair, config)
+    if metric.task is not Task.CLASSIFICATION:
+        return None
+    sizes = np.bincount(pair.challenger.y)
+    return len(pair.challenger) / float(sizes[sizes > 0].min())
 
 
 def method_of(

@@ -50,17 +50,31 @@ def studentized(
     *,
     skewness: float = 0.0,
     null: float = 0.0,
+    most: float | None = None,
 ) -> float:
     """One-sided p-value of a difference by Student's t, corrected for skewness (Hall 1992).
 
     `error`: its standard error; `units`: the independent units that it stands on; `skewness`:
     theirs, which may count against the challenger and not for it, since the units at hand say
-    little about it. Where nothing varies, no unit contradicts another: the sign test, 2^-units.
+    little about it. Where nothing varies, no unit contradicts another: the sign test, 2^-units; and
+    `unseen` where the null is negative (`most`: as there).
     """
     from scipy.special import stdtr
 
     if error <= 0 or units <= 1:
-        return float(0.5**units) if difference > null else 1.0
+        if difference <= null:
+            return 1.0
+        return float(0.5**units) if null >= 0 else unseen(-null, units, most)
     t = (difference - null) / error
     spread = Spread(error=error, skewness=skewness, count=int(units), units=units)
     return float(stdtr(spread.freedom, -min(t, transformed(t, spread))))
+
+
+def unseen(allowed: float, units: float, most: float | None) -> float:
+    """Probability that no unit shows it, when the challenger is worse by more than `allowed`.
+
+    By one unit the mean falls by at most `most` / units, so at least allowed / most of all units
+    must lose: none among these with (1 - allowed / most)^units, as small as it can be. `most` is
+    unknown: nothing is proven by what does not vary.
+    """
+    return 1.0 if most is None else float((1.0 - min(allowed / most, 1.0)) ** units)

@@ -249,3 +249,20 @@ def test_a_holdout_too_small_for_its_level_is_held_with_what_it_takes(
 def test_fourteen_rows_all_won_are_enough() -> None:
     y = np.arange(14) % 2
     assert judge(Comparison(y=y, challenger=y, champion=1 - y), GateConfig(min_rows=1)).promote
+
+
+def test_a_drop_that_few_rows_show_seldom_passes_a_guard() -> None:
+    """f1 of 100 rows, 40 positive, of which the challenger misses one in fifty."""
+    rng, passed = np.random.default_rng(5), 0
+    metric, config = find_metric("f1"), GateConfig(resamples=100)
+    for _ in range(200):
+        y = np.repeat([0, 1], [60, 40])
+        miss = (rng.random(100) < 0.04) & (y == 1)
+        new, old = np.where(miss, 0, y), y
+        comparison = Comparison(y=y, challenger=new, champion=old)
+        pair = scored_pair(comparison, metric)
+        assert pair.champion is not None
+        whole = interval_of(metric, pair.champion, pair.challenger, None, config)
+        p = p_value(metric, pair, None, whole, config, null=-0.018, level=0.05)
+        passed += p <= 0.05
+    assert passed <= 200 * 0.05

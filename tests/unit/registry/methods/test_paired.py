@@ -78,3 +78,11 @@ def test_where_nothing_varies_the_sign_test_speaks() -> None:
     assert studentized(0.25, 0.0, 4) == 0.0625
     assert studentized(0.0, 0.0, 50) == 1.0
     assert studentized(0.1, 0.0, 1) == 0.5
+
+
+def test_where_nothing_varies_no_harm_is_proven_only_by_as_many_rows_as_could_hide_it() -> None:
+    """Rows of which 2 % lose show none of them in 100 with 13 %, and not with 2^-100."""
+    assert studentized(0.0, 0.0, 100, null=-0.02, most=1.0) == pytest.approx(0.98**100)
+    assert studentized(0.0, 0.0, 100, null=-0.02, most=10.0) == pytest.approx(0.998**100)
+    assert studentized(0.0, 0.0, 10_000, null=-0.02, most=1.0) < 1e-80
+    assert studentized(0.0, 0.0, 100, null=-0.02) == 1.0  # a row may lose any amount
