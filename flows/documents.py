@@ -205,7 +205,6 @@ def budget_json(year: Year) -> Json:
         "alpha": year.alpha,
         "left": year.wealth,
         "challengers": year.opened,
-        "from_reserve": year.reopened,
     }
 
 

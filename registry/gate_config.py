@@ -160,6 +160,9 @@ class GateConfig:
     """The estimator of `baseline: simple`, as a trainer's: `_target_` and its parameters."""
     alpha: float = 0.05
     """Promotions of a challenger that is no better: so many are expected in a year, at most."""
+    first_alpha: float = 0.05
+    """A first model that is no better than its baseline passes with a probability of at most this;
+    it replaces no champion, and takes nothing of the year's alpha."""
     planned: int = 365
     """Challengers that the year's alpha is shared between."""
     keep: int = 5
@@ -191,6 +194,10 @@ def check_config(config: GateConfig) -> Metric:
         raise GateError(f"The gate's confidence is {config.confidence}; it must be in [0.5, 1).")
     if not 0 < config.alpha < 1:
         raise GateError(f"The gate's alpha is {config.alpha}; it must be between 0 and 1.")
+    if not 0 < config.first_alpha < 1:
+        raise GateError(
+            f"The gate's first_alpha is {config.first_alpha}; it must be between 0 and 1."
+        )
     lowest: dict[str, float] = {
         "resamples": 100,
         "min_rows": 1,

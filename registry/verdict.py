@@ -109,6 +109,8 @@ class CaseNote:
     """Nights until it expires."""
     note: str = ""
     """What kept it from being judged tonight."""
+    anew: str = ""
+    """Why its evidence began anew, where the configuration was changed."""
     log_by_rows: float | None = None
     """Natural logarithm of the evidence if its rows were independent; none: nobody asks."""
     days_differ: float | None = None

@@ -106,7 +106,7 @@ def contestants(scenario: Scenario) -> list[Rule]:
     if scenario.gains is not None:
         return of_gains(scenario, scenario.gains)
     blocks = scenario.shock > 0
-    alone = Year(reserve=0.0).share
+    alone = Year().share
     plain = Accumulating("**ours: evidence**", Settings(budget=Year(), nights_as_blocks=blocks))
     listed: list[Rule] = [
         StoredAtLeast(),
@@ -143,7 +143,7 @@ def contestants(scenario: Scenario) -> list[Rule]:
 
 def of_gains(scenario: Scenario, gains: Gains) -> list[Rule]:
     """The same where losses are real-valued, or rows lie in clusters, which the naive ignore."""
-    effect, alone = scenario.sought, Year(reserve=0.0).share
+    effect, alone = scenario.sought, Year().share
     gate = GateConfig(effect=effect / gains.bound, useful_effect=effect / 2 / gains.bound)
     settings = Settings(budget=Year(), gate=gate)
     listed: list[Rule] = [

@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmarks.gate.online_fdr import Account
 from benchmarks.gate.world import POINT, Flags, Floats, World
-from registry.error_budget import LOW_PURSE, Year, bar
+from registry.error_budget import Year
 from registry.gate_config import GateConfig
 from registry.methods.blocks import log_value_of_sums
 from registry.methods.evidence import bets_around, log_value_of_counts
@@ -158,7 +158,7 @@ class Accumulating:
     def start(self, world: World) -> None:
         shape = world.slots.active.shape
         world.spares_promoting_rows = True
-        self._reopened = np.zeros(shape[0], dtype=np.int64)
+        self._log_needed = np.full(shape, -np.log(self._settings.budget.share))
         gate, disagreement = self._settings.gate, world.scenario.disagreement
         scale = min(1.0, EFFECT_OF_DISAGREEMENT * disagreement / gate.effect)
         self._bets = bets_around(gate.effect * scale, disagreement)
@@ -176,6 +176,7 @@ class Accumulating:
         where: Choice = np.argmin(weakness, axis=1)
         rows = np.arange(len(where))
         self._lend(world, self._donor == where)
+        self._log_needed[rows, where] = -np.log(self._settings.budget.share)
         self._borrowed[rows, where] = self._spread
         self._borrowed_freedom[rows, where] = self._freedom
         self._donor = np.where(self._donor == NONE, where, self._donor)
@@ -184,9 +185,9 @@ class Accumulating:
     def decide(self, world: World) -> Choice:
         values = np.where(world.slots.active, self._log_values(world), -np.inf)
         values = np.where(self._harmless(world), values, -np.inf)
-        best = np.argmax(values, axis=1)
-        proven = values[np.arange(len(best)), best] >= bar(self._settings.budget.share)
-        return np.where(proven, best, NONE)
+        over = np.where(values >= self._log_needed, values - self._log_needed, -np.inf)
+        best = np.argmax(over, axis=1)
+        return np.where(over[np.arange(len(best)), best] >= 0, best, NONE)
 
     def after(self, world: World, promoted: Choice) -> None:
         slots, settings = world.slots, self._settings
@@ -198,13 +199,9 @@ class Accumulating:
             done[:, None], self._freedom[:, None], self._borrowed_freedom
         )
         slots.active[np.flatnonzero(done), promoted[done]] = False
-        # Other comparisons of those repeats go on against the new champion, from the reserve.
-        # Within the simulated years the reserve pays full shares.
-        full = settings.budget.alpha * settings.budget.reserve / settings.budget.share
-        reserve = int(full - LOW_PURSE)
-        room = np.where(done, reserve - self._reopened, slots.active.shape[1])
-        slots.active &= np.cumsum(slots.active, axis=1) <= room[:, None]
-        self._reopened += np.where(done, slots.active.sum(axis=1), 0)
+        # Other comparisons of those repeats go on against the new champion, with what is left.
+        left = self._log_needed - np.minimum(self._log_values(world), 0.0)
+        self._log_needed = np.where(done[:, None], left, self._log_needed)
         hopeless = (self._log_doubt(world) >= -np.log(GIVE_UP)) | self._harmful(world)
         over = slots.active & (hopeless | (slots.age >= settings.gate.expire_after))
         self._lend(world, (self._donor != NONE) & over[np.arange(len(done)), self._donor])

@@ -107,7 +107,8 @@ def evidence_words(note: CaseNote) -> str:
         else f"of {figure(note.log_needed)} needed"
     )
     words = f"evidence {figure(note.log_evidence)} {needed}, from {note.rows:,} rows of {nights}"
-    return f"{words}{days_words(note)}"
+    anew = f" since {note.anew}" if note.anew else ""
+    return f"{words}{anew}{days_words(note)}"
 
 
 def days_words(note: CaseNote) -> str:

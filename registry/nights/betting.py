@@ -184,6 +184,7 @@ def note_of(
         nights_left=None if config is None else _nights_left(case, config),
         nights_given=None if config is None else max(config.expire_after - case.age, 0),
         note=note,
+        anew=case.anew,
         harmed=harm_of(case),
         **_days_of(case),
     )

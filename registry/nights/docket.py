@@ -47,6 +47,8 @@ class Case:
     """Blocks of time, one observation each; none: rows or clusters are bet on."""
     useful: float | None = None
     """It is given up when it is hardly better by this; none: not known before its first rows."""
+    anew: str = ""
+    """Why its evidence began anew, where the configuration was changed."""
     rows: int = 0
     """Rows that judged it against the present champion."""
     nights: int = 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from registry.draft import Draft
+from registry.error_budget import carried
 from registry.errors import GateError
 from registry.gate import Examined, examined, first_verdict, single_night
 from registry.gate_config import Dependence, GateConfig, GateMode, null_of
@@ -33,9 +34,6 @@ from registry.nights.harmless import after_rows_of, guard_results, slice_results
 from registry.nights.pairs import Pairs, pairs_of
 from registry.nights.wear import looked_at, newest, with_look
 from registry.verdict import CaseNote, CaseState, Verdict
-
-# Part of the year's alpha that is kept for comparisons that begin anew.
-RESERVE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +79,8 @@ def opened(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket
     """The docket with a seat for tonight's challenger, and the comparisons that had to go."""
     docket, refused = _without_rejected(docket, tonight)
     accumulates = config.mode is GateMode.EVIDENCE
-    year = docket.year.at(
-        tonight.now.astimezone(UTC).year,
-        alpha=config.alpha,
-        planned=config.planned,
-        reserve=RESERVE if accumulates else 0.0,
-    )
+    number = tonight.now.astimezone(UTC).year
+    year = docket.year.at(number, alpha=config.alpha, planned=config.planned)
     docket = replace(docket, year=year)
     if docket.epoch != tonight.epoch:
         docket = settled(docket, tonight.champion)
@@ -98,7 +92,7 @@ def opened(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docket
         docket = replace(docket, epoch=tonight.epoch, settled_until=docket.judged_until)
         docket, kept = _anew(docket, kept, config)
     elif docket.terms != terms:
-        docket, kept = _anew(docket, kept, config)
+        docket, kept = _anew(docket, kept, config, changed(docket.terms, terms))
     gone = [] if accumulates and tonight.champion else kept
     docket = replace(docket, terms=terms, cases=tuple(case for case in kept if case not in gone))
     if docket.case(tonight.challenger) is not None:
@@ -170,12 +164,30 @@ def judged(
 
 def _terms(config: GateConfig) -> str:
     """What evidence must have in common to be added up."""
-    parts = (config.metric, config.min_effect, config.bound, config.cluster, config.block)
-    own = digests_of([config.metric, *config.guards])
-    words = " ".join([*map(str, parts), own]).rstrip()
-    if config.block is None and Dependence(config.dependence) is Dependence.AUTO:
-        words = f"{words} by days"
-    return f"{words} margin {config.margin:.6g}" if config.margin else words
+    known = {
+        "metric": config.metric,
+        "min_effect": config.min_effect,
+        "margin": f"{config.margin:.6g}",
+        "bound": config.bound,
+        "cluster": config.cluster,
+        "block": config.block,
+        "code": digests_of([config.metric, *config.guards]) or None,
+        "dependence": None if config.block else Dependence(config.dependence),
+    }
+    return "; ".join(f"{name}={value}" for name, value in known.items() if value is not None)
+
+
+def changed(before: str, now: str) -> str:
+    """ "gate.min_effect changed from 0.0 to 0.0005": why a comparison begins anew."""
+    old, new = (dict(part.partition("=")[::2] for part in one.split("; ")) for one in (before, now))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    said = (
+        "the code of its metrics changed"
+        if name == "code"
+        else f"gate.{name} changed from {old.get(name)} to {new.get(name)}"
+        for name in names
+    )
+    return ", ".join(said) if before else ""
 
 
 def _without_rejected(docket: Docket, tonight: Tonight) -> tuple[Docket, list[CaseNote]]:
@@ -189,19 +201,20 @@ def _without_rejected(docket: Docket, tonight: Tonight) -> tuple[Docket, list[Ca
     return docket, notes
 
 
-def _anew(docket: Docket, kept: list[Case], config: GateConfig) -> tuple[Docket, list[Case]]:
-    """These comparisons with a capital of 1 and a share from the reserve."""
+def _anew(
+    docket: Docket, kept: list[Case], config: GateConfig, why: str = ""
+) -> tuple[Docket, list[Case]]:
+    """These comparisons with a capital of 1, and their evidence in what is left of their share."""
     again: list[Case] = []
     if config.mode is not GateMode.EVIDENCE:
         return docket, again
     for case in docket.cases:
         docket = _lent(docket, case)
     for case in kept:
-        share, year = docket.year.share_again, docket.year.after_opening(again=True)
-        docket = replace(docket, year=year)
         begun = Case(
             challenger=case.challenger,
-            share=share,
+            share=carried(case.share, case.log_value),
+            anew=why,
             trained_until=case.trained_until,
             labels_until=case.labels_until,
             opened=case.opened,
@@ -220,11 +233,10 @@ def _seated(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docke
         cases.remove(weakest)
         docket = _lent(docket, weakest)
         notes.append(note_of(weakest, CaseState.CROWDED_OUT))
-    # In the reserve of a single night's gate there is nothing.
-    first = tonight.champion is None and config.mode is GateMode.EVIDENCE
+    first = tonight.champion is None
     case = Case(
         challenger=tonight.challenger,
-        share=docket.year.share_first if first else docket.year.share,
+        share=config.first_alpha if first else docket.year.share,
         trained_until=tonight.trained_until,
         labels_until=tonight.trained_until + tonight.gap,
         opened=tonight.now,
@@ -234,7 +246,7 @@ def _seated(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docke
     docket = replace(
         docket,
         cases=(*cases, case),
-        year=docket.year.after_opening(first=first),
+        year=docket.year if first else docket.year.after_opening(),
         donor=docket.donor or case.challenger,
     )
     return docket, notes

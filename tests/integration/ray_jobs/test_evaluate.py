@@ -410,7 +410,6 @@ def test_a_run_that_loaded_the_old_champion_judges_again_by_the_new_one(
     assert entry is not None
     assert entry.docket.epoch == 2
     assert [case.challenger for case in entry.docket.cases] == ["3", "4"]
-    assert entry.docket.year.reopened == 1  # the first model: version 3 did not begin anew
 
 
 def test_a_docket_that_was_cut_off_is_not_judged_by(workshop: Any) -> None:

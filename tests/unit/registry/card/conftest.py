@@ -128,7 +128,7 @@ def card() -> Card:
             PastNight(night=43, at=AT - timedelta(days=1), cases=(note("31", 2.0),)),
             PastNight(night=44, at=AT, cases=verdict.cases),
         ),
-        year=replace(Year(number=2026), opened=44, spent=0.0045, reopened=1, spent_again=0.0005),
+        year=replace(Year(number=2026), opened=44, spent=0.005),
         champion=Reign(version="27", epoch=4, action="promote", since=AT, actor="flow <retrain>"),
         trained=(trained, Trained(version="27", role="champion")),
         judging=Judging(

@@ -119,6 +119,6 @@ def test_what_is_left_of_the_year_is_the_margin_and_gains_pay_back() -> None:
 
 def test_a_new_year_begins_with_the_whole_margin() -> None:
     year = replace(Docket().year, number=2026, conceded=0.01)
-    terms = {"alpha": 0.05, "planned": 365, "reserve": 0.2}
+    terms = {"alpha": 0.05, "planned": 365}
     assert year.at(2026, **terms).conceded == 0.01
     assert year.at(2027, **terms).conceded == 0.0

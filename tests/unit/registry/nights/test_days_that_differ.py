@@ -38,7 +38,7 @@ class Loop:
             challenger=version,
             trained_until=START + timedelta(days=number - 1, microseconds=-1),
             champion=self.champion,
-            champion_trained_until=START - timedelta(microseconds=1),
+            champion_labels_until=START - timedelta(microseconds=1),
             epoch=self.epoch,
             run_id=f"night-{number}",
             mlflow_run_id="",
