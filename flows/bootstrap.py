@@ -241,16 +241,17 @@ class Ratchet:
         """The run of one fire of a schedule. Raises NotFound, ConfigError."""
         flow = self.flow(schedule.flow)
         composed = self._compose_own(flow, due.filled(schedule, at))
+        config = _config_of(composed)
         return NewRun(
             id=new_run_id(self.clock.now()),
             flow=flow.name,
             key=key,
             source=flow.source,
             graph=flow.graph,
-            config=_config_of(composed),
+            config=config,
             config_yaml=composed.yaml,
             config_digest=composed.digest,
-            trigger={},  # whoever fires says what started it
+            trigger=flow.subject(config),  # whoever fires says what started it
             priority=flow.priority,
             max_runs=flow.max_runs,
         )

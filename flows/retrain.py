@@ -4,7 +4,6 @@ Beside it, for the nights after a promotion, the watch over the new champion."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from flows.core.context import current, noticed, produced
 from flows.core.errors import Halt, Skip
 from flows.core.flow import flow, task, when
 from flows.core.retry import Backoff, Retry
+from flows.decided import advance, nothing_new, skip_if_decided
 from flows.settings import Settings
 from ray_jobs import Challenger, Dataset, FeaturesConfig, RunInfo, TrainerConfig, UnfitData
 from registry import (
@@ -85,7 +85,7 @@ def poll(features: FeaturesConfig, model: str, again: bool = False) -> tuple[Sna
         for one in dict.fromkeys(wanted)
     }
     if not any(snapshot.new_rows for snapshot in pinned.values()):
-        raise Skip(_nothing_new(seen, again))
+        raise Skip(nothing_new(seen, again))
     _ensure_ready(settings, features, model)
     return tuple(pinned[one] for one in wanted)
 
@@ -109,11 +109,11 @@ def check(
         if report.new_failures:
             now = SystemClock().now()
             marks.set_aside(snapshot, model, actor=by, reason=report.reason, now=now)
-            _seen(settings, snapshot, model)
+            advance(settings, snapshot, model)
     if reports[0].new_failures:  # the other views' new data waits for nothing
         for snapshot, report in zip(snapshots, reports, strict=True):
             if report.passed:
-                _seen(settings, snapshot, model)
+                advance(settings, snapshot, model)
     older = [report for report in failed if not report.new_failures]
     hint = "mend these labels in the table, or loosen checks.nulls or checks.label_classes"
     raise Halt(
@@ -209,6 +209,7 @@ def train(
 ) -> Challenger:
     """A challenger, trained by Ray on everything before the holdout, and registered."""
     settings = Settings.of(current().config)
+    skip_if_decided(settings, dataset, model)
     try:
         challenger = ray_jobs.train(
             dataset,
@@ -221,7 +222,7 @@ def train(
             allowed_modules=settings.allowed_modules,
         )
     except UnfitData as unfit:
-        _seen(settings, dataset, model)
+        advance(settings, dataset, model)
         raise Halt(str(unfit), kind="bad_data") from unfit
     with registry.connect(settings.registry) as models:
         models.tie(model, _tie(settings, features))
@@ -264,7 +265,7 @@ def promote(verdict: Verdict, dataset: Dataset) -> LedgerEntry:
             raise Halt(reason, hint=f"ratchet run {flow_name} again=true") from meanwhile
         models.tracking.end_run(verdict.mlflow_run_id, "succeeded", now=now)
     produced(f"model:{verdict.model}", entry.version, at=dataset.watermark)
-    _seen(settings, dataset, verdict.model)
+    advance(settings, dataset, verdict.model)
     return entry
 
 
@@ -279,11 +280,11 @@ def halt(verdict: Verdict, dataset: Dataset) -> None:
         models.tracking.end_run(
             verdict.mlflow_run_id, "halted", now=SystemClock().now(), reason=verdict.reason
         )
-    _seen(settings, dataset, verdict.model)
+    advance(settings, dataset, verdict.model)
     raise Halt(verdict.reason, hint=verdict.next_step, kind=_kind_of(verdict))
 
 
-@flow(config="retrain")
+@flow(config="retrain", exclusive="model")
 def retrain(cfg: RetrainConfig) -> None:
     """Train on new data, and promote the model only when it is proven better."""
     snapshots = poll(cfg.features, cfg.model, cfg.again)
@@ -338,20 +339,6 @@ def _tie(settings: Settings, features: FeaturesConfig) -> Tie:
     return Tie(store=feature_store.identity(store), view=features.view, label=label)
 
 
-def _nothing_new(seen: Mapping[str, Watermark | None], again: bool) -> str:
-    """Why there is nothing to train on, and what would change that."""
-    view, mark = next(iter(seen.items()))
-    if again and mark and mark.quarantine:
-        return f"no data in {view} outside of quarantine (ratchet features release {view})"
-    since = "; ".join(
-        f"nothing since version {mark.version}" + (f" of {view}" if len(seen) > 1 else "")
-        if mark
-        else f"nothing in {view if len(seen) > 1 else 'it'}"
-        for view, mark in seen.items()
-    )
-    return f"no new data in {' and '.join(seen)}: {since} (again=true trains anyway)"
-
-
 def _checked(
     settings: Settings,
     snapshots: tuple[Snapshot, ...],
@@ -374,14 +361,6 @@ def _checked(
 
 def _failure(report: CheckReport, features: FeaturesConfig) -> str:
     return f"view {report.view}: {report.reason}" if features.joins else report.reason
-
-
-def _seen(settings: Settings, data: Snapshot | Dataset, model: str) -> None:
-    """Remember that this model's loop has decided on the views up to the versions of `data`."""
-    marks = Watermarks(settings.feature_store)
-    for source in data.sources if isinstance(data, Dataset) else (data,):
-        marks.advance(source.view, model, source.version, table=source.table)
-        produced(f"watermark:{source.view}/{model}", source.version, at=source.watermark)
 
 
 def _rolled_back(found: Watched) -> str:

@@ -398,9 +398,15 @@ def _facts(ratchet: Ratchet) -> findings.Facts:
     store, now = ratchet.service.store, ratchet.clock.now()
     at_work = store.reads.workers_by_run()
     living = living_among(store, {name for names in at_work.values() for name in names})
+    schedules = ScheduleStore(store.database, ratchet.owners)
+    listed = schedules.list()
     return findings.Facts(
         now=now,
-        schedules=ScheduleStore(store.database, ratchet.owners).list(),
+        schedules=listed,
+        fires={
+            each.schedule.name: schedules.fires(each.schedule.name, findings.IN_A_ROW)
+            for each in listed
+        },
         results=store.reads.results(findings.IN_A_ROW),
         flows=frozenset(ratchet.flows.names()),
         newest=store.reads.newest_by_flow(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Annotated
 
 import typer
@@ -174,7 +174,7 @@ def _say_list(
             marked(stored.status, say),
             Text(f"{last.outcome.value} {ago(last.decided_at, now)}" if last else "", "dim"),
             _next(stored, now),
-            cut(stored.reason or ""),
+            cut(stored.reason or (last.reason if last else None) or ""),
         )
     for schedule in unsaved:
         words = in_words(schedule.trigger)
@@ -222,6 +222,7 @@ def _say_schedule(
         "deadline": format_duration(schedule.deadline) if schedule.deadline else "",
         "declared in": schedule.origin.replace("@", " of ", 1).replace("@", ", "),
         "coming": ", ".join(f"{at:%Y-%m-%d %H:%M}Z" for at in coming),
+        "skipping": _skipping(fires),
     }
     for name, fact in facts.items():
         if fact:
@@ -239,6 +240,15 @@ def _say_schedule(
             cut(each.reason or ""),
         )
     say.print(lines)
+
+
+def _skipping(fires: Sequence[Fire]) -> str:
+    """How many of the newest fires were skipped one after the other, and why."""
+    skipped = list(takewhile(lambda fire: fire.outcome is FireOutcome.SKIPPED, fires))
+    if len(skipped) < 2:
+        return ""
+    more = " or more" if len(skipped) == len(fires) else ""
+    return f"{len(skipped)}{more} in a row: {skipped[0].reason}"
 
 
 def _say_status(stored: StoredSchedule, as_json: bool, following: str) -> None:

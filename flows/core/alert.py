@@ -43,6 +43,7 @@ class AlertKind(StrEnum):
     DEADLINE_AT_RISK = "deadline_at_risk"  # a run will probably not end in time
     DEADLINE_MISSED = "deadline_missed"  # a run had not ended in time
     SCHEDULE_DISABLED = "schedule_disabled"  # a schedule cannot be carried out
+    SCHEDULE_SKIPPING = "schedule_skipping"  # its run does not end, and fire after fire is skipped
     CHAMPION_CHANGED = "champion_changed"  # by somebody outside of Ratchet
     CHAMPION_HARMFUL = "champion_harmful"  # proven worse than the one before, after its promotion
     CHAMPION_UNWATCHED = "champion_unwatched"  # its watch broke off: nothing rolls it back any more
@@ -265,6 +266,25 @@ def schedule_disabled(name: str, flow: str, reason: str, *, seq: int, now: datet
         since=now,
         at=now,
         next=f"ratchet schedules resume {name}",
+    )
+
+
+def schedule_skipping(
+    name: str, flow: str, run_id: str, skipped: int, since: datetime, *, now: datetime
+) -> Alert:
+    """A schedule waits for the end of a run that is open since then; told once a day."""
+    fires = f"{skipped} fires in a row were skipped for it" if skipped else "new data waits for it"
+    return Alert(
+        key=f"{AlertKind.SCHEDULE_SKIPPING}:{name}:{now:%Y-%m-%d}",
+        kind=AlertKind.SCHEDULE_SKIPPING,
+        severity=Severity.WARNING,
+        flow=flow,
+        subject=name,
+        title=f"schedule {name} of {flow} waits for a run that does not end",
+        reason=f"run {run_id} is open since {since:%Y-%m-%d %H:%M} UTC; {fires}",
+        since=since,
+        at=now,
+        next=f"ratchet show {run_id}",
     )
 
 

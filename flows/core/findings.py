@@ -13,7 +13,15 @@ from enum import StrEnum
 
 from flows.core.alert import AlertRecord
 from flows.core.records import Run, RunStatus
-from flows.core.schedule import Cron, Deadline, Interval, ScheduleStatus, StoredSchedule
+from flows.core.schedule import (
+    Cron,
+    Deadline,
+    Fire,
+    FireOutcome,
+    Interval,
+    ScheduleStatus,
+    StoredSchedule,
+)
 
 LATE = timedelta(minutes=5)
 """A schedule this late, or work that has waited this long for a worker, has been forgotten."""
@@ -24,7 +32,7 @@ NEVER = timedelta(days=5 * 365)
 SILENT = timedelta(days=90)
 """A flow without a run for this long, and without a schedule, is an orphan."""
 IN_A_ROW = 3
-"""Runs of a schedule that have to fail one after the other."""
+"""Runs of a schedule that have to fail, and fires to be skipped, one after the other."""
 
 
 class FindingKind(StrEnum):
@@ -35,6 +43,7 @@ class FindingKind(StrEnum):
     STALE = "stale"  # a schedule that should have fired, and nobody looked
     TROUBLED = "troubled"  # a schedule that cannot be carried out just now, and is tried again
     FAILING = "failing"  # a schedule whose last runs all failed
+    SKIPPING = "skipping"  # a schedule whose last fires were all skipped for a run that is open
     NEVER = "never_fires"  # a schedule that has no time left to fire at
     ORPHANED = "orphaned"  # a schedule of an unknown flow; a flow that nothing runs any more
     UNSERVED = "unserved"  # work that waits for a worker
@@ -60,6 +69,7 @@ class Facts:
     now: datetime
     schedules: tuple[StoredSchedule, ...] = ()  # but the removed ones
     results: Mapping[str, tuple[Run, ...]] = field(default_factory=dict)  # by schedule, newest 1st
+    fires: Mapping[str, tuple[Fire, ...]] = field(default_factory=dict)  # the same of its fires
     flows: frozenset[str] = frozenset()  # names of those that can be imported here
     newest: Mapping[str, datetime] = field(default_factory=dict)  # when each flow last had a run
     open_runs: tuple[Run, ...] = ()
@@ -109,6 +119,11 @@ def _of_schedule(stored: StoredSchedule, facts: Facts) -> Iterator[Finding]:
             f"fails: its last {IN_A_ROW} runs did; {failed[0].reason or 'no reason recorded'}"
         )
         yield finding(FindingKind.FAILING, sentence, f"ratchet show {failed[0].id}")
+
+    skipped = facts.fires.get(schedule.name, ())[:IN_A_ROW]
+    if len(skipped) == IN_A_ROW and all(f.outcome is FireOutcome.SKIPPED for f in skipped):
+        sentence = f"skips: its last {IN_A_ROW} fires or more; {skipped[0].reason}"
+        yield finding(FindingKind.SKIPPING, sentence, show)
 
 
 def _never(stored: StoredSchedule, now: datetime) -> bool:

@@ -11,8 +11,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from flows.core import due
+from flows.core.alert import Alert, schedule_skipping
 from flows.core.due import Pending
 from flows.core.errors import RatchetError
+from flows.core.records import Run
 from flows.core.schedule import (
     Cron,
     Deadline,
@@ -37,6 +39,12 @@ Prepare = Callable[[Schedule, str, datetime], NewRun]
 
 HOLD = timedelta(seconds=5)
 """After so long, what waits for an open run to end is looked at again."""
+
+IN_A_ROW, MOST = 3, 50
+"""Fires that are skipped for one run before people are told, and those that are counted."""
+
+LONG = timedelta(hours=12)
+"""Or so long it has been open: a nightly schedule need not lose three nights first."""
 
 BEHIND = 100
 """By so much, the runs of a backfill have a lower priority."""
@@ -82,10 +90,15 @@ class Firing:
             Unprepared: a run could not be prepared; nothing is recorded.
         """
         schedule = stored.schedule
-        decision, entries = self._settled(stored, decision, now)
+        decision, entries, blocking = self._settled(stored, decision, now)
+        started: list[Entry] = [self._started(schedule, fire, now) for fire in decision.fires]
+        if started and (other := self._other_about(schedule, started[-1][1])) is not None:
+            wanted, blocking = list(decision.fires), other.id
+            decision, started = self._held(stored, decision, wanted, still_open(other.id), now)
+        news = self._skipping(schedule, blocking, len(started) + len(entries), now)
         entries += [(_missed(schedule, fire, now), None) for fire in decision.missed]
-        entries += [self._started(schedule, fire, now) for fire in decision.fires]
-        if not entries and _is_as_it_was(stored, decision):
+        entries += started
+        if not (entries or news) and _is_as_it_was(stored, decision):
             return ()
         return self._store.schedules.fire(
             stored,
@@ -94,27 +107,59 @@ class Firing:
             cursor=decision.cursor,
             now=now,
             instead=_takes_its_place(schedule) if decision.fires else None,
+            news=news,
         )
+
+    def _skipping(
+        self, schedule: Schedule, run_id: str | None, skipped: int, now: datetime
+    ) -> tuple[Alert, ...]:
+        """What people are told when a run holds up a schedule for long."""
+        if run_id is None:
+            return ()
+        newest = self._store.schedules.fires(schedule.name, MOST)
+        reason = still_open(run_id)
+        before = [f for f in newest if f.outcome is FireOutcome.SKIPPED and f.reason == reason]
+        began = [fire.decided_at for fire in newest if fire.run_id == run_id]
+        since = min([*began, *(fire.decided_at for fire in before)], default=now)
+        in_a_row = len(before) + skipped
+        if in_a_row < IN_A_ROW and now - since < LONG:
+            return ()
+        return (schedule_skipping(schedule.name, schedule.flow, run_id, in_a_row, since, now=now),)
+
+    def _other_about(self, schedule: Schedule, new: NewRun | None) -> Run | None:
+        """An open run of the same flow about the same, which another schedule or somebody began."""
+        subject = new.trigger.get("subject") if new is not None else None
+        if subject is None:
+            return None
+        for run in self._store.reads.open_runs():
+            same = run.flow == schedule.flow and run.trigger.get("subject") == subject
+            if same and run.trigger.get("schedule") != schedule.name:
+                return run
+        return None
 
     def _settled(
         self, stored: StoredSchedule, decision: Decision, now: datetime
-    ) -> tuple[Decision, list[Entry]]:
-        """A decision with the fires that run, and what becomes of those that have to give way."""
+    ) -> tuple[Decision, list[Entry], str | None]:
+        """A decision with the fires that run, and what becomes of those that have to give way.
+
+        The last is the open run that they give way to, if it is one.
+        """
         schedule, trigger = stored.schedule, stored.schedule.trigger
         wanted = self._without_run(stored, decision)
         if wanted and schedule.overlap is Overlap.SKIP:
             open_runs = self._store.schedules.open_runs(stored)
             if open_runs:
-                return self._held(stored, decision, wanted, still_open(open_runs[0]), now)
+                reason = still_open(open_runs[0])
+                return *self._held(stored, decision, wanted, reason, now), open_runs[0]
             if isinstance(trigger, OnAsset):  # the others wait until its run has ended
                 next_at = now + HOLD if wanted[1:] else decision.next_at
-                return replace(decision, fires=tuple(wanted[:1]), next_at=next_at), []
+                return replace(decision, fires=tuple(wanted[:1]), next_at=next_at), [], None
         runs, ways = due.without_overlap(schedule, wanted, now)
         skipped: list[Entry] = [
             (_fire(schedule, fire, FireOutcome.SKIPPED, f"{runs[-1][0]} took its place", now), None)
             for fire in ways
         ]
-        return replace(decision, fires=tuple(runs)), skipped
+        return replace(decision, fires=tuple(runs)), skipped, None
 
     def _held(
         self,
@@ -205,6 +250,7 @@ class Firing:
                 "at": at.isoformat(),
                 "deadline": deadline.isoformat() if deadline is not None else None,
                 "overrides": overrides,
+                **prepared.trigger,
             },
         )
         return _fire(schedule, fire, FireOutcome.STARTED, None, now), new

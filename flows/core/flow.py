@@ -199,6 +199,7 @@ class Flow:
         config: str | None = None,
         schedules: Mapping[str, Trigger | Schedule] | None = None,
         max_runs: int | None = None,
+        exclusive: str | None = None,
         priority: int = 0,
     ) -> None:
         self.function = function
@@ -210,10 +211,16 @@ class Flow:
         if max_runs is not None and max_runs < 1:
             raise ConfigError(f"flow {name}: max_runs is at least 1, not {max_runs}")
         self.max_runs = max_runs  # as many of its runs may run at once
+        self.exclusive = exclusive  # the key of its config by which a schedule waits for others
         self.priority = priority  # of its runs, where their schedule says nothing else
         self.schedules = tuple(_scheduled(self, *each) for each in (schedules or {}).items())
         self.__doc__ = function.__doc__
         self.config_type, self.graph, self.tasks = _build(function, name)
+
+    def subject(self, config: Any) -> dict[str, str]:
+        """What a run with this config is about, as its trigger says it: see `exclusive`."""
+        about = config.get(self.exclusive) if isinstance(config, Mapping) else None
+        return {} if about is None else {"subject": str(about)}
 
     def start(self, *overrides: str, **options: Any) -> Any:
         """Start a run in this process and return its handle; see `flows.notebook.launch`."""
@@ -236,6 +243,7 @@ def flow(
     name: str | None = None,
     schedules: Mapping[str, Trigger | Schedule] | None = None,
     max_runs: int | None = None,
+    exclusive: str | None = None,
     priority: int = 0,
 ) -> Callable[[Callable[..., None]], Flow]: ...
 def flow(
@@ -248,6 +256,8 @@ def flow(
         name: default: the function's.
         schedules: what makes it run by itself, by name: a trigger, or a Schedule with policies.
         max_runs: as many of its runs may run at once; None: any number.
+        exclusive: a key of its config, such as `model`: while a run is open, no other schedule
+            starts one with the same value there.
         priority: of its runs; of several that wait, the highest goes first.
 
     Raises:

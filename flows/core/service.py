@@ -63,7 +63,7 @@ class Service:
             config=config,
             config_yaml=config_yaml,
             config_digest=config_digest or digest(config_yaml),
-            trigger=trigger,
+            trigger={**trigger, **flow.subject(config)},
             priority=flow.priority,
             max_runs=flow.max_runs,
             held_by=held_by,

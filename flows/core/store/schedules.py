@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import Select
 
 from flows.core import alert, values
+from flows.core.alert import Alert
 from flows.core.errors import NotFound, NotStorable, Refused
 from flows.core.schedule import Fire, OnRequest, Schedule, ScheduleStatus, StoredSchedule, lane_of
 from flows.core.store import fires, outbox, rows, schema, writes
@@ -241,12 +242,14 @@ class ScheduleStore:
         cursor: dict[str, Any],
         now: datetime,
         instead: str | None = None,
+        news: Sequence[Alert] = (),
     ) -> tuple[Fire, ...] | None:
         """Record what was decided on a schedule, with the runs of its fires.
 
         - None, and nothing is written, when the schedule is no longer where `stored` says.
         - Returned are the fires that were recorded: of a key that has a run already, nothing is.
         - With `instead`, a reason, the runs take the place of those that are open in their lane.
+        - `news` is posted with it.
         """
         moved = replace(stored, reason=None, next_at=next_at, cursor=cursor, seq=stored.seq + 1)
         if decided:
@@ -261,6 +264,7 @@ class ScheduleStore:
             if instead is not None and started:
                 lane = lane_of(stored.schedule.name)
                 fires.cancel_others(connection, lane, started, instead, now)
+            outbox.insert(connection, news)
             return recorded
 
         return self._transact(decide)

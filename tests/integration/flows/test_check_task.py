@@ -3,6 +3,7 @@ older labels only halt the run."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from feature_store import (
 from flows.core import values
 from flows.core.context import TaskContext, entered
 from flows.core.errors import Halt, Skip
+from flows.decided import skip_if_decided
 from flows.retrain import check, poll
 from flows.settings import Settings, StoreConfig
 from ray_jobs import FeaturesConfig, JoinConfig, RayConfig
@@ -173,3 +175,27 @@ def test_a_join_that_names_a_version_keeps_it_and_nothing_is_new_in_it(
     store.append("meter", rows(0, [1.0], [False]))
     _, joined = checked(settings, pinned)
     assert (joined.version, joined.new_rows) == (1, 0)
+
+
+def test_what_another_run_of_the_model_has_decided_on_meanwhile_is_not_trained_on_again(
+    settings: Settings, store: FeatureStore
+) -> None:
+    store.append("meter", rows(5, [1.0, 2.0], [True, False]))
+    snapshots = checked(settings)
+    dataset = SimpleNamespace(sources=snapshots)
+
+    def decide(attempt: int = 1, **more: Any) -> None:
+        config = {**values.to_json(settings), **more}
+        context = TaskContext(
+            run_id="r", flow="retrain", task="train", attempt=attempt,
+            attempt_id=f"r.train.{attempt}", config_text=values.dumps(config),
+        )  # fmt: skip
+        with entered(context):
+            skip_if_decided(settings, dataset, "digits")  # type: ignore[arg-type]
+
+    decide()
+    Watermarks(settings.feature_store).advance("meter", "digits", snapshots[0].version)
+    with pytest.raises(Skip, match="another run of digits has decided on meter@2 meanwhile"):
+        decide()
+    decide(again=True)
+    decide(attempt=2)  # a retry of what this run decided on itself

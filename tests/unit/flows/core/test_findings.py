@@ -17,7 +17,15 @@ from flows.core.alert import (
 )
 from flows.core.findings import Facts, FindingKind, audit
 from flows.core.records import Run, RunStatus
-from flows.core.schedule import Cron, NewData, Schedule, ScheduleStatus, StoredSchedule
+from flows.core.schedule import (
+    Cron,
+    Fire,
+    FireOutcome,
+    NewData,
+    Schedule,
+    ScheduleStatus,
+    StoredSchedule,
+)
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SOON = NOW + timedelta(hours=1)
@@ -148,3 +156,17 @@ def test_an_alert_that_was_given_up_is_found_with_the_problem():
     (finding,) = found(dead_alerts=(record,))
     assert finding.kind is FindingKind.UNDELIVERED
     assert finding.sentence == "nobody was told that f failed: slack: 404"
+
+
+def test_a_schedule_that_skips_fire_after_fire_is_found_with_the_reason():
+    skipped = Fire(
+        schedule="nightly", key="k", at=NOW, decided_at=NOW, outcome=FireOutcome.SKIPPED,
+        reason="run r1 was still open",
+    )  # fmt: skip
+    (finding,) = found(schedules=(stored(),), fires={"nightly": (skipped,) * 3})
+    assert finding.kind is FindingKind.SKIPPING
+    assert finding.sentence == (
+        "schedule nightly skips: its last 3 fires or more; run r1 was still open"
+    )
+    assert finding.next == "ratchet schedules show nightly"
+    assert kinds(schedules=(stored(),), fires={"nightly": (skipped,) * 2}) == []

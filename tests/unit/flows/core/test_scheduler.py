@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 
 from flows.core import due
+from flows.core.alert import AlertKind
 from flows.core.claiming import Capabilities
 from flows.core.data_source import BoundedSource
 from flows.core.errors import ConfigError, DataUnavailable, NotFound, StoreError
@@ -94,6 +95,7 @@ class World:
         self.views = Views()
         self.numbers = count(1)
         self.broken = {}
+        self.about = {}  # what every run is about
         self.woken = 0
         self.scheduler = self.another()
 
@@ -116,7 +118,8 @@ class World:
             raise self.broken[schedule.name]
         return NewRun(
             id=f"r{next(self.numbers)}", flow=schedule.flow, key="", source="m:f", graph=GRAPH,
-            config={}, config_yaml="", config_digest="d", trigger={}, priority=7,
+            config={}, config_yaml="", config_digest="d", trigger=self.about,
+            priority=7,
         )  # fmt: skip
 
     def save(self, *schedules):
@@ -746,3 +749,71 @@ def test_waking_it_ends_its_wait(tmp_path):
     thread.join(60)
     assert not thread.is_alive()
     world.store.close()
+
+
+def test_a_run_that_does_not_end_is_told_after_three_skipped_fires_once_a_day(world):
+    world.save(HOURLY)
+    (first,) = world.tick(HOUR)
+    for _ in range(2):
+        world.tick(HOUR)
+    assert world.alerts() == []
+    for _ in range(3):
+        world.tick(HOUR)
+    (record,) = world.store.outbox.list()
+    assert (record.alert.kind, record.alert.subject) == (AlertKind.SCHEDULE_SKIPPING, "hourly")
+    assert record.alert.reason == (
+        f"run {first.run_id} is open since 2026-03-01 01:00 UTC; "
+        "3 fires in a row were skipped for it"
+    )
+    assert record.alert.next == f"ratchet show {first.run_id}"
+    world.tick(DAY)
+    assert world.alerts() == ["schedule_skipping"] * 2
+
+
+def test_a_nightly_schedule_need_not_lose_three_nights_until_its_stuck_run_is_told(world):
+    world.save(Schedule(name="nightly", flow="f", trigger=Cron(cron="0 3 * * *")))
+    world.tick(3 * HOUR)
+    world.tick(DAY)
+    assert world.alerts() == ["schedule_skipping"]
+
+
+def test_new_data_that_waits_long_for_a_run_is_told(world):
+    world.save(FRESH)
+    world.tick()
+    world.views.commit(10, world.clock.now())
+    world.tick_for(MINUTE)
+    world.views.commit(10, world.clock.now())
+    world.tick_for(MINUTE)
+    assert world.alerts() == []
+    world.tick(13 * HOUR)
+    assert world.alerts() == ["schedule_skipping"]
+
+
+def test_of_two_schedules_that_train_one_model_the_second_waits_for_the_first_ones_run(world):
+    """Both are due at the same moment; new data waits, and a time that passes is skipped."""
+    world.about = {"subject": "churn"}
+    world.save(HOURLY, FRESH)
+    world.tick()
+    world.views.commit(10, world.clock.now())
+    first, second = world.tick(HOUR)
+    assert (first.outcome, second.outcome) == (FireOutcome.STARTED, FireOutcome.SKIPPED)
+    assert second.reason == f"run {first.run_id} was still open"
+    held = second.schedule
+    world.tick_for(MINUTE)
+    assert len(world.store.reads.runs()) == 1
+    world.end(first.run_id)
+    fires = world.tick_for(HOUR)
+    assert (held, FireOutcome.STARTED) in [(fire.schedule, fire.outcome) for fire in fires]
+
+
+def test_schedules_that_train_different_models_do_not_wait_for_each_other(world):
+    world.save(HOURLY, Schedule(name="other", flow="f", trigger=Interval(every=HOUR)))
+    numbers = count()
+    real = world.prepare
+
+    def prepare(schedule, key, at):
+        world.about = {"subject": f"model {next(numbers)}"}
+        return real(schedule, key, at)
+
+    world.scheduler = Scheduler(world.store, prepare, world.views, clock=world.clock)
+    assert [fire.outcome for fire in world.tick(HOUR)] == [FireOutcome.STARTED] * 2
