@@ -23,6 +23,7 @@ from ray_jobs.artifacts import ArtifactStore
 from ray_jobs.errors import ArtifactError, BadEntrypoint
 from ray_jobs.joblog import JobLog, captured
 from ray_jobs.markers import Done, Heartbeat, JobMarkers, StopReason
+from ray_jobs.own_modules import forget_changed, remember
 from ray_jobs.process import kill_own_processes, this_process
 from ray_jobs.spec import JobError, JobSpec, JobState, load_entrypoint
 from ray_jobs.usage import Usage, counted_in
@@ -239,7 +240,11 @@ def _now() -> str:
 
 def run_embedded_job(artifacts_uri: str, job_id: str) -> None:
     """The body of the Ray task that runs a job in an embedded Ray."""
-    run_job(artifacts_uri, job_id)
+    forget_changed()
+    try:
+        run_job(artifacts_uri, job_id)
+    finally:
+        remember()
 
 
 def _connect(spec: JobSpec) -> None:

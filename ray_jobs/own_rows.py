@@ -65,6 +65,24 @@ def own_rows(
     return table.take(pa.array(found[matched])), matched
 
 
+def code_notes(challenger: LoadedModel, champion: LoadedModel) -> list[str]:
+    """What a reviewer should know of the code that the two models' own estimators come from."""
+    theirs, own = champion.code, challenger.code
+    if champion.card.modules and own and not theirs:
+        return [
+            f"The champion, version {champion.version}, does not carry its estimator's code "
+            f"({', '.join(champion.card.modules)}): it is scored with what is there today"
+        ]
+    changed = sorted(name for name in theirs if theirs[name] != own.get(name, theirs[name]))
+    gone = sorted(set(theirs) - set(own)) if own else []
+    if not (changed or gone):
+        return []
+    return [
+        f"The code of {', '.join((*changed, *gone))} has changed since champion version "
+        f"{champion.version} was trained: each model is scored with the code it was trained with"
+    ]
+
+
 def _carried(model: LoadedModel, who: str) -> FeatureDefinition:
     try:
         return definitions.from_text(model.extra(definitions.FILE))

@@ -26,7 +26,7 @@ from ray_jobs.dataset import read, read_manifest
 from ray_jobs.dependent import clusters_of, independent
 from ray_jobs.features import FeaturesConfig
 from ray_jobs.model_answers import Answers, answers
-from ray_jobs.own_rows import own_rows
+from ray_jobs.own_rows import code_notes, own_rows
 from ray_jobs.parquet_files import times_us
 from ray_jobs.references import Challenger, Dataset
 from ray_jobs.split import as_time
@@ -95,6 +95,10 @@ class Samples:
     """What a first model must beat, made when it is first needed."""
     notes: list[str] = field(default_factory=list)
     """Rows that a model cannot take, and which."""
+
+    def __post_init__(self) -> None:
+        if self.champion is not None:
+            self.notes += code_notes(self.model, self.champion)
 
     def of(self, docket: Docket, tonight: Tonight, registered: Registry) -> dict[str, Sample | str]:
         """Each open comparison's rows, or why it has none: tonight, or (Unusable) for good.

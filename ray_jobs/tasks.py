@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray_jobs.own_modules import forget_changed, remember
 from ray_jobs.training_errors import TrainingFailed, WorkerLost, final
 from ray_jobs.usage import Usage, current_usage
 
@@ -142,6 +143,7 @@ def see(paths: Iterable[str]) -> None:
 
 def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
     began = time.monotonic()
+    forget_changed()
     see(paths)
     try:
         value = final(function)(*args)
@@ -150,6 +152,8 @@ def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> t
             f"the code of the task ended its own process with exit code {error.code}",
             hint="let it raise an error, which says why",
         ) from None
+    finally:
+        remember()
     return time.monotonic() - began, value
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from inspect import isfunction
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from registry.errors import ModelUnloadable, RegistryError, UnsupportedModel, first_line
 from registry.fitted import FittedModel, Flavor
 from registry.inputs import Column, as_array, as_frame, inferred
+from registry.source_code import in_place
 
 # Modules whose classes any stored model may contain; a user adds his own by name.
 TRUSTED = ("sklearn", "numpy", "scipy", "xgboost", "lightgbm", "catboost")
@@ -181,12 +182,18 @@ def check_trusted(types: Iterable[str], trusted: Sequence[str]) -> None:
     )
 
 
-def load(flavor: Flavor, folder: Path, trusted: Sequence[str]) -> Any:
-    """The estimator from MLflow's files; raises whatever the library does when they are broken."""
+def load(
+    flavor: Flavor, folder: Path, trusted: Sequence[str], code: Mapping[str, str] | None = None
+) -> Any:
+    """The estimator from MLflow's files; raises whatever the library does when they are broken.
+
+    `code`: the source of the user's own modules, as it was when the estimator was fitted.
+    """
     _ignore_import_warning()
     match flavor:
         case Flavor.SKLEARN:
-            return _load_sklearn(folder, trusted)
+            with in_place(code or {}):
+                return _load_sklearn(folder, trusted)
         case Flavor.XGBOOST:
             import mlflow.xgboost
 

@@ -1,5 +1,6 @@
 """A registered model, back in memory and ready to predict."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,9 @@ from registry.errors import ModelUnloadable
 from registry.fitted import Card, Flavor
 from registry.inputs import Column, as_array, as_frame, inferred
 from registry.methods.predictions import AnyArray, Floats
+
+CODE_FILE = "estimator.json"
+"""Among the extras: the user's own modules that the estimator's classes come from, as source."""
 
 # Rows that a torch model sees at once: bounds the memory of its layers.
 BATCH_ROWS = 65_536
@@ -58,6 +62,11 @@ class LoadedModel:
                 f"Version {self.version} of {self.model} keeps no file {name!r} (kept: {kept})."
             )
         return self.extras[name]
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The user's own modules that its estimator comes from: name and source."""
+        return dict(json.loads(self.extras.get(CODE_FILE, "{}")))
 
     def predict(self, data: Any) -> AnyArray:
         """Labels or numbers, (rows,)."""

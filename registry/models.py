@@ -6,6 +6,7 @@ itself opens or joins the thread's active run; these calls name every id, so tha
 threads beside each other do not meet.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from registry.errors import (
     first_line,
 )
 from registry.fitted import Card, FittedModel, class_labels
-from registry.loaded import LoadedModel
+from registry.loaded import CODE_FILE, LoadedModel
 from registry.manifest import manifest_of
 from registry.mlflow_seam import MlflowSeam, missing, translated
 from registry.registered import DIGEST_TAG
@@ -259,13 +260,14 @@ def from_files(registered: ModelVersion, files: Path, trusted: tuple[str, ...]) 
     if DIGEST_TAG in registered.tags:
         # The files are what this installation wrote, so is what they say they contain.
         trusted = (*trusted, *card.modules)
+    extras = _extras(files / EXTRA_FOLDER)
     return LoadedModel(
         model=registered.model,
         version=registered.version,
-        estimator=_estimator(registered, card, files, trusted),
+        estimator=_estimator(registered, card, files, trusted, extras),
         card=card,
         tags=registered.tags,
-        extras=_extras(files / EXTRA_FOLDER),
+        extras=extras,
         bytes=sum(path.stat().st_size for path in files.rglob("*") if path.is_file()),
     )
 
@@ -290,9 +292,22 @@ def _card(registered: ModelVersion, files: Path) -> Card:
     return Card.from_json(file.read_text(encoding="utf-8"))
 
 
-def _estimator(registered: ModelVersion, card: Card, files: Path, trusted: tuple[str, ...]) -> Any:
+def _estimator(
+    registered: ModelVersion,
+    card: Card,
+    files: Path,
+    trusted: tuple[str, ...],
+    extras: Mapping[str, str],
+) -> Any:
+    code = json.loads(extras.get(CODE_FILE, "{}"))
+    strange = [name for name in code if name.partition(".")[0] not in _tops(trusted)]
+    if strange:
+        raise UnsupportedModel(
+            f"The model carries the module {strange[0]}, which is not among the trusted modules.",
+            hint=f"if it is yours: allowed_modules: [{strange[0].partition('.')[0]}]",
+        )
     try:
-        return flavors.load(card.flavor, files, trusted)
+        return flavors.load(card.flavor, files, trusted, code)
     except (UnsupportedModel, RegistryUnreachable, ModelUnloadable):
         raise
     except Exception as error:  # Whatever a library raises on files that it does not understand.
@@ -301,6 +316,10 @@ def _estimator(registered: ModelVersion, card: Card, files: Path, trusted: tuple
             f"{first_line(error)}{_other_versions(card)}.",
             hint=f"install the versions that wrote it, or ratchet rollback {registered.model}",
         ) from error
+
+
+def _tops(modules: tuple[str, ...]) -> set[str]:
+    return {module.partition(".")[0] for module in modules}
 
 
 def _other_versions(card: Card) -> str:

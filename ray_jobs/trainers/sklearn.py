@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import warnings
@@ -25,6 +26,8 @@ from ray_jobs.trainers.trainer import (
 from ray_jobs.training_errors import TrainingFailed
 from registry.fitted import FittedModel, Flavor
 from registry.inputs import Form, as_frame, describe
+from registry.loaded import CODE_FILE
+from registry.source_code import collect, is_installed
 
 _logger = logging.getLogger(__name__)
 _WARNINGS = 5
@@ -60,6 +63,7 @@ class SklearnTrainer:
         started = time.perf_counter()
         notes += fit_estimator(estimator, as_frame(rows.inputs, columns), rows, path, self.config)
         module, _ = partition(path)
+        code = own_code(module)
         return Fit(
             model=FittedModel(
                 flavor=Flavor.SKLEARN,
@@ -67,7 +71,7 @@ class SklearnTrainer:
                 features=names,
                 columns=columns,
                 example=rows.example,
-                extras=rows.extras,
+                extras={**rows.extras, **code},
                 modules=own_modules(module, self.allowed_modules),
                 requirements=_requirements(estimator),
             ),
@@ -146,6 +150,13 @@ def own_modules(module: str, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
     libraries = {"sklearn", "xgboost", "torch", "lightgbm", "catboost", "ray_jobs"}
     named = (module, *allowed)
     return tuple(dict.fromkeys(m for m in named if m.partition(".")[0] not in libraries))
+
+
+def own_code(module: str) -> dict[str, str]:
+    """The source of the module that an own estimator comes from, to be kept with the model."""
+    if not own_modules(module) or is_installed(module):
+        return {}
+    return {CODE_FILE: json.dumps(collect([module]), indent=1)}
 
 
 def _library(estimator: Any) -> str:

@@ -1,0 +1,66 @@
+"""A user's own modules in a process that lives longer than one job: none is older than its file.
+
+A worker of Ray, and a notebook's kernel, run one job after another. What was imported from a
+project's folder is forgotten once any of these files has changed, so that all that a job imports
+is of one state.
+"""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+
+_OURS = frozenset({"flows", "feature_store", "ray_jobs", "registry", "__main__", "__mp_main__"})
+_STATE = "__ratchet_file__"
+"""Attribute of an own module: its file as it was after the job that imported it."""
+
+
+def remember() -> None:
+    """Note what the own modules' files look like, at the end of a job."""
+    for module in _own_modules():
+        if not hasattr(module, _STATE):
+            setattr(module, _STATE, _file_state(module))
+
+
+def forget_changed() -> tuple[str, ...]:
+    """Forget the own modules if a file of theirs has changed since; returns their names."""
+    own = _own_modules()
+    changed = any(
+        hasattr(module, _STATE) and getattr(module, _STATE) != _file_state(module) for module in own
+    )
+    if not changed:
+        return ()
+    names = tuple(module.__name__ for module in own if hasattr(module, _STATE))
+    for name in names:
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    linecache.checkcache()
+    return names
+
+
+def _own_modules() -> list[ModuleType]:
+    """Modules from source files that belong to no library and not to Ratchet."""
+    libraries = [Path(sysconfig.get_paths()[name]) for name in ("stdlib", "purelib", "platlib")]
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.partition(".")[0] in _OURS or name.startswith("_") or not isinstance(file, str):
+            continue
+        path = Path(file)
+        if path.suffix != ".py" or {"site-packages", "dist-packages"} & set(path.parts):
+            continue
+        if not any(path.is_relative_to(folder) for folder in libraries):
+            found.append(module)
+    return found
+
+
+def _file_state(module: ModuleType) -> tuple[int, int] | None:
+    try:
+        stat = Path(str(module.__file__)).stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
