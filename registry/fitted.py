@@ -16,8 +16,8 @@ class Flavor(StrEnum):
     """How a model is stored, and which library runs it."""
 
     SKLEARN = "sklearn"
-    """A scikit-learn estimator or pipeline, as a skops file, with the source of the user's own classes:
-    loading it runs no other code."""
+    """A scikit-learn estimator or pipeline, as a skops file, with the source of the user's own
+    classes: loading it runs no other code."""
     XGBOOST = "xgboost"
     """A Booster, or an XGBClassifier or XGBRegressor, in XGBoost's own format."""
     TORCH = "torch"
