@@ -47,8 +47,8 @@ class Decision:
         cls, action: str, versions: Iterable[int], *, actor: str, reason: str, now: datetime
     ) -> Self:
         """What somebody decides now."""
-        at = now.isoformat(timespec="seconds")
-        return cls(action=action, versions=tuple(versions), actor=actor, reason=reason, at=at)
+        numbers = tuple(sorted({*versions}))
+        return cls(action=action, versions=numbers, actor=actor, reason=reason, at=now.isoformat())
 
 
 @dataclass(frozen=True, kw_only=True)

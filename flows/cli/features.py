@@ -9,20 +9,26 @@ import pyarrow as pa
 import typer
 from rich.text import Text
 
-import feature_store
-from feature_store import FeatureStore, FeatureView, Watermark, Watermarks
-from flows.bootstrap import Ratchet
+from feature_store import FeatureStore, FeatureView
 from flows.cli.installation import opened
+from flows.cli.quarantine import (
+    View,
+    quarantine,
+    release,
+    reset,
+    say_decisions,
+    watermark_json,
+    watermarks,
+)
+from flows.cli.quarantine import store as store_of
 from flows.cli.rows_file import FileRows, read_rows
 from flows.cli.wording import console, print_json, table
 from flows.core.errors import Refused
 from flows.documents import iso
-from flows.settings import revealed
 from flows.wording import ago
 
 features = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-View = Annotated[str, typer.Argument(metavar="VIEW", help="Name of a view.")]
 Rows = Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .csv file of rows.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -38,7 +44,7 @@ def views(context: typer.Context) -> None:
 def list_views(context: typer.Context, as_json: Json = False) -> None:
     """List the views."""
     with opened(context) as ratchet:
-        store = _store(ratchet)
+        store = store_of(ratchet)
         documents = [_view_json(store, name) for name in store.views()]
         if as_json:
             print_json(documents)
@@ -65,17 +71,17 @@ def list_views(context: typer.Context, as_json: Json = False) -> None:
 def show(context: typer.Context, view: View, as_json: Json = False) -> None:
     """Show a view: its versions, and how far each consumer has come."""
     with opened(context) as ratchet:
-        store = _store(ratchet)
+        store = store_of(ratchet)
         about = _view_json(store, view)
         history = store.history(view)
-        marks = _watermarks(ratchet, view)
+        marks = watermarks(ratchet, view)
         if as_json:
             print_json(
                 about
                 | {
                     "columns": store.declared_columns(view),
                     "versions": [vars(one) | {"at": iso(one.at)} for one in history],
-                    "consumers": [_watermark_json(mark) for mark in marks],
+                    "consumers": [watermark_json(mark) for mark in marks],
                 }
             )
             return
@@ -107,6 +113,7 @@ def show(context: typer.Context, view: View, as_json: Json = False) -> None:
                 Text(f"{mark.consumer} has read up to version {mark.version}")
                 + Text(f", leaving out {kept}" if kept else "", "yellow")
             )
+            say_decisions(mark, now)
         if quarantined:
             say.print(Text(f"next: ratchet features release {view}", "dim"))
 
@@ -133,7 +140,7 @@ def create(
 ) -> None:
     """Declare a view with the columns of a file, and append the file's rows."""
     with opened(context) as ratchet:
-        store = _store(ratchet)
+        store = store_of(ratchet)
         read = read_rows(file, named=_named_types(types or []))
         rows = read.rows
         named = {*entity, event_time, label}
@@ -170,7 +177,7 @@ def append(
 ) -> None:
     """Append the rows of a file to a view, as one version."""
     with opened(context) as ratchet:
-        store = _store(ratchet)
+        store = store_of(ratchet)
         declared = store.declared_columns(view)  # none yet: the first rows decide
         read = read_rows(file, store.schema(store.snapshot(view)) if declared else None)
         version = store.append(
@@ -182,52 +189,9 @@ def append(
             _say_append(store.view(view), version, read)
 
 
-@features.command()
-def release(
-    context: typer.Context,
-    view: View,
-    versions: Annotated[
-        list[int] | None, typer.Option("--version", help="Which versions. Default: all of them.")
-    ] = None,
-    consumer: Annotated[
-        str | None, typer.Option(help="Whose quarantine. Default: everybody's.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Let repaired versions of a view out of quarantine."""
-    with opened(context) as ratchet:
-        _store(ratchet).view(view)
-        marks = [m for m in _watermarks(ratchet, view) if consumer in (None, m.consumer)]
-        wanted = {m.consumer: _in_quarantine(m, versions) for m in marks}
-        if not any(wanted.values()):
-            raise Refused(
-                f"nothing of {view} is in quarantine", hint=f"ratchet features show {view}"
-            )
-        store = Watermarks(revealed(ratchet.settings.feature_store))
-        after = [store.release(view, name, out) for name, out in wanted.items() if out]
-        if as_json:
-            print_json([_watermark_json(mark) for mark in after])
-            return
-        for name, out in wanted.items():
-            if out:
-                numbers = ", ".join(map(str, out))
-                console().print(
-                    f"{view}: {name} trains on version {numbers} again, from its next run on"
-                )
-
-
-def _store(ratchet: Ratchet) -> FeatureStore:
-    return feature_store.connect(revealed(ratchet.settings.feature_store))
-
-
-def _watermarks(ratchet: Ratchet, view: str) -> list[Watermark]:
-    store = Watermarks(revealed(ratchet.settings.feature_store))
-    marks = (store.get(view, consumer) for consumer in store.consumers(view))
-    return [mark for mark in marks if mark is not None]
-
-
-def _in_quarantine(mark: Watermark, versions: list[int] | None) -> tuple[int, ...]:
-    return tuple(n for n in mark.quarantine if versions is None or n in versions)
+features.command()(quarantine)
+features.command()(release)
+features.command()(reset)
 
 
 def _named_types(given: list[str]) -> dict[str, str]:
@@ -262,15 +226,6 @@ def _view_json(store: FeatureStore, name: str) -> dict[str, Any]:
         "features": list(view.features),
         "label": view.label,
         "uri": snapshot.uri,
-    }
-
-
-def _watermark_json(mark: Watermark) -> dict[str, Any]:
-    return {
-        "consumer": mark.consumer,
-        "version": mark.version,
-        "quarantine": list(mark.quarantine),
-        "released": list(mark.released),
     }
 
 

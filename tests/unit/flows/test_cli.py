@@ -512,12 +512,39 @@ def test_what_is_in_quarantine_is_shown_and_released(
     opened = open_project(project)
     Watermarks(opened.settings.feature_store).advance("shops", "sales", 1, quarantine=(1,))
     opened.close()
-    consumers = shown(ratchet("features", "show", "shops", "--json"))["consumers"]
-    assert consumers == [{"consumer": "sales", "version": 1, "quarantine": [1], "released": []}]
+    (before,) = shown(ratchet("features", "show", "shops", "--json"))["consumers"]
+    assert (before["consumer"], before["version"], before["quarantine"]) == ("sales", 1, [1])
     assert "in quarantine" in ratchet("features", "show", "shops").stdout
-    released = shown(ratchet("features", "release", "shops", "--json"))
-    assert released == [{"consumer": "sales", "version": 1, "quarantine": [], "released": [1]}]
+    (after,) = shown(ratchet("features", "release", "shops", "--json"))
+    assert (after["quarantine"], after["released"]) == ([], [1])
     assert ratchet("features", "release", "shops").exit_code == 2
+
+
+def test_a_person_sets_versions_aside_and_resets_a_watermark_for_a_reason(
+    ratchet: Ratchet, csv: Path, project: Path
+) -> None:
+    create(ratchet, csv)
+    refused = ratchet("features", "quarantine", "shops", "--version", "1")
+    assert "needs a reason" in refused.stderr
+    nobody = ratchet("features", "quarantine", "shops", "--version", "1", "--reason", "wrong unit")
+    assert "no model has read shops yet" in nobody.stderr
+    decided = ("--consumer", "sales", "--reason", "wrong unit", "--by", "ann")
+    assert ratchet("features", "quarantine", "shops", "--version", "1", *decided).exit_code == 0
+    assert ratchet("features", "release", "shops", "--by", "ann").exit_code == 0
+    assert ratchet("features", "quarantine", "shops", "--version", "1", *decided).exit_code == 0
+    text = ratchet("features", "show", "shops").stdout
+    assert "sales has read up to version 0, leaving out 1" in text
+    assert "quarantine of version 1 by ann" in text
+    assert "wrong unit" in text
+    unknown = ratchet("features", "reset", "shops", "--version", "9", "--reason", "restored")
+    assert "has no version 9; the latest is 1" in unknown.stderr
+    for version in (1, 0):
+        again = ("--version", str(version), "--reason", "restored", "--json")
+        (mark,) = shown(ratchet("features", "reset", "shops", *again))
+        assert (mark["version"], mark["quarantine"]) == (version, [1])
+    assert [one["action"] for one in mark["decisions"]] == [
+        "quarantine", "release", "quarantine", "reset", "reset",
+    ]  # fmt: skip
 
 
 def test_a_halted_run_leaves_an_alert(ratchet: Ratchet, tmp_path: Path) -> None:
