@@ -75,3 +75,14 @@ class ChecksConfig:
     fewer are told of, and not used; None: not looked at."""
     label_classes: int = 0
     """Fewest different labels (2 for a classifier); 0: not checked."""
+
+    def __post_init__(self) -> None:
+        """Refuse choices of two kinds: no column holds both, so YAML read one of them otherwise."""
+        for column, choices in self.allowed.items():
+            kinds = {type(choice) for choice in choices}
+            if str in kinds and len(kinds) > 1:
+                odd = next(choice for choice in choices if not isinstance(choice, str))
+                raise ValueError(
+                    f"allowed.{column} holds texts and {odd!r}: put texts in quotes, for YAML "
+                    "reads NO and off as false, 00123 as 83 and 18:30 as 1110"
+                )
