@@ -80,6 +80,7 @@ def run_shard(
             columns=join.columns,
             ttl=join.ttl,
             prefix=join.prefix,
+            threads=pa.cpu_count(),  # as many as the task was granted
         )
     table = _apply(table, definition, shard)
     for column in definition.kept:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from ray_jobs.own_modules import forget_changed, remember
 from ray_jobs.training_errors import TrainingFailed, WorkerLost, final
@@ -53,7 +57,7 @@ def submit(
     )
     room = "no memory" if memory is None else f"{memory:g} GiB of memory"
     usage = current_usage()
-    reference = remote.remote(tuple(sys.path), function, *args)
+    reference = remote.remote(tuple(sys.path), num_cpus, function, *args)
     return Submitted(
         reference=reference,
         usage=usage,
@@ -141,10 +145,13 @@ def see(paths: Iterable[str]) -> None:
     sys.path += [path for path in paths if path not in sys.path]
 
 
-def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
+def _call(
+    paths: tuple[str, ...], num_cpus: float, function: Callable[..., Any], *args: Any
+) -> tuple[float, Any]:
     began = time.monotonic()
     forget_changed()
     see(paths)
+    _keep_to(num_cpus)
     try:
         value = final(function)(*args)
     except SystemExit as error:
@@ -155,6 +162,16 @@ def _call(paths: tuple[str, ...], function: Callable[..., Any], *args: Any) -> t
     finally:
         remember()
     return time.monotonic() - began, value
+
+
+def _keep_to(num_cpus: float) -> None:
+    """Use no more threads than CPUs were granted: a node runs as many tasks as it has of them.
+
+    Ray itself does so for OpenMP (OMP_NUM_THREADS). Polars reads its variable when it is imported.
+    """
+    threads = max(math.ceil(num_cpus), 1)
+    os.environ["POLARS_MAX_THREADS"] = str(threads)
+    pa.set_cpu_count(threads)
 
 
 def _how_it_ended() -> str:

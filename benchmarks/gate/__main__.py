@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.gate import overlap
 from benchmarks.gate.gains import (
     AccountedGains,
     AccumulatingGains,
@@ -46,6 +47,9 @@ HEAD = (
 QUICK = 40
 FULL = 400
 FAR_TAIL = "one night in the far tail"
+OVERLAP = "labels that look ahead"
+# One for so many years of the others.
+YEARS_AN_OVERLAP = 20
 # Simulated nights for each year of the others.
 NIGHTS_A_YEAR = 250
 
@@ -186,6 +190,10 @@ def main() -> None:
     if options.only in FAR_TAIL:
         print(f"**{FAR_TAIL}**\n")
         for one in lines(NIGHTS_A_YEAR * repeats, options.seed):
+            print(one, flush=True)
+    if options.only in OVERLAP:
+        print(f"\n**{OVERLAP}**\n")
+        for one in overlap.lines(max(repeats // YEARS_AN_OVERLAP, 2), options.seed):
             print(one, flush=True)
     print(f"{repeats} years each, {time.perf_counter() - began:.0f} s", file=sys.stderr)
 
