@@ -25,6 +25,7 @@ from ray_jobs.costs import ROWS, Bills, Served
 from ray_jobs.dataset import read, read_manifest
 from ray_jobs.dependent import clusters_of, independent
 from ray_jobs.features import FeaturesConfig
+from ray_jobs.gap import TRAIN_UNTIL_TAG
 from ray_jobs.model_answers import Answers, answers
 from ray_jobs.own_rows import code_notes, own_rows
 from ray_jobs.parquet_files import times_us
@@ -120,7 +121,8 @@ class Samples:
                 continue
             try:
                 model = registered.load(self.challenger.model, version, modules=self.modules)
-                found[version] = self._sample(model, case, bounds[version])
+                other = _is_another(model, case)
+                found[version] = other or self._sample(model, case, bounds[version])
             except UNLOADABLE as error:
                 found[version] = Unusable(f"it cannot be scored: {error}".rstrip("."))
             except NOT_TONIGHT as error:
@@ -267,3 +269,17 @@ def _plain(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     values[:-1] = encoded.dictionary.to_pylist()
     rows = pc.fill_null(pc.cast(encoded.indices, pa.int64()), len(values) - 1)
     return np.asarray(values[rows.to_numpy()])
+
+
+def _is_another(model: LoadedModel, case: Case) -> Unusable | None:
+    """Why a model is not the one that was compared: its number was given away anew.
+
+    Then rows that it was trained on would judge it.
+    """
+    said = model.tags.get(TRAIN_UNTIL_TAG)
+    if said is None or datetime.fromisoformat(said) == case.trained_until:
+        return None
+    return Unusable(
+        f"it is another model than the one that was compared: it was trained until {said}, and "
+        f"that one until {case.trained_until.isoformat()}"
+    )

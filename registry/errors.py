@@ -4,6 +4,7 @@ RegistryError
 ├── RegistryUnreachable    MLflow, the ledger or a lock cannot be reached now; a retry may help
 ├── GateError              a comparison or a gate that makes no sense
 │   └── UnknownMetric      a metric that has no such name
+├── OtherMlflow            MLflow's database is of another version than the MLflow here
 ├── UnknownModel           a model or a version that is not registered
 ├── InvalidModelName       a name that MLflow or a file system would refuse later
 ├── TiedElsewhere          a model that another project trains
@@ -35,6 +36,12 @@ class RegistryError(Exception):
 
 class RegistryUnreachable(RegistryError):
     """MLflow, the ledger or one of their locks does not answer; a retry may help."""
+
+
+class OtherMlflow(RegistryError):
+    """MLflow's database was written by another version than the one installed here."""
+
+    permanent = True
 
 
 class GateError(RegistryError):

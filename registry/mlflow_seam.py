@@ -6,6 +6,7 @@ tracking URI, in global variables: two flows in one daemon would write into each
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.config import RegistryConfig
-from registry.errors import RegistryUnreachable
+from registry.errors import OtherMlflow, RegistryUnreachable
 from registry.http import opened, request_to
 from registry.locks import exclusive, sqlite_path
 from registry.registered import DIGEST_TAG, Registered, direct_look, shown
@@ -132,7 +133,24 @@ def translated(what: str) -> Iterator[None]:
             "REQUEST_LIMIT_EXCEEDED",
         }:
             raise
-        raise _unreachable(what, error) from error
+        found = re.search(r"found version (\w+), but expected", str(error))
+        raise (_of_other_version(what, found[1]) if found else _unreachable(what, error)) from error
+
+
+def _of_other_version(what: str, schema: str) -> OtherMlflow:
+    """Which of the two is older, by the migrations that the installed MLflow brings."""
+    import mlflow
+
+    known = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+    older = any(known.glob(f"{schema}_*.py"))
+    wrote = "an older MLflow" if older else "a newer MLflow"
+    return OtherMlflow(
+        f"The database of {what} was written by {wrote} than {mlflow.__version__}, which is "
+        f"installed here (its schema is {schema}). Nothing was changed.",
+        hint="back the database up, then: mlflow db upgrade URI (registry.tracking_uri)"
+        if older
+        else "install the MLflow that wrote it wherever Ratchet runs: pip install -U mlflow",
+    )
 
 
 def missing(error: Exception) -> bool:

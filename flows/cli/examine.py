@@ -43,6 +43,7 @@ from flows.declarations import in_words
 from flows.settings import Settings, reveal, revealed
 from flows.up.ray_head import kept_head
 from flows.wording import one_line
+from registry.network_drives import refuse_network_drive
 
 ENOUGH_DISK = 2 * 2**30
 """Bytes that a few training sets and models need."""
@@ -353,6 +354,8 @@ def _artifacts(settings: Settings) -> str:
 
 def _models(settings: Settings) -> str:
     """Ledger and MLflow answer. Raises RegistryError."""
+    for url in (settings.registry.ledger_url, settings.registry.tracking_uri):
+        refuse_network_drive(url)
     with registry.Reader(revealed(settings.registry)) as connected:
         models = connected.ledger_models()
         path = settings.registry.tracking_uri.removeprefix("sqlite:///")
