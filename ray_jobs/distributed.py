@@ -28,8 +28,8 @@ from ray_jobs.trainers.torch import (
     arrays_of,
     batches_of,
     check_loss,
+    make_repeatable,
     optimiser_of,
-    set_threads,
     split_params,
     train_epoch,
 )
@@ -37,7 +37,7 @@ from ray_jobs.trainers.trainer import Fit, Trainer, TrainingSet, encoded
 from ray_jobs.trainers.xgboost import XgboostTrainer, columns_of
 from ray_jobs.training_errors import TrainingFailed, WorkerLost
 from ray_jobs.usage import current_usage
-from registry.inputs import as_frame
+from registry.inputs import Column, as_frame
 
 _TORCH_FILE = "state.pt"
 _XGBOOST_FILE = "model.ubj"
@@ -116,7 +116,7 @@ def _torch_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     loop, _ = split_params(params)
-    set_threads(trainer.config)
+    make_repeatable(trainer.config, device)
     network = trainer.network(arrays, params)
     first = 0
     state = _last_state()
@@ -171,10 +171,21 @@ def _fit_xgboost(
     from ray.train.xgboost import XGBoostTrainer as RayXGBoostTrainer
 
     estimator = trainer.estimator(params, device)
-    _refuse_alone(estimator, trainer.config.estimator)
-    codes, classes = encoded(rows)
     columns = columns_of(rows)
-    data = {
+    data = booster_data(estimator, rows, columns, trainer.config.estimator)
+    result = _run(RayXGBoostTrainer, _xgboost_worker, trainer, data, params, device, checkpoints)
+    with result.checkpoint.as_directory() as folder:
+        estimator.load_model(Path(folder) / _XGBOOST_FILE)
+    return trainer.fitted(estimator, rows, columns, device, time.perf_counter() - started)
+
+
+def booster_data(
+    estimator: Any, rows: TrainingSet, columns: tuple[Column, ...], path: str
+) -> dict[str, Any]:
+    """All that the estimator itself would train its booster with, for workers that share it."""
+    _refuse_alone(estimator, path)
+    codes, classes = encoded(rows)
+    return {
         "inputs": as_frame(rows.inputs, columns),
         "targets": codes,
         "weights": rows.weights,
@@ -183,10 +194,19 @@ def _fit_xgboost(
         "categorical": estimator.enable_categorical,
         "rounds": estimator.get_num_boosting_rounds(),
     }
-    result = _run(RayXGBoostTrainer, _xgboost_worker, trainer, data, params, device, checkpoints)
-    with result.checkpoint.as_directory() as folder:
-        estimator.load_model(Path(folder) / _XGBOOST_FILE)
-    return trainer.fitted(estimator, rows, columns, device, time.perf_counter() - started)
+
+
+def matrix_of(data: Mapping[str, Any], share: np.ndarray) -> Any:
+    """The rows of one worker, as XGBoost takes them."""
+    import xgboost
+
+    return xgboost.DMatrix(
+        data["inputs"].iloc[share],
+        data["targets"][share],
+        weight=None if data["weights"] is None else data["weights"][share],
+        missing=data["missing"],
+        enable_categorical=data["categorical"],
+    )
 
 
 def _refuse_alone(estimator: Any, path: str) -> None:
@@ -226,13 +246,7 @@ def _xgboost_worker(config: dict[str, Any]) -> None:
     data = ray.get(config["data"])
     context = ray.train.get_context()
     share = np.arange(context.get_world_rank(), len(data["targets"]), context.get_world_size())
-    matrix = xgboost.DMatrix(
-        data["inputs"].iloc[share],
-        data["targets"][share],
-        weight=None if data["weights"] is None else data["weights"][share],
-        missing=data["missing"],
-        enable_categorical=data["categorical"],
-    )
+    matrix = matrix_of(data, share)
     checkpoint, booster, done = ray.train.get_checkpoint(), None, 0
     if checkpoint is not None:
         booster = RayTrainReportCallback.get_model(checkpoint, filename=_XGBOOST_FILE)

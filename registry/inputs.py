@@ -129,7 +129,13 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column without encodings: dictionaries and runs as their values, one type of text."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return plain(pc.cast(column, kind.value_type))
+        # Not by a cast, which knows no dictionary of views.
+        values = [
+            plain(pa.chunked_array([chunk.dictionary])).combine_chunks().take(chunk.indices)
+            for chunk in column.chunks
+        ]
+        empty = plain(pa.chunked_array([], kind.value_type))
+        return pa.chunked_array(values, empty.type)
     if pa.types.is_run_end_encoded(kind):
         return plain(
             pa.chunked_array([pc.run_end_decode(c) for c in column.chunks], kind.value_type)

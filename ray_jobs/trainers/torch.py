@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -80,7 +81,7 @@ class TorchTrainer:
     def _fit(self, rows: TrainingSet, params: Mapping[str, Any], device: str) -> Fit:
         loop, _ = split_params(params)
         arrays = arrays_of(rows)
-        set_threads(self.config)
+        make_repeatable(self.config, device)
         network = self.network(arrays, params).to(device)
         optimiser = optimiser_of(network, loop)
         started, loss = time.perf_counter(), float("nan")
@@ -167,11 +168,14 @@ def arrays_of(rows: TrainingSet) -> Arrays:
     )
 
 
-def set_threads(config: TrainerConfig) -> None:
-    """As many threads as CPUs were asked for: sums depend on their number."""
+def make_repeatable(config: TrainerConfig, device: str) -> None:
+    """The same sums in the same order: as many threads as CPUs, and no shortcuts on a GPU."""
     import torch
 
     torch.set_num_threads(max(int(config.num_cpus), 1))
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def optimiser_of(network: Any, loop: Loop) -> Any:

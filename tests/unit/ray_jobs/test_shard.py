@@ -276,3 +276,38 @@ def test_a_definition_survives_the_way_into_a_model_and_back() -> None:
     assert again.digest == definition.digest
     with pytest.raises(FeatureError, match="cannot be read"):
         from_text("{}")
+
+
+def test_a_weight_is_kept_beside_the_inputs_and_never_one_of_them(
+    source: Shard, tmp_path: Path
+) -> None:
+    weighed = replace(DEFINITION, weight="b")
+    part = run_shard(source, weighed, SCHEMA, str(tmp_path / "out"))
+    assert part.inputs == ("a",)
+    assert pq.read_table(tmp_path / "out" / "out.parquet")["b"].to_pylist() == [
+        float(i % 3) for i in range(10)
+    ]
+    again = from_text(weighed.to_text())
+    assert again == weighed
+    older = from_text(DEFINITION.to_text().replace(',\n "weight": null', ""))
+    assert older.digest == DEFINITION.digest
+
+
+def test_what_a_polars_function_returns_is_stored_whatever_the_engine(
+    source: Shard, tmp_path: Path
+) -> None:
+    function = (
+        "import polars as pl\n"
+        "def f(table):\n"
+        "    frame = pl.from_arrow(table)\n"
+        "    return frame.with_columns(\n"
+        "        pl.col('y'), pl.col('region').cast(pl.Categorical).alias('zone')\n"
+        "    )\n"
+    )
+    code = FeatureCode(functions=("team:f",), modules={"team": function})
+    definition = replace(
+        DEFINITION, engine="arrow", code=code, columns=("a", "zone"), features=("a", "region")
+    )
+    table = made(source, definition, tmp_path)
+    assert table["zone"].to_pylist() == ["n"] * 5 + ["s"] * 5
+    assert not any(pa.types.is_dictionary(kind) for kind in table.schema.types)

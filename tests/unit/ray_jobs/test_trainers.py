@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -308,3 +309,53 @@ def test_a_last_batch_of_one_row_joins_the_one_before() -> None:
     sizes = [len(batch) for batch in batches_of(65, Loop(batch_size=32), 0, 0)]
     assert sizes == [32, 33]
     assert [len(b) for b in batches_of(1, Loop(batch_size=32), 0, 0)] == [1]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"missing": 0.0},
+        {"objective": "binary:logitraw"},
+        {"eval_metric": "auc", "scale_pos_weight": 3},
+        {"subsample": 1.0, "max_depth": 2},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+def test_workers_that_share_a_booster_train_the_estimators_own(params: dict[str, object]) -> None:
+    xgboost = pytest.importorskip("xgboost", reason="an optional trainer")
+    from ray_jobs.distributed import booster_data, matrix_of
+    from ray_jobs.trainers.xgboost import XgboostTrainer, columns_of
+
+    rng = np.random.default_rng(0)
+    a = np.round(rng.normal(size=400))
+    plan = rng.choice(["x", "y", "z"], 400)
+    rows = TrainingSet(
+        inputs=pa.table({"a": a, "plan": plan, "price[usd]": rng.normal(size=400)}),
+        labels=np.where((a > 0) ^ (plan == "x"), "up", "down"),
+        task=Task.CLASSIFICATION,
+        weights=rng.random(400),
+    )
+    trainer = make(replace(CONFIGS["xgboost"], params={}))
+    assert isinstance(trainer, XgboostTrainer)
+    alone = trainer.fit(rows, {"n_estimators": 5, **params}, device="cpu").model.estimator
+    estimator = trainer.estimator({"n_estimators": 5, **params}, "cpu")
+    data = booster_data(estimator, rows, columns_of(rows), "xgboost.XGBClassifier")
+    matrix = matrix_of(data, np.arange(400))
+    together = xgboost.train(data["params"], matrix, num_boost_round=data["rounds"])
+    own = alone.get_booster()
+    assert together.get_dump() == own.get_dump()
+    config = [json.loads(each.save_config())["learner"]["objective"] for each in (own, together)]
+    assert config[0] == config[1]
+
+
+def test_what_one_worker_alone_can_do_is_refused_with_several() -> None:
+    pytest.importorskip("xgboost", reason="an optional trainer")
+    from ray_jobs.distributed import booster_data
+    from ray_jobs.trainers.xgboost import XgboostTrainer, columns_of
+
+    trainer = make(replace(CONFIGS["xgboost"], params={}))
+    assert isinstance(trainer, XgboostTrainer)
+    estimator = trainer.estimator({"early_stopping_rounds": 3}, "cpu")
+    rows = training_set(classes=2)
+    with pytest.raises(TrainingFailed, match="early_stopping_rounds works with one worker only"):
+        booster_data(estimator, rows, columns_of(rows), "xgboost.XGBClassifier")
