@@ -16,8 +16,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 
 from ray_jobs.training_errors import UnknownName
@@ -74,6 +76,11 @@ def partition(path: str) -> tuple[str, str]:
 def require_allowed(path: str, allowed: Sequence[str]) -> tuple[str, str]:
     """Module and name of a path that may be imported. Raises UnknownName; imports nothing."""
     module, name = partition(path)
+    if module == "__main__":
+        raise UnknownName(
+            f"{path}: {name} is defined in a script or notebook, where workers cannot find it",
+            hint=f"move it to a module of the project: my_team.module:{name}",
+        )
     private = next((part for part in (*module.split("."), name) if part.startswith("_")), None)
     if private is not None:
         raise UnknownName(
@@ -136,6 +143,7 @@ def _bases_of(named: object) -> set[str]:
 
 def _import(module: str, path: str) -> ModuleType:
     try:
+        _forget_edited(module.partition(".")[0])
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or module
@@ -153,6 +161,34 @@ def _import(module: str, path: str) -> ModuleType:
             f"{path}: importing {module} raised {type(error).__name__}: {error}",
             hint=f"try: python -c 'import {module}'",
         ) from error
+
+
+_stamps: dict[str, tuple[int, int]] = {}
+"""Of the files of modules that were named here: when each was written, and its size. A worker of
+Ray goes on from job to job, in which the files of a notebook's author are edited."""
+
+
+def _forget_edited(package: str) -> None:
+    """Have a package imported anew, all of it, once one of its files has been edited."""
+    if package in BUILT_IN_MODULES or package in _OURS:
+        return
+    below = [n for n in sys.modules if n == package or n.startswith(f"{package}.")]
+    stamps = {name: stamp for name in below if (stamp := _stamp(sys.modules[name])) is not None}
+    if any(_stamps.get(name, stamp) != stamp for name, stamp in stamps.items()):
+        for name in below:
+            del sys.modules[name]
+            _stamps.pop(name, None)
+        importlib.invalidate_caches()
+    else:
+        _stamps.update(stamps)
+
+
+def _stamp(module: ModuleType) -> tuple[int, int] | None:
+    try:
+        status = Path(module.__file__ or "").stat()
+    except (AttributeError, OSError):
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _nearest_module(missing: str) -> str:

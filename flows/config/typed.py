@@ -45,15 +45,23 @@ def check_keys(root: schema.Group, data: Any, origin: Origin) -> None:
     if path := schema.first_unknown(root, data):
         raise unknown_key(root, path, origin(path))
     for path, value in schema.nodes(data):
+        if path and isinstance(path[-1], bool):
+            raise ConfigError(
+                f"A name below {schema.dotted(path[:-1])} is read as {json.dumps(path[-1])}"
+                f"{_place(origin(path[:-1]))}.",
+                hint='put it in quotes, as "no": without, YAML reads no, off, on and yes as that',
+            )
         if value == "???":
             raise _missing(root, path, origin)
 
 
 def _missing(root: Any, path: schema.KeyPath, origin: Origin) -> ConfigError:
+    ours = path == ("home",)  # every installation has it, from Ratchet's own file
+    hint = "begin conf/config.yaml with: defaults: [ratchet, _self_]" if ours else None
     return ConfigError(
         f"{schema.dotted(path)} is missing{_place(origin(path))}: "
         f"it must be {schema.describe(schema.at(root, path))}.",
-        hint=f"set it in a config file, or as {schema.dotted(path)}=...",
+        hint=hint or f"set it in a config file, or as {schema.dotted(path)}=...",
     )
 
 
@@ -161,7 +169,27 @@ def _wrong_value(
         said = first["msg"].removeprefix("Input should be ")
         return ConfigError(f"{key} must be {said}, not {_shown(value)}{place}.")
     expected = schema.describe(annotation)
-    return ConfigError(f"{key} must be {expected}, not {_shown(value)}{place}.")
+    hint = _as_yaml_reads(value, schema.branches(annotation))
+    return ConfigError(f"{key} must be {expected}, not {_shown(value)}{place}.", hint=hint)
+
+
+def _as_yaml_reads(value: Any, wanted: Sequence[Any]) -> str | None:
+    """What to write, where YAML has read something else than was meant."""
+    if str in wanted and isinstance(value, bool | int | float):
+        return (
+            'put it in quotes, as "18:30": without, YAML reads 18:30 and 00123 as numbers, '
+            "and no, on and yes as true or false"
+        )
+    if isinstance(value, str) and {int, float, bool} & set(wanted) and _is_plain(value):
+        return "write it without quotes; of the environment: ${oc.decode:${oc.env:NAME}}"
+    return None
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        return not isinstance(json.loads(text.lower()), str | list | dict)
+    except ValueError:
+        return False
 
 
 _BOUNDS = frozenset(

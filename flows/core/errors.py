@@ -37,6 +37,11 @@ class RatchetError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    def _render_traceback_(self) -> list[str]:
+        """As a notebook shows it: the sentence and what to do next, without our own frames."""
+        said = f"{type(self).__name__}: {self}"
+        return [said] if self.hint is None else [said, f"next: {self.hint}"]
+
 
 class ConfigError(RatchetError):
     """A setting is missing, unknown, or of the wrong type."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.bootstrap import open_project
+from flows.config.sources import Stamp, config_path
 from flows.core.errors import ConfigError, Refused
 from flows.core.flow import Flow
 from flows.notebook.driver import Driver
@@ -52,10 +53,12 @@ def launch(
         Refused: a task cannot run where it is asked to.
         StoreError: the state store cannot be opened or written.
     """
+    folder = Path(project or Path.cwd()).resolve()
     driver = _driver(
-        str(Path(project or Path.cwd()).resolve()),
+        str(folder),
         os.environ.get("RATCHET_HOME"),
         chosen_executor(flow, executor),
+        config_path(folder).stamp(),
     )
     run = driver.start(
         flow,
@@ -90,10 +93,11 @@ def chosen_executor(flow: Flow, asked: str | None) -> str | None:
 
 
 @cache
-def _driver(project: str, home: str | None, executor: str | None) -> Driver:
+def _driver(project: str, home: str | None, executor: str | None, _conf: Stamp) -> Driver:
     """One driver a project and executor for the whole session, so that its workers stay warm.
 
-    `home` tells apart what the environment variable RATCHET_HOME makes of the project.
+    `home` tells apart what the environment variable RATCHET_HOME makes of the project; another
+    one begins when a config file has changed, and what runs goes on with the one before.
     """
     driver = Driver(open_project(Path(project)), executor)
     atexit.register(_leave, driver)

@@ -804,3 +804,33 @@ def test_importing_the_config_is_light() -> None:
     code = f"import sys, flows.config; print([m for m in {heavy!r} if m in sys.modules])"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+BASE = "defaults: [ratchet, _self_]\n"
+
+
+def test_text_that_yaml_reads_as_something_else_is_to_be_put_in_quotes(project: Path) -> None:
+    write(project, config=BASE + "schedules: {dl: {flow: nightly, by: 18:30}}\n")
+    said = refusal(project)
+    assert "schedules.dl.by must be text or null, not 1110" in said
+    assert '| put it in quotes, as "18:30"' in said
+
+
+def test_a_name_that_yaml_reads_as_true_or_false_is_refused(project: Path) -> None:
+    write(project, config=BASE + "schedules:\n  no: {flow: nightly}\n")
+    assert refusal(project).startswith("A name below schedules is read as false (")
+
+
+def test_a_number_of_the_environment_is_to_be_decoded(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CPUS", "2")
+    write(project, config=BASE + "workers: {threads: '${oc.env:CPUS}'}\n")
+    said = refusal(project)
+    assert 'workers.threads must be a whole number or null, not the text "2"' in said
+    assert said.endswith("${oc.decode:${oc.env:NAME}}")
+
+
+def test_a_config_without_ratchets_own_says_how_to_begin_it(project: Path) -> None:
+    write(project, config="executor: threads")
+    assert refusal(project).endswith("| begin conf/config.yaml with: defaults: [ratchet, _self_]")

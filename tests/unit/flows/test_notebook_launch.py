@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 from flows import Flow, flow, task
+from flows.config.sources import config_path
 from flows.core.errors import ConfigError, Refused
 from flows.core.records import RunStatus
 from flows.notebook import RunHandle, draw, launch
-from flows.notebook.launch import chosen_executor
+from flows.notebook.driver import Driver
+from flows.notebook.launch import _driver, chosen_executor
+from flows.settings import ExecutorName
 
 PATIENCE = 60.0
 
@@ -171,3 +174,26 @@ def test_a_script_that_ends_earlier_is_told_how_its_run_goes_on(project: Path) -
     done = ran(project, "run.follow(-1)", said="\n")
     assert done.returncode == 0, done.stderr
     assert "is unfinished, and goes on with: ratchet retry" in done.stderr
+
+
+def test_a_config_that_was_edited_is_taken_up_by_the_next_run(tmp_path: Path) -> None:
+    conf = tmp_path / "conf" / "config.yaml"
+    conf.parent.mkdir()
+    conf.write_text("defaults: [ratchet, _self_]\nexecutor: inline\n")
+
+    def driver() -> Driver:
+        return _driver(str(tmp_path), None, None, config_path(tmp_path).stamp())
+
+    first = driver()
+    assert driver() is first
+    conf.write_text("defaults: [ratchet, _self_]\nexecutor: threads\n")
+
+    assert (first.ratchet.settings.executor, driver().ratchet.settings.executor) == (
+        ExecutorName.INLINE,
+        ExecutorName.THREADS,
+    )
+
+
+def test_a_mistake_is_shown_in_a_notebook_as_a_sentence_with_what_to_do_next() -> None:
+    shown = ConfigError("there is no setting x", hint="use y")._render_traceback_()
+    assert shown == ["ConfigError: there is no setting x", "next: use y"]

@@ -213,3 +213,30 @@ def test_of_torch_networks_alone_may_be_named(folder: Path) -> None:
     for path in ("torch.hub:load", "torch:load", "torch:os"):
         with pytest.raises(UnknownName):
             resolve(path, BUILT_IN_MODULES)
+
+
+def test_a_module_that_was_edited_is_imported_anew_with_what_it_imports_of_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "edited").mkdir()
+    (tmp_path / "edited" / "__init__.py").write_text("")
+    (tmp_path / "edited" / "value.py").write_text("C = 0.1\n")
+    builder = "from edited.value import C\ndef build():\n    return C\n"
+    (tmp_path / "edited" / "models.py").write_text(builder)
+
+    first = resolve("edited.models:build", ("edited",))
+    again = resolve("edited.models:build", ("edited",))
+    (tmp_path / "edited" / "value.py").write_text("C = 7.55\n")
+    second = resolve("edited.models:build", ("edited",))
+
+    assert again is first
+    assert (first(), second()) == (0.1, 7.55)  # type: ignore[operator]
+
+
+def test_what_a_notebook_defines_is_to_be_moved_to_a_module() -> None:
+    for allowed in (("json",), ("json", "__main__")):
+        with pytest.raises(UnknownName, match="workers cannot find it") as caught:
+            resolve("__main__:Pipe", allowed)
+        assert caught.value.hint == "move it to a module of the project: my_team.module:Pipe"
