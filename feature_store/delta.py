@@ -304,10 +304,16 @@ def _require_file_by_file(name: str, table: Any) -> None:
 
 
 def _unsupported(name: str, feature: str) -> UnsupportedTable:
+    if "columnMapping" in feature:
+        return UnsupportedTable(
+            f"view {name}: the columns of the Delta table have other names in its files (column "
+            "mapping), which cannot be read here",
+            hint="declare the view over a copy (CREATE TABLE ... AS SELECT), or remove it: "
+            "ALTER TABLE ... SET TBLPROPERTIES ('delta.columnMapping.mode' = 'none')",
+        )
     return UnsupportedTable(
         f"view {name}: the Delta table uses {feature}, so its files cannot be read one by one",
-        hint="rewrite the table without that feature (REORG TABLE ... APPLY (PURGE) for deletion "
-        "vectors), or declare the view over a copy",
+        hint="declare the view over a copy without that feature (CREATE TABLE ... AS SELECT)",
     )
 
 

@@ -31,6 +31,10 @@ _LOGS = {"delta": "_delta_log", "parquet": "_versions"}
 _COMMIT = re.compile(r"\d+\.json")
 
 
+_MENDED = (feature_store.UnsupportedTable, feature_store.VersionGone)
+"""What is mended in the table, without anybody touching the schedule: asked again later."""
+
+
 class ViewSource:
     """What a feature store tells a scheduler. `connect` is called once for each question."""
 
@@ -59,9 +63,11 @@ class ViewSource:
         view = trigger.view
         with _explained(view, resolve(self._config.uri)):
             store = self._connect()
-            latest = store.latest_version(view)
+            latest, table = store.latest_version(view), store.table_id(view)
             if since is not None and latest <= since:
-                return DataState(version=latest, new_rows=0, first_at=None, last_at=None)
+                return DataState(
+                    version=latest, new_rows=0, first_at=None, last_at=None, table=table
+                )
             versions = store.history(view, after=-1 if since is None else since)
             rows = {version.version: version.rows for version in versions}
             if trigger.late is Late.IGNORE and trigger.lateness is not None:
@@ -72,6 +78,7 @@ class ViewSource:
             new_rows=sum(rows.values()),
             first_at=min((version.at for version in new), default=None),
             last_at=max((version.at for version in new), default=None),
+            table=table,
         )
 
     def watch(self, views: Iterable[str], changed: Callable[[str], None]) -> ViewWatch:
@@ -227,5 +234,7 @@ def _explained(view: str, root: str) -> Iterator[None]:
             raise DataUnavailable(f"there is no feature store at {root}", hint=hint) from error
         raise NotFound(str(error), hint=error.hint) from error
     except FeatureStoreError as error:
-        kind = ConfigError if error.permanent else DataUnavailable
+        kind = (
+            ConfigError if error.permanent and not isinstance(error, _MENDED) else DataUnavailable
+        )
         raise kind(f"view {view}: {error}", hint=error.hint) from error

@@ -187,15 +187,19 @@ def decide_data(stored: StoredSchedule, state: DataState, now: datetime) -> Deci
     that is new, also after a night without a scheduler: `missed` and `grace` are about times.
     `next_at` is when settle or max_wait ends; None: only more data can change the decision.
 
-    A version below the cursor's means that the view was made anew, or restored from a copy: all
-    its rows count as new, and from then on its keys say which time around it is (`digits@3+1`).
+    Another table than the cursor's means that the view was made anew, and a version below the
+    cursor's that, or that it was restored from a copy: all its rows count as new, and from then on
+    its keys say which time around it is (`digits@3+1`).
     """
     trigger = stored.schedule.trigger
     assert isinstance(trigger, NewData)
     seen, cursor = stored.cursor.get("version"), dict(stored.cursor)
-    if seen is not None and state.version < seen:
+    before = cursor.get("table")
+    another = None not in (before, state.table) and before != state.table
+    cursor |= {} if state.table is None else {"table": state.table}
+    if seen is not None and (state.version < seen or another):
         again = cursor.get("restored", 0) + 1
-        return Decision(next_at=now, cursor={"version": None, "restored": again})
+        return Decision(next_at=now, cursor=cursor | {"version": None, "restored": again})
     if state.new_rows < 1:  # a version without rows that count: tidying up, or late ones only
         return Decision(cursor={**cursor, "version": state.version})
     looks = _ready_times(trigger, state, now)

@@ -210,6 +210,7 @@ class DataState:
     new_rows: int  # added since, without late ones where the trigger ignores them
     first_at: datetime | None  # when the first of them was committed
     last_at: datetime | None  # when the newest of them was
+    table: str | None = None  # id of the table: another one means that the view was made anew
 
 
 @dataclass(frozen=True, kw_only=True)

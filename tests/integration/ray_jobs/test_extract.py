@@ -166,7 +166,7 @@ def test_the_joined_views_are_read_as_they_were_pinned_without_what_was_set_asid
     dataset = workshop.extract(config, joined=(right,))
     assert set(read(dataset, ["v"])["v"].to_pylist()) == {1.0}
     assert dataset.sources[1] == Source(
-        view="right", version=2, excluded=(2,), watermark=workshop.start
+        view="right", version=2, table=right.table, excluded=(2,), watermark=workshop.start
     )
 
 

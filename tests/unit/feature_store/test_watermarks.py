@@ -1,14 +1,27 @@
 """Watermarks only move forward, whoever writes them and however often."""
 
+import json
+import shutil
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_store import FeatureStoreConfig, FeatureStoreError, Watermark, Watermarks
+from feature_store import (
+    Decision,
+    FeatureStoreConfig,
+    FeatureStoreError,
+    FeatureView,
+    Watermark,
+    Watermarks,
+    connect,
+)
 from feature_store.location import Documents
 
 
@@ -131,3 +144,64 @@ def test_any_order_of_advances_ends_the_same(
 def test_a_negative_version_is_refused(watermarks: Watermarks) -> None:
     with pytest.raises(FeatureStoreError, match="cannot be at version -1"):
         watermarks.advance("meter", "retrain", -1)
+
+
+def test_a_table_made_anew_starts_without_watermarks(
+    watermarks: Watermarks, tmp_path: Path
+) -> None:
+    store = connect(FeatureStoreConfig(uri=str(tmp_path)))
+    view = FeatureView(name="v", entities=("id",), event_time="at", features=())
+    rows = pa.table({"id": [1], "at": pa.array([datetime(2026, 1, 1, tzinfo=UTC)])})
+    store.create(view, rows.schema)
+    for _ in range(3):
+        store.append("v", rows)
+    old = store.snapshot("v")
+    watermarks.advance("v", "m", 3, quarantine=(2,), table=old.table)
+    shutil.rmtree(tmp_path / "v")
+    for _ in range(4):
+        store.append("v", rows)
+    assert watermarks.get("v", "m") is None
+    watermarks.advance("v", "m", 3, table=old.table)  # a run that began on the old table
+    assert watermarks.get("v", "m") is None
+    watermarks.advance("v", "m", 1)
+    mark = watermarks.get("v", "m")
+    assert mark is not None
+    assert (mark.version, mark.quarantine) == (1, ())
+    assert store.snapshot("v", since=mark.version, exclude=mark.quarantine).new_rows == 3
+
+
+def test_the_table_is_known_after_its_log_was_cleaned_up(
+    watermarks: Watermarks, tmp_path: Path
+) -> None:
+    store = connect(FeatureStoreConfig(uri=str(tmp_path)))
+    view = FeatureView(name="v", entities=("id",), event_time="at", features=())
+    rows = pa.table({"id": [1], "at": pa.array([datetime(2026, 1, 1, tzinfo=UTC)])})
+    store.create(view, rows.schema)
+    store.append("v", rows)
+    watermarks.advance("v", "m", 1)
+    DeltaTable(str(tmp_path / "v")).create_checkpoint()
+    (tmp_path / "v" / "_delta_log" / f"{0:020}.json").unlink()
+    mark = watermarks.get("v", "m")
+    assert mark is not None
+    assert mark.version == 1
+
+
+def test_watermarks_from_before_tables_had_ids_still_count(
+    watermarks: Watermarks, tmp_path: Path
+) -> None:
+    folder = tmp_path / "_watermarks" / "v" / "m"
+    folder.mkdir(parents=True)
+    document = {"view": "v", "consumer": "m", "version": 3, "quarantine": [2], "released": []}
+    (folder / f"{3:020}-0.json").write_text(json.dumps(document))
+    mark = watermarks.get("v", "m")
+    assert mark is not None
+    assert (mark.version, mark.quarantine, mark.table) == (3, (2,), None)
+
+
+def test_a_reset_goes_back_and_is_remembered(watermarks: Watermarks) -> None:
+    watermarks.advance("v", "m", 5, quarantine=(4,))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    made = Decision.made("reset", (2,), actor="ann", reason="restored from a copy", now=now)
+    assert watermarks.reset("v", "m", 2, made).version == 2
+    mark = watermarks.advance("v", "m", 3)
+    assert (mark.version, mark.quarantine, mark.decisions) == (3, (4,), (made,))

@@ -281,6 +281,23 @@ def test_a_view_made_anew_is_all_new_and_its_versions_are_told_apart():
     assert fired.cursor == {"version": 3, "restored": 1}
 
 
+def test_a_view_made_anew_with_as_many_versions_is_known_by_its_table():
+    stored = replace(saved(NewData(view="v")), cursor={"version": 3, "table": "old"})
+    there = replace(state(7, 0), table="new")
+    decision = due.decide_data(stored, there, SAVED)
+    assert (decision.fires, decision.next_at) == ((), SAVED)
+    looked = after(stored, decision)
+    fired = due.decide_data(looked, replace(state(7, 50), table="new"), SAVED)
+    assert [key for key, _ in fired.fires] == ["v@7+1"]
+    assert fired.cursor == {"version": 7, "restored": 1, "table": "new"}
+
+
+def test_a_cursor_from_before_tables_had_ids_goes_on():
+    stored = replace(saved(NewData(view="v")), cursor={"version": 3})
+    decision = due.decide_data(stored, replace(state(4, 10), table="new"), SAVED)
+    assert [key for key, _ in decision.fires] == ["v@4"]
+
+
 # ---------------------------------------------------------------- assets
 
 
