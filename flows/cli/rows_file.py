@@ -139,7 +139,10 @@ def _csv(
 def _texts(path: Path) -> tuple[pa.Table, str]:
     """Every value as it stands there, an empty one as null, and what divides them."""
     with path.open("rb") as file:
-        header = file.readline().decode("utf-8", "replace")
+        first = file.readline()
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Refused(f"{path} is UTF-16", hint="save it as UTF-8")
+    header = first.decode("utf-8", "replace")
     delimiter = max(",;\t|", key=re.sub(r'"[^"]*"', "", header).count)
     read = csv.ReadOptions(block_size=_BLOCK)
     parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
@@ -215,7 +218,8 @@ def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _whole(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    texts = pc.replace_substring_regex(_numbers(column), r"^\+", "")
+    whole = pc.replace_substring_regex(_numbers(column), r"^\+?(-?\d+)\.0*$", r"\1")
+    texts = pc.replace_substring_regex(whole, r"^\+", "")
     try:
         return texts.cast(kind)
     except pa.ArrowInvalid:

@@ -36,7 +36,7 @@ def read(tmp_path: Path) -> Any:
         (pa.string(), "00123\n1.10\n1e5\nTRUE\nNA\n", ["00123", "1.10", "1e5", "TRUE", "NA"]),
         (pa.string(), ' a \n""\n"two\nlines"\n"a,b"\n', [" a ", "", "two\nlines", "a,b"]),
         (pa.int64(), "1\n+2\n3.0\nNA\n", [1.0, 2.0, 3.0, None]),
-        (pa.int64(), "9007199254740993\n", [9007199254740993]),
+        (pa.int64(), "9007199254740993\n3.0\n-4.\n", [9007199254740993, 3, -4]),
         (pa.int64(), "10.5\n", [10.5]),
         (pa.float64(), " 1 \n2.5\n-inf\nnull\n", [1.0, 2.5, float("-inf"), None]),
         (pa.decimal128(10, 2), "1.10\n2\n", [Decimal("1.10"), Decimal(2)]),
@@ -76,6 +76,7 @@ def test_an_empty_cell_is_null_in_a_text_column_too(read: Any) -> None:
         ("x\nmaybe\n", pa.bool_(), "'maybe' in row 1 is no bool"),
         ("x,y\n1,2,3\n", pa.int64(), "Expected 2 columns, got 3"),
         ("", pa.int64(), "Empty CSV file"),
+        ("x\n1\n".encode("utf-16"), pa.int64(), "is UTF-16"),
         ("x\n\xfc\n".encode("latin-1"), pa.string(), "invalid UTF8"),
     ],
 )
