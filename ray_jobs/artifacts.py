@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from ray_jobs.conditional_put import conditional_store, create
 from ray_jobs.errors import ArtifactError
 
 _HINTS = {
@@ -66,6 +68,11 @@ class ArtifactStore:
                 permanent=isinstance(error, (pa.ArrowInvalid, ImportError, ValueError)),
             ) from error
         return filesystem, path.rstrip("/")
+
+    @cached_property
+    def _conditional(self) -> Any:
+        filesystem, _ = self._remote
+        return conditional_store(self.uri, getattr(filesystem, "region", None))
 
     @property
     def location(self) -> str:
@@ -128,10 +135,13 @@ class ArtifactStore:
     def create_text(self, name: str, text: str) -> bool:
         """Writes the file unless it exists; says whether this call created it.
 
-        In a local folder exactly one of several callers gets True. Object stores offer no such
-        promise through pyarrow: there two callers within milliseconds may both get True.
+        Exactly one of several callers gets True, in a local folder and in S3, GCS and Azure. HDFS
+        and fsspec offer no such promise: there two callers within milliseconds may both get True.
         """
         if self.folder is None:
+            if self._conditional is not None:
+                with self._errors("write", name):
+                    return create(self._conditional, name, text.encode())
             if self.exists(name):
                 return False
             self.write_text(name, text)
