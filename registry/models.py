@@ -28,6 +28,7 @@ from registry.loaded import CODE_FILE, LoadedModel
 from registry.manifest import manifest_of
 from registry.mlflow_seam import MlflowSeam, missing, translated
 from registry.registered import DIGEST_TAG
+from registry.source_code import own
 
 KEY_TAG = "ratchet.key"
 CARD_FILE = "ratchet.json"
@@ -300,7 +301,7 @@ def _estimator(
     extras: Mapping[str, str],
 ) -> Any:
     code = json.loads(extras.get(CODE_FILE, "{}"))
-    strange = [name for name in code if name.partition(".")[0] not in _tops(trusted)]
+    strange = [name for name in code if name.partition(".")[0] not in _tops(own(trusted))]
     if strange:
         raise UnsupportedModel(
             f"The model carries the module {strange[0]}, which is not among the trusted modules.",

@@ -21,6 +21,7 @@ from typing import Any
 from registry.errors import RegistryError
 
 _OURS = frozenset({"flows", "feature_store", "ray_jobs", "registry"})
+_LIBRARIES = frozenset({"sklearn", "xgboost", "lightgbm", "catboost", "torch"})
 _INSTALLED = {"site-packages", "dist-packages"}
 _swapping = threading.RLock()
 
@@ -48,6 +49,12 @@ def collect(names: Sequence[str]) -> dict[str, str]:
         modules[name] = _source(name)
         waiting += _own_imports(name, modules[name], lambda m: _is_own(m, tops, roots))
     return dict(sorted(modules.items()))
+
+
+def own(modules: Iterable[str]) -> tuple[str, ...]:
+    """Those of the allowed modules that are the user's: neither Ratchet's nor a known library's."""
+    foreign = _OURS | _LIBRARIES
+    return tuple(dict.fromkeys(m for m in modules if m.partition(".")[0] not in foreign))
 
 
 def is_installed(name: str) -> bool:

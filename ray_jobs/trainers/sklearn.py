@@ -27,7 +27,7 @@ from ray_jobs.training_errors import TrainingFailed
 from registry.fitted import FittedModel, Flavor
 from registry.inputs import Form, as_frame, describe
 from registry.loaded import CODE_FILE
-from registry.source_code import collect, is_installed
+from registry.source_code import collect, is_installed, own
 
 _logger = logging.getLogger(__name__)
 _WARNINGS = 5
@@ -72,7 +72,7 @@ class SklearnTrainer:
                 columns=columns,
                 example=rows.example,
                 extras={**rows.extras, **code},
-                modules=own_modules(module, self.allowed_modules),
+                modules=own((module, *self.allowed_modules)),
                 requirements=_requirements(estimator),
             ),
             device="cpu",
@@ -145,16 +145,9 @@ def fit_estimator(
     return _shown(caught, path)
 
 
-def own_modules(module: str, allowed: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The user's own modules, whose classes a stored model may contain: all that he allows."""
-    libraries = {"sklearn", "xgboost", "torch", "lightgbm", "catboost", "ray_jobs"}
-    named = (module, *allowed)
-    return tuple(dict.fromkeys(m for m in named if m.partition(".")[0] not in libraries))
-
-
 def own_code(module: str) -> dict[str, str]:
     """The source of the module that an own estimator comes from, to be kept with the model."""
-    if not own_modules(module) or is_installed(module):
+    if not own((module,)) or is_installed(module):
         return {}
     return {CODE_FILE: json.dumps(collect([module]), indent=1)}
 
