@@ -5,6 +5,9 @@ READY := .venv/.ready
 # One process more than there are cores: many tests wait for Ray, for a server, for a kill.
 TESTERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 
+# Bytecode is kept: else each of the many processes of the tests compiles what it imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check soak bench bench-gate fmt lock torch compiled clean
 
 demo: compiled          ## the main job: five nights of a training loop, on real data
@@ -12,7 +15,7 @@ demo: compiled          ## the main job: five nights of a training loop, on real
 
 test: compiled          ## every test that needs nothing but this machine
 	$(BIN)/pytest -m "not alone" --numprocesses $(TESTERS) --dist loadfile
-	$(BIN)/pytest -m alone
+	$(BIN)/pytest -m alone tests/integration/ray_jobs
 
 check: $(READY)         ## style, types, import contracts, and the project's own flows
 	$(BIN)/ruff check .
@@ -44,7 +47,7 @@ lock: $(READY)          ## resolve pyproject.toml anew into requirements.lock
 	  --group pyproject.toml:dev --extra notebook --extra postgres --extra xgboost \
 	  pyproject.toml -o requirements.lock
 
-compiled: $(READY)      # as a wheel is when it is installed, whatever PYTHONDONTWRITEBYTECODE says
+compiled: $(READY)      # as a wheel is when it is installed
 	$(BIN)/python -m compileall -q flows feature_store ray_jobs registry
 
 $(READY): pyproject.toml requirements.lock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ settings.load_profile("untimed")
 
 TOGETHER = {
     # Ray keeps a token for as long as the process lives: these have them in the order they need.
-    "tests/contract/ray_jobs": "ray",
-    "tests/crash/test_ray_exactly_once.py": "ray",
-    "tests/integration/ray_jobs": "ray",
+    "tests/contract/ray_jobs": "rays that come and go",
+    "tests/crash/test_ray_exactly_once.py": "rays that come and go",
+    # `warm_ray` serves all of these.
+    "tests/field": "one warm ray",
+    "tests/integration/ray_jobs": "one warm ray",
     # One run of the demo is enough for both.
     "tests/acceptance/test_demo.py": "demo",
     "tests/acceptance/test_docs.py": "demo",
@@ -34,7 +36,8 @@ TOGETHER = {
 """Files and folders whose tests stay in one process, in their order; others do so file by file."""
 
 LONGEST = (
-    "ray",
+    "one warm ray",
+    "rays that come and go",
     "demo",
     "tests/soak/test_kills.py",
     "tests/soak/test_race.py",
@@ -76,16 +79,32 @@ def _scope(nodeid: str) -> str:
     return next((name for start, name in TOGETHER.items() if file.startswith(start)), file)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the processor time since the report before, with that of processes that have ended."""
+    report = yield
+    used = sum(os.times()[:4])
+    report.__dict__["processor"], _USED[0] = used - _USED[0], used
+    return report
+
+
+_USED = [sum(os.times()[:4])]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what takes longest, for `LONGEST`."""
+    """Say what takes longest, for `LONGEST`, and how much of it is computing, not waiting."""
     seconds: dict[str, float] = defaultdict(float)
+    processor: dict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[_scope(report.nodeid)] += report.duration
+                processor[_scope(report.nodeid)] += getattr(report, "processor", 0.0)
+    say = terminalreporter.write_line
+    say(f"{sum(seconds.values()):5.0f} s, {sum(processor.values()):5.0f} s of processors, in all")
     for scope in sorted(seconds, key=lambda scope: -seconds[scope])[:25]:
         if seconds[scope] > 20:
-            terminalreporter.write_line(f"{seconds[scope]:5.0f} s in {scope}")
+            say(f"{seconds[scope]:5.0f} s, {processor[scope]:5.0f} s of processors, in {scope}")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -112,6 +131,25 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _ = MlflowSeam(RegistryConfig(tracking_uri=uri, ledger_url=uri)).client
             Path(f"{path}.new").rename(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def warm_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Ray of this process, whose workers import their libraries once for all tests.
+
+    Yields the folder from which they import what tests write: once, so each under its own name.
+    """
+    import ray
+
+    code = tmp_path_factory.mktemp("code")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        patch.syspath_prepend(code)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield code
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ class Workshop:
     """A feature store, a registry, an artifact store, and a project folder on the import path."""
 
     home: Path
+    code: Path
     start: datetime = START
     now: datetime = NOW
 
@@ -76,9 +76,14 @@ class Workshop:
                 shutil.rmtree(card.parent)
 
     def write(self, name: str, text: str) -> str:
-        """A module of the project."""
-        (self.home / f"{name}.py").write_text(text)
+        """A module of the project; no other test has one of this name."""
+        (self.code / f"{name}.py").write_text(text)
         return name
+
+    @property
+    def modules(self) -> list[str]:
+        """Those that were written."""
+        return [path.stem for path in self.code.glob("*.py")]
 
     def create(self, name: str, count: int = 0, *, label: str | None = "y") -> None:
         view = FeatureView(
@@ -96,13 +101,12 @@ class Workshop:
         joined: tuple[Snapshot, ...] | None = None,
     ) -> Dataset:
         snapshot = self.store.snapshot(config.view, exclude=exclude)
-        modules = [path.stem for path in self.home.glob("*.py")]
         return extract(
             snapshot,
             config,
             feature_store=self.feature_store,
             artifacts_uri=self.artifacts,
-            allowed_modules=modules,
+            allowed_modules=self.modules,
             joined=joined,
         )
 
@@ -123,22 +127,15 @@ class Workshop:
             registry=self.registry,
             run=RunInfo(run_id=run, flow="retrain"),
             now=NOW,
-            allowed_modules=[path.stem for path in self.home.glob("*.py")],
+            allowed_modules=self.modules,
         )
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iterator[Workshop]:
-    """A workshop beside a small local Ray, which ends with the module."""
-    import ray
-
+def workshop(
+    tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path, warm_ray: Path
+) -> Workshop:
+    """A workshop of this module's own; the Ray beside it serves all modules of the process."""
     home = tmp_path_factory.mktemp("workshop")
     shutil.copy(empty_mlflow, home / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        patch.syspath_prepend(home)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield Workshop(home)
-        ray.shutdown()
+    return Workshop(home, warm_ray)

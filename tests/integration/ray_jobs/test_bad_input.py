@@ -83,7 +83,7 @@ class Loop:
             registry=self.workshop.registry,
             run=self.run(),
             now=now,
-            allowed_modules=[path.stem for path in self.workshop.home.glob("*.py")],
+            allowed_modules=self.workshop.modules,
         )
 
     def run(self) -> RunInfo:
