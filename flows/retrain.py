@@ -70,10 +70,13 @@ class Settled:
 
 
 @task(retry=FLAKY, timeout=timedelta(minutes=10))
-def poll(features: FeaturesConfig, model: str, again: bool = False) -> tuple[Snapshot, ...]:
+def poll(
+    features: FeaturesConfig, model: str, again: bool = False, gate: GateConfig | None = None
+) -> tuple[Snapshot, ...]:
     """Every view of the flow as it is now: the one that is trained on, then one for each join.
 
-    Skips the run, with the reason, when none of them has anything new.
+    Skips the run, with the reason, when none of them has anything new; refuses before the training
+    what would be refused after it.
     """
     settings = Settings.of(current().config)
     store = feature_store.connect(settings.feature_store)
@@ -86,6 +89,8 @@ def poll(features: FeaturesConfig, model: str, again: bool = False) -> tuple[Sna
     }
     if not any(snapshot.new_rows for snapshot in pinned.values()):
         raise Skip(nothing_new(seen, again))
+    if gate is not None:
+        ray_jobs.declare_metrics(gate, settings.allowed_modules)
     _ensure_ready(settings, features, model)
     return tuple(pinned[one] for one in wanted)
 
@@ -287,14 +292,14 @@ def halt(verdict: Verdict, dataset: Dataset) -> None:
 @flow(config="retrain", exclusive="model")
 def retrain(cfg: RetrainConfig) -> None:
     """Train on new data, and promote the model only when it is proven better."""
-    snapshots = poll(cfg.features, cfg.model, cfg.again)
+    snapshots = poll(cfg.features, cfg.model, cfg.again, cfg.gate)
     reports = check(snapshots, cfg.checks, cfg.features, cfg.model)
     dataset = extract(snapshots, cfg.features, after=reports)
     known = watching(cfg.model, cfg.gate, after=dataset)
     seen = watch(dataset, cfg.features, cfg.gate, cfg.model)
     when(known.due).then(seen)
     settled = settle(cfg.gate, known, seen)
-    challenger = train(dataset, cfg.trainer, cfg.features, cfg.model, after=known)
+    challenger = train(dataset, cfg.trainer, cfg.features, cfg.model)
     verdict = evaluate(challenger, dataset, cfg.features, cfg.gate, after=settled)
     when(verdict.promote).then(promote(verdict, dataset))
     when(~verdict.promote).then(halt(verdict, dataset))
