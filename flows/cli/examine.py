@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
@@ -26,6 +23,7 @@ import ray_jobs
 import registry
 from flows.adapters.alerts import Alerts
 from flows.bootstrap import Ratchet, bootstrap
+from flows.cli.home import home_finding
 from flows.cli.installation import opened, settings_of
 from flows.cli.wording import console, outcome, print_json
 from flows.config import compose, schema
@@ -45,8 +43,6 @@ from flows.up.ray_head import kept_head
 from flows.wording import one_line
 from registry.network_drives import refuse_network_drive
 
-ENOUGH_DISK = 2 * 2**30
-"""Bytes that a few training sets and models need."""
 DEAD_ALERTS = 1000
 """Alerts that were given up, of which an audit tells."""
 WELL = "everything is as it should be"
@@ -238,7 +234,7 @@ def _examined(context: typer.Context, ray: bool) -> Iterator[Finding]:
     yield Finding(what="config", sentence=f"project {settings.project}")
     secrets = _tried("secrets", _secrets, settings)
     yield secrets
-    home = _home(Path(settings.home))
+    home = home_finding(Path(settings.home), in_file=settings.store.url.startswith("sqlite"))
     yield home
     if not home.ok or not secrets.ok:
         return  # whatever follows would only say the same again
@@ -290,27 +286,6 @@ def _secrets(settings: Settings) -> str:
     for reference in references:
         reveal(reference)
     return f"{len(references)} used, all are set"
-
-
-def _home(folder: Path) -> Finding:
-    """The home can be written, and has room."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"ratchet")
-    except OSError as error:
-        full = error.errno == errno.ENOSPC
-        return Finding(
-            what="home",
-            ok=False,
-            sentence=f"{folder} cannot be written: {error.strerror}",
-            next=f"{'free some space, or ' if full else ''}choose another: "
-            "ratchet --home FOLDER ..., or RATCHET_HOME",
-        )
-    free = shutil.disk_usage(folder).free
-    sentence, enough = f"{folder}, {free / 2**30:.1f} GiB free", free >= ENOUGH_DISK
-    next_step = None if enough else "free some space"
-    return Finding(what="home", ok=enough, sentence=sentence, next=next_step)
 
 
 def _store(settings: Settings) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -241,6 +241,8 @@ def next_command(detail: RunDetail, *, alive: bool = False, shown: bool = False)
     return f"ratchet {'logs' if shown else 'show'} {run.id}"
 
 
+LONGEST_JSON = 10_000_000
+"""Characters of each attempt in the JSON of `logs`: of a longer log, its end."""
 POLL = 0.25
 """Seconds between two looks at the logs of a run that goes on."""
 
@@ -252,15 +254,18 @@ def logs(
     ] = "last",
     task: Annotated[str | None, typer.Argument(help="Only this task, such as `train`.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the run ends.")] = False,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", min=1, help="Only the last lines of each attempt.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> int:
-    """Print what the tasks of a run printed, attempt by attempt."""
+    """Print what the tasks of a run printed, attempt by attempt; as JSON, the end of much."""
     if follow and as_json:
         raise Refused("--json prints a whole document", hint="leave out --follow, or --json")
     with opened(context) as ratchet:
-        reader = _Reader(ratchet, reference, task)
+        reader = _Reader(ratchet, reference, task, tail, LONGEST_JSON if as_json else None)
         if as_json:
-            print_json([_log_json(attempt, text) for attempt, text in reader.new()])
+            print_json([_log_json(log) for log in reader.logs()])
             return 0
         return _follow(ratchet, reader) if follow else _print_logs(reader)
 
@@ -268,7 +273,16 @@ def logs(
 class _Reader:
     """The logs of a run's attempts, or of one task's."""
 
-    def __init__(self, ratchet: Ratchet, reference: str, task: str | None) -> None:
+    def __init__(
+        self,
+        ratchet: Ratchet,
+        reference: str,
+        task: str | None,
+        lines: int | None,
+        characters: int | None,
+    ) -> None:
+        """Of what is there now, the last `lines` of each, and not more than so many characters."""
+        self._only = {"lines": lines, "characters": characters}
         self._ratchet = ratchet
         self._task = task
         self._logs: dict[str, AttemptLog] = {}
@@ -280,14 +294,21 @@ class _Reader:
         """See how far the run has come."""
         self.detail = self._ratchet.service.show(self.detail.run.id)
 
-    def new(self) -> list[tuple[Attempt, str]]:
-        """Each attempt that has printed something since the last call, and what."""
+    def new(self) -> Iterator[tuple[Attempt, str]]:
+        """Each attempt that has printed something since the last call, and what, in pieces."""
+        for log in self.logs():
+            while text := log.read():
+                yield log.attempt, text
+
+    def logs(self) -> Iterable[AttemptLog]:
+        """The logs of the attempts that there are now."""
         for attempt in self.detail.attempts:
             if self._wanted(attempt) and attempt.id not in self._logs:
                 log = AttemptLog(attempt, self._ratchet.logs, self._artifacts)
+                if any(self._only.values()):
+                    log.leave_out(**self._only)
                 self._logs[attempt.id] = log
-        texts = ((log.attempt, log.read()) for log in self._logs.values())
-        return [(attempt, text) for attempt, text in texts if text]
+        return self._logs.values()
 
     def _wanted(self, attempt: Attempt) -> bool:
         return self._task is None or self._task in (attempt.key, node_key(attempt.key))
@@ -328,10 +349,11 @@ class _Printer:
 
 
 def _print_logs(reader: _Reader) -> int:
-    printer, pieces = _Printer(), reader.new()
-    for attempt, text in pieces:
+    printer, printed = _Printer(), False
+    for attempt, text in reader.new():
         printer.print(attempt, text)
-    if not pieces:
+        printed = True
+    if not printed:
         run = reader.detail.run
         console(stderr=True).print(f"run {run.id} is {run.status} and has printed nothing")
     return 0
@@ -354,7 +376,8 @@ def _follow(ratchet: Ratchet, reader: _Reader) -> int:
         ratchet.clock.sleep(POLL)
 
 
-def _log_json(attempt: Attempt, text: str) -> dict[str, object]:
+def _log_json(log: AttemptLog) -> dict[str, object]:
+    attempt, text = log.attempt, "".join(iter(log.read, ""))
     return {
         "task": attempt.key,
         "attempt": attempt.number,

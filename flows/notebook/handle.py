@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, NoReturn, get_type_hints
 
 import registry
-from flows.adapters.attempt_log import AttemptLog
+from flows.adapters.attempt_log import PIECE, AttemptLog
 from flows.bootstrap import Ratchet
 from flows.core import values
 from flows.core.errors import NotFound, RatchetError, Refused
@@ -304,7 +304,10 @@ class RunHandle:
 
 def log_of(attempt: Attempt, ratchet: Ratchet) -> LogText:
     """The attempt's log so far; empty when it has printed nothing."""
-    return LogText(AttemptLog(attempt, ratchet.logs, ratchet.settings.artifacts).read())
+    log = AttemptLog(attempt, ratchet.logs, ratchet.settings.artifacts)
+    left_out = log.leave_out(characters=PIECE)
+    before = f"... {left_out:,} bytes before: ratchet logs {attempt.run_id} {attempt.key}\n"
+    return LogText((before if left_out else "") + log.read())
 
 
 def _line(run: Run) -> str:

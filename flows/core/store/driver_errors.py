@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from flows.core.errors import RowRefused, StoreBusy, StoreError
 from flows.core.masking import mask
+from flows.core.store.file_system import NETWORK, file_system
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another process's transaction on the same SQLite file."""
@@ -41,6 +44,12 @@ def explained(error: Exception, url: URL) -> StoreError:
         return RowRefused(f"the state store {where} refuses a row: {text}")
     if url.get_backend_name() != "sqlite" and (found := _of_server(text, where)):
         return found
+    if "locking protocol" in text or ("disk I/O" in text and _of_network(url.database)):
+        kind = _of_network(url.database) or "a file system that cannot lock it"
+        return StoreError(
+            f"the state store {where} lies on {kind}: {text}; SQLite needs a local disk",
+            hint="move the home: ratchet --home FOLDER ..., or take PostgreSQL: store=postgres",
+        )
     if is_full(text):
         return StoreError(
             f"the disk of the state store is full ({where}); what was recorded is safe",
@@ -59,6 +68,11 @@ def explained(error: Exception, url: URL) -> StoreError:
             hint="see who: ratchet doctor",
         )
     return StoreError(f"the state store {where} answers: {text}", hint="check: ratchet doctor")
+
+
+def _of_network(path: str | None) -> str | None:
+    kind = None if path is None else file_system(Path(path))
+    return kind if kind in NETWORK else None
 
 
 def is_full(text: str) -> bool:
