@@ -130,26 +130,31 @@ def _newest(dataset: Any, time: str) -> pa.Scalar | None:
 
 
 def _collapsed(results: Iterator[CheckResult], config: ChecksConfig) -> Iterator[CheckResult]:
-    """Tell of the columns that passed under "*" in one line for each check."""
-    swept: dict[str, list[CheckResult]] = {"nulls": [], "infinite": []}
-    named = {"nulls": config.nulls, "infinite": config.infinite}
+    """Tell of the columns that passed in one line for each bound, but for a few that were named."""
+    swept: dict[tuple[str, float | None], list[CheckResult]] = {}
+    named = {
+        check: bounds if len(bounds) <= _FEW else {}
+        for check, bounds in (("nulls", config.nulls), ("infinite", config.infinite))
+    }
     for result in results:
         if result.passed and result.column not in named.get(result.check, {result.column}):
-            swept[result.check].append(result)
+            swept.setdefault((result.check, result.bound), []).append(result)
         else:
             yield result
-    for check, passed in swept.items():
-        if passed:
-            most = max(passed, key=lambda result: result.figure or 0.0)
-            yield CheckResult(
-                check=check,
-                passed=True,
-                figure=most.figure,
-                bound=most.bound,
-                message=f"{len(passed)} columns: at most {_percent(most.figure or 0.0)} "
-                f"{_SHARES[check]}, allowed {_percent(most.bound or 0.0)}",
-            )
+    for (check, bound), passed in swept.items():
+        most = max(result.figure or 0.0 for result in passed)
+        yield CheckResult(
+            check=check,
+            passed=True,
+            figure=most,
+            bound=bound,
+            message=f"{len(passed)} columns: at most {_percent(most)} {_SHARES[check]}, "
+            f"allowed {_percent(bound or 0.0)}",
+        )
 
+
+_FEW = 8
+"""So many named columns have a line each where they pass."""
 
 _SHARES = {"nulls": "null", "infinite": "infinite"}
 """The checks of shares, and the word for what is counted."""

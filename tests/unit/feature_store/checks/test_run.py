@@ -111,6 +111,18 @@ def test_a_column_may_have_its_own_bound_of_nulls(check: Check) -> None:
     ]
 
 
+def test_many_named_columns_that_pass_are_one_line(tmp_path: Path) -> None:
+    store = connect(FeatureStoreConfig(uri=str(tmp_path), format="parquet"))
+    table = rows()
+    for number in range(9):
+        table = table.append_column(f"f{number}", pa.array([1.0] * 4))
+    store.create(VIEW, table.schema)
+    store.append("meter", table)
+    config = replace(OFF, nulls={f"f{number}": 0.5 for number in range(9)})
+    (result,) = run_checks(store, store.snapshot("meter"), config, now=NOW).results
+    assert result.message == "9 columns: at most 0.0 % null, allowed 50.0 %"
+
+
 def test_a_missing_column_appended_as_nulls_is_found(check: Check) -> None:
     renamed = rows(day=1).rename_columns(["id", "at", "laod", "site", "peak"])
     report = check(renamed, ChecksConfig(), merge_schema=True)
