@@ -161,6 +161,8 @@ class States:
         bad = np.concatenate([_NONE, *(one.rows for one in found)])
         real = self._tables.active(name, version)
         doubtful = [f for f in real if lineage is None or f.path in lineage.mixed]
+        if absent := missing([file.uri for file in doubtful]):
+            raise vanished(name, version, absent)
         schema = self._tables.schema(name, version)
         numbers = [fingerprints(part_of(file), schema) for file in doubtful]
         chosen = _cut(unmatched(np.concatenate([_NONE, *numbers]), bad), numbers)
@@ -361,6 +363,16 @@ def _narrowed(files: Sequence[DataFile], chosen: Sequence[np.ndarray]) -> list[D
 def _cut(values: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
     ends = np.cumsum([len(one) for one in like])
     return np.split(values, ends[:-1]) if like else []
+
+
+def vanished(name: str, version: int, files: Sequence[str]) -> VersionGone:
+    """That files of a version have been deleted."""
+    return VersionGone(
+        f"version {version} of view {name}: {len(files)} of its files have disappeared (such as "
+        f"{files[0]})",
+        hint="they were deleted or vacuumed: bring them back, or restore a later version of the "
+        "table",
+    )
 
 
 def _lost(name: str, version: int, why: str) -> ExclusionLost:

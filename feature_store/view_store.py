@@ -24,14 +24,13 @@ from feature_store.errors import (
     UndeclaredView,
     UnknownVersion,
     UnknownView,
-    VersionGone,
     ViewExists,
     nearest,
 )
 from feature_store.event_times import LATEST, plausible, refuse_impossible
 from feature_store.location import Documents, missing
 from feature_store.snapshot import Part, Snapshot, Version
-from feature_store.states import States
+from feature_store.states import States, vanished
 from feature_store.tables import Commit, DataFile, Tables
 from feature_store.views import FeatureView, StoredView, from_document, to_document, validate
 
@@ -213,7 +212,7 @@ class ViewStore:
         try:
             return open_dataset(chosen, schema, names).to_table(columns=names)
         except FileNotFoundError as error:
-            raise _vanished(snapshot.view, snapshot.version, [str(error)]) from error
+            raise vanished(snapshot.view, snapshot.version, [str(error)]) from error
 
     def set_aside(self, name: str, versions: Iterable[int]) -> tuple[int, ...]:
         """Note which rows some versions brought, and return those versions that brought any."""
@@ -274,7 +273,7 @@ class ViewStore:
     def _require_files(self, name: str, version: int, files: Sequence[DataFile]) -> None:
         absent = missing(sorted({file.uri for file in files}))
         if absent:
-            raise _vanished(name, version, absent)
+            raise vanished(name, version, absent)
 
     def _watermark(
         self, view: FeatureView, version: int, files: Sequence[DataFile]
@@ -374,12 +373,3 @@ def _check_schema(view: FeatureView, schema: pa.Schema, *, outside: bool = False
 def _parts(files: Iterable[DataFile]) -> tuple[Part, ...]:
     ordered = sorted(files, key=lambda file: (file.written, file.version, file.uri))
     return tuple(part_of(file) for file in ordered)
-
-
-def _vanished(name: str, version: int, files: list[str]) -> VersionGone:
-    return VersionGone(
-        f"version {version} of view {name}: {len(files)} of its files have disappeared (such as "
-        f"{files[0]})",
-        hint="they were deleted or vacuumed: bring them back, or restore a later version of the "
-        "table",
-    )

@@ -1,6 +1,7 @@
 """The flow's poll and check: new rows that fail go into quarantine, in whichever view they came;
 older labels only halt the run."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from feature_store import (
     ChecksConfig,
@@ -199,3 +201,44 @@ def test_what_another_run_of_the_model_has_decided_on_meanwhile_is_not_trained_o
         decide()
     decide(again=True)
     decide(attempt=2)  # a retry of what this run decided on itself
+
+
+def test_the_night_after_a_bad_upsert_trains_on_all_good_rows_and_says_which_are_left_out(
+    settings: Settings,
+) -> None:
+    settings = replace(settings, feature_store=replace(settings.feature_store, format="delta"))
+    store, uri = connect(settings.feature_store), f"{settings.feature_store.uri}/meter"
+    store.create(VIEW, rows(0, [1.0], [True]).schema)
+
+    def numbered(first: int, count: int, load: float) -> pa.Table:
+        made = rows(3, [load] * count, [True] * count)
+        return made.set_column(0, "id", pa.array(range(first, first + count), pa.int64()))
+
+    for first in range(0, 2000, 100):
+        store.append("meter", numbered(first, 100, 1.0))
+    DeltaTable(uri).optimize.compact()
+    checks = ChecksConfig(ranges={"load": Range(min=0.0)}, volume_factor=10.0)
+    (first_night,) = checked(settings, checks=checks)
+    Watermarks(settings.feature_store).advance("meter", "digits", first_night.version)
+    upsert = DeltaTable(uri).merge(
+        numbered(1950, 100, -999.0), predicate="t.id = s.id", source_alias="s", target_alias="t"
+    )
+    upsert.when_matched_update_all().when_not_matched_insert_all().execute()
+    with pytest.raises(Halt, match="column load") as halted:
+        checked(settings, checks=checks)
+    assert "new rows per version" not in str(halted.value)
+    store.append("meter", numbered(2050, 100, 1.0))
+    for cleaned in (False, True):
+        (snapshot,) = checked(settings, checks=checks)
+        read = store.read(snapshot, ["id", "load"])
+        assert set(read["load"].to_pylist()) == {1.0}
+        assert (snapshot.new_rows, snapshot.rows) == (100, 2100 - 50 * cleaned)
+        assert "100 rows of version 22 of meter are left out (quarantine)" in snapshot.notes
+        assert cleaned == any("50 rows that version 22 replaced" in n for n in snapshot.notes)
+        DeltaTable(uri).optimize.compact()
+        DeltaTable(uri).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    mark = Watermarks(settings.feature_store).get("meter", "digits")
+    assert mark is not None
+    (decision,) = mark.decisions
+    assert (decision.versions, decision.actor) == ((22,), "flow retrain")
+    assert "column load" in decision.reason
