@@ -7,6 +7,7 @@ merge, delete or compaction moves them, also when the file that they came in has
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -61,6 +62,28 @@ class Quarantined:
         sink = io.BytesIO()
         pq.write_table(noted, sink, compression="zstd")
         self._documents.write_bytes(_path(view, table, version), sink.getvalue())
+
+
+def standing(
+    found: Sequence[Brought], rows: np.ndarray, keys: np.ndarray
+) -> tuple[set[int], np.ndarray]:
+    """Versions of which rows are still there, and the keys of these rows.
+
+    `rows`, `keys`: those of quarantined rows that are there. A row that a later version in
+    quarantine took is there, too, unless what came in its place was mended: without that version,
+    it would be.
+    """
+    versions: set[int] = set()
+    taken = replaced = np.array([], dtype=np.uint64)
+    for one in sorted(found, key=lambda one: -one.version):
+        open_ = np.isin(one.keys, keys) | ~np.isin(one.keys, replaced)
+        left = np.isin(one.rows, rows) | (np.isin(one.rows, taken) & open_)
+        if left.any():
+            versions.add(one.version)
+            taken = np.concatenate([taken, one.took])
+            replaced = np.concatenate([replaced, one.keys])
+            keys = np.concatenate([keys, one.keys[left]])
+    return versions, keys
 
 
 def _path(view: str, table: str | None, version: int) -> str:

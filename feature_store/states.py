@@ -17,7 +17,7 @@ from feature_store.dataset import part_of, read_part
 from feature_store.errors import ExclusionLost, VersionGone
 from feature_store.lineage import Lineage, replay
 from feature_store.location import Documents, missing
-from feature_store.quarantined import Brought, Quarantined
+from feature_store.quarantined import Brought, Quarantined, standing
 from feature_store.row_sets import fingerprints, narrowed, unmatched
 from feature_store.tables import Commit, DataFile, Tables
 from feature_store.views import FeatureView
@@ -168,8 +168,11 @@ class States:
         chosen = _cut(unmatched(np.concatenate([_NONE, *numbers]), bad), numbers)
         kept = _narrowed(doubtful, chosen)
         out = _narrowed(doubtful, [~mask for mask in chosen])
-        revived, notes = self._revived(view, version, found, bad, out)
-        clear = [file for file in real if file not in doubtful]
+        later = [commit for commit in commits if commit.version not in excluded]
+        replaced = _last_replaced(later, lineage) if lineage else version
+        revived, notes = self._revived(view, version, found, bad, out, replaced)
+        doubted = {file.path for file in doubtful}
+        clear = [file for file in real if file.path not in doubted]
         return Held(files=(*clear, *kept, *revived), notes=notes)
 
     def _revived(
@@ -179,15 +182,21 @@ class States:
         found: Sequence[Brought],
         bad: np.ndarray,
         out: Sequence[DataFile],
+        replaced: int,
     ) -> tuple[list[DataFile], tuple[str, ...]]:
-        """The rows that excluded versions took away, unless what replaced them was mended since."""
+        """The rows that excluded versions took away, unless what came in their place was mended.
+
+        `replaced`: the last version that replaced rows of excluded versions as a whole.
+        """
         schema, keys = self._tables.schema(view.name, version), view.keys
-        standing = np.concatenate([_NONE, *(fingerprints(part_of(f), schema, keys) for f in out)])
-        replaced = np.concatenate([_NONE, *(one.keys for one in found)])
+        there = np.concatenate([_NONE, *(fingerprints(part_of(f), schema) for f in out)])
+        own = np.concatenate([_NONE, *(fingerprints(part_of(f), schema, keys) for f in out)])
+        versions, keys_there = standing(found, there, own)
+        known = np.concatenate([_NONE, *(one.keys for one in found)])
         revived, notes = [], []
         for one in found:
             wanted = one.took[unmatched(one.took, bad)]
-            if not len(wanted):
+            if not len(wanted) or (one.version < replaced and one.version not in versions):
                 continue
             files = self._removed_by(view.name, one.version)
             if not files or missing([file.uri for file in files]):
@@ -200,7 +209,7 @@ class States:
             chosen = _cut(~unmatched(np.concatenate(numbers), wanted), numbers)
             for file in _narrowed(files, chosen):
                 key = fingerprints(part_of(file), schema, keys)
-                mended = np.isin(key, replaced) & ~np.isin(key, standing)
+                mended = np.isin(key, known) & ~np.isin(key, keys_there)
                 revived += _narrowed([file], [~mended])
         return revived, tuple(notes)
 
@@ -317,6 +326,18 @@ class States:
             else f
             for f in files.values()
         )
+
+
+def _last_replaced(commits: Sequence[Commit], lineage: Lineage) -> int:
+    """The last version that replaced files with rows of excluded ones, whatever was in them."""
+    return max(
+        (
+            commit.version
+            for commit in commits
+            if commit.operation in {"overwrite", "WRITE"} and lineage.mixed & set(commit.removed)
+        ),
+        default=-1,
+    )
 
 
 def _only_adds(commits: Sequence[Commit]) -> bool:

@@ -227,3 +227,22 @@ def test_partition_values_of_any_type_are_read(tmp_path: Path, values: pa.Array)
     for parts in (store.parts(snapshot), store.changes(snapshot)):
         read = store.read(snapshot, ["id", "part"], parts=parts).sort_by("id")
         assert read["part"].cast(values.type).to_pylist() == values.to_pylist()
+
+
+def test_a_row_mended_after_two_bad_versions_is_used_once(store: FeatureStore, uri: str) -> None:
+    store.append("v", rows(0, 3))
+    merge(uri, rows(0, 2, x=-1.0))
+    merge(uri, rows(0, 2, x=-2.0))
+    store.set_aside("v", [2, 3])
+    merge(uri, rows(0, 1, x=4.0))
+    assert held(store, exclude=(2, 3)) == {0: 4.0, 1: 0.0, 2: 0.0}
+
+
+def test_what_a_refresh_in_quarantine_replaced_does_not_outlive_the_next_refresh(
+    store: FeatureStore, uri: str
+) -> None:
+    store.append("v", rows(0, 3))
+    write_deltalake(uri, rows(3, 2, x=-999.0), mode="overwrite")
+    DeltaTable(uri).delete("id = 3")
+    write_deltalake(uri, rows(5, 2), mode="overwrite")
+    assert held(store, exclude=(2,)) == {5: 0.0, 6: 0.0}
