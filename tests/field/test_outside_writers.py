@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from tests.field.project import Project, day
@@ -72,3 +73,20 @@ def test_two_models_over_one_view_have_each_what_is_new_to_them(project: Project
     assert project.append(day(2)).code == 0
     assert project.night("model=second", "checks.min_new_rows=801").says("800 new rows")
     assert project.night("model=first", "checks.min_new_rows=801").says("400 new rows")
+
+
+def test_a_clustered_table_is_read_as_it_was(project: Project) -> None:
+    three_days(project)
+    DeltaTable(project.table).optimize.z_order(["amount"])
+    assert project.night("checks.min_new_rows=801").says("800 new rows, at least 801 needed")
+
+
+def test_an_upsert_brings_what_it_changed_and_what_it_added(project: Project) -> None:
+    assert project.create(day(1)).code == 0
+    assert project.night().code == 0
+    changed = day(1).slice(0, 5).to_pydict() | {"visits": [9.0] * 5}
+    came = pa.concat_tables([pa.table(changed, day(1).schema), day(2).slice(0, 7)])
+    table = DeltaTable(project.table)
+    merge = table.merge(came, "old.customer = new.customer", "new", "old")
+    merge.when_matched_update_all().when_not_matched_insert_all().execute()
+    assert project.night("checks.min_new_rows=401").says("12 new rows, at least 401 needed")
