@@ -11,6 +11,7 @@ judged together, or, when they are too few even so, are reported and decide noth
 """
 
 import math
+from statistics import NormalDist
 
 from registry.card.words import counted
 from registry.gate_config import GateConfig
@@ -18,7 +19,7 @@ from registry.methods.codes import numbered
 from registry.methods.comparison import Comparison, ScoredPair
 from registry.methods.evidence import MAX_STAKE
 from registry.methods.metrics import Metric
-from registry.methods.power import fewest_units
+from registry.methods.power import POWER, fewest_units
 from registry.methods.predictions import AnyArray
 from registry.one_night import no_worse
 from registry.slice_columns import Part, parts, planned
@@ -29,15 +30,21 @@ from registry.verdict import Rule, RuleResult
 MIXTURE_COST = 1.0
 
 
-def rows_for_evidence(square: float, config: GateConfig, bound: float) -> float:
-    """Rows after which bets prove a slice of equal models harmless, on average.
+def rows_for_evidence(square: float, config: GateConfig, bound: float, slices: int = 1) -> float:
+    """Rows of each slice after which bets prove all of them harmless, for equal models.
 
-    `square`: mean square of a row's gain. The best bettor's capital grows by m^2 / 2s a row, where
-    m is the mean and s the mean square of the gain above the null (`registry.methods.evidence`).
+    `square`: mean square of a row's gain; `slices`: how many are proven together, with a
+    probability of POWER (one: on average). The best bettor's capital grows by g = m^2 / 2s a row,
+    with a standard deviation of sqrt(2 g), where m is the mean and s the mean square of the gain
+    above the null (`registry.methods.evidence`): n rows do with n g - z sqrt(2 g n) = what is
+    needed, z the normal quantile that each of the slices must keep.
     """
     allowed = config.slice_max_drop / bound
     growth = allowed**2 / (2 * (square / bound**2 + allowed**2))
-    return (math.log(1 / config.slice_alpha) + MIXTURE_COST) / growth
+    needed = math.log(1 / config.slice_alpha) + MIXTURE_COST
+    z = NormalDist().inv_cdf(POWER ** (1 / slices)) if slices > 1 else 0.0
+    root = (z * math.sqrt(2) + math.sqrt(2 * z**2 + 4 * needed)) / 2
+    return root**2 / growth
 
 
 def clusters_for_evidence(config: GateConfig, bound: float) -> float:

@@ -109,6 +109,8 @@ class CaseNote:
     """Nights until it expires."""
     note: str = ""
     """What kept it from being judged tonight."""
+    useful: float | None = None
+    """It is given up when it is hardly better by this, in the metric's unit."""
     anew: str = ""
     """Why its evidence began anew, where the configuration was changed."""
     log_by_rows: float | None = None

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.gate import overlap
+from benchmarks.gate.days import tables
 from benchmarks.gate.gains import (
     AccountedGains,
     AccumulatingGains,
@@ -50,6 +51,9 @@ FAR_TAIL = "one night in the far tail"
 OVERLAP = "labels that look ahead"
 # One for so many years of the others.
 YEARS_AN_OVERLAP = 20
+DAYS = "days that differ"
+# Simulated challengers of each kind for each year of the others.
+CHALLENGERS_A_YEAR = 50
 # Simulated nights for each year of the others.
 NIGHTS_A_YEAR = 250
 
@@ -194,6 +198,10 @@ def main() -> None:
     if options.only in OVERLAP:
         print(f"\n**{OVERLAP}**\n")
         for one in overlap.lines(max(repeats // YEARS_AN_OVERLAP, 2), options.seed):
+            print(one, flush=True)
+    if options.only in DAYS:
+        print(f"**{DAYS}**\n")
+        for one in tables(CHALLENGERS_A_YEAR * repeats, options.seed):
             print(one, flush=True)
     print(f"{repeats} years each, {time.perf_counter() - began:.0f} s", file=sys.stderr)
 

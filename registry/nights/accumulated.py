@@ -83,7 +83,8 @@ def claim_words(note: CaseNote, champion: str, failed: Sequence[str], null: floa
     if note.state is CaseState.GIVEN_UP and null < 0:
         return f"{mine} is given up: it can hardly be as good as {pair} ({evidence})"
     if note.state is CaseState.GIVEN_UP:
-        return f"{mine} is given up: it can hardly be usefully better than {pair} ({evidence})"
+        by = f"by {note.useful:.3g} (gate.useful_effect)" if note.useful else "usefully"
+        return f"{mine} is given up: it can hardly be better {by} than {pair} ({evidence})"
     if note.state is CaseState.EXPIRED:
         return f"{mine} is given up: not proven {claim} in its nights ({evidence})"
     if note.nights_left is None:
@@ -99,7 +100,7 @@ def claim_words(note: CaseNote, champion: str, failed: Sequence[str], null: floa
 
 
 def evidence_words(note: CaseNote) -> str:
-    """ "evidence 41 of 9,605 needed, from 5,000 rows of 1 night"."""
+    """ "40 % of the way, evidence 41 of 9,605 needed, from 5,000 rows of 1 night"."""
     nights = "1 night" if note.nights == 1 else f"{note.nights} nights"
     needed = (
         "nothing is left of the error budget"
@@ -108,7 +109,17 @@ def evidence_words(note: CaseNote) -> str:
     )
     words = f"evidence {figure(note.log_evidence)} {needed}, from {note.rows:,} rows of {nights}"
     anew = f" since {note.anew}" if note.anew else ""
-    return f"{words}{anew}{days_words(note)}"
+    return f"{way_words(note)}{words}{anew}{days_words(note)}"
+
+
+def way_words(note: CaseNote) -> str:
+    """How far it has come on evidence's own scale, where nights add; empty: not at all, or there.
+
+    Evidence of 98 of 9,605 is half of the way: nights multiply, so logarithms add up.
+    """
+    if note.log_needed is None or not 0 < note.log_evidence < note.log_needed:
+        return ""
+    return f"{100 * note.log_evidence / note.log_needed:.0f} % of the way, "
 
 
 def days_words(note: CaseNote) -> str:

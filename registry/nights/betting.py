@@ -185,6 +185,7 @@ def note_of(
         nights_given=None if config is None else max(config.expire_after - case.age, 0),
         note=note,
         anew=case.anew,
+        useful=case.useful,
         harmed=harm_of(case),
         **_days_of(case),
     )

@@ -77,10 +77,12 @@ def with_plan(
     # Blocks are not bet on.
     clustered = config.block is None and found[0].clusters is not None
     enough = clusters_for_evidence(config, bound_of(config)) if clustered else 0
+    columns = [one.slices for one in found]
+    at_most = len(planned(config.slices, columns, config.slice_min_rows, known=docket.plan).names)
     plan = planned(
         config.slices,
-        [one.slices for one in found],
-        _least(docket, config),
+        columns,
+        _least(docket, config, max(at_most, 1)),
         clusters=[one.clusters if clustered else None for one in found],
         fewest=enough / config.expire_after,
         known=docket.plan,
@@ -290,16 +292,17 @@ def _pace(kept: NoHarm, needed: float) -> str:
     return f", at this pace more than {MOST_NIGHTS:,} more nights"
 
 
-def _least(docket: Docket, config: GateConfig) -> float:
-    """Rows a night that make a slice: fewer are undecidable in a comparison's nights, on average.
+def _least(docket: Docket, config: GateConfig, slices: int) -> float:
+    """Rows a night that make a slice: with fewer, not all are decided in a comparison's nights.
 
-    By how much earlier comparisons differed, so that tonight's outcome has no say in it.
+    By how much earlier comparisons differed, and how many `slices` there would be with as few rows
+    as `slice_min_rows`, so that tonight's outcome has no say in it.
     """
     if config.block is not None or not docket.rows or not docket.squares:
         return config.slice_min_rows
     bound = bound_of(config)
     square = docket.squares / docket.rows * bound**2
-    rows = rows_for_evidence(square, config, bound)
+    rows = rows_for_evidence(square, config, bound, slices)
     return max(config.slice_min_rows, rows / config.expire_after)
 
 

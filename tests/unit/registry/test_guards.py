@@ -13,6 +13,7 @@ from registry.gate import decide
 from registry.gate_config import GateConfig, check_config, check_mode
 from registry.guards import guard_rules
 from registry.methods.comparison import Comparison, scored_pair
+from registry.methods.evidence import log_value_of_counts
 from registry.methods.metrics import find_metric
 from registry.nights.no_harm import after_gains, begun
 from registry.slices import clusters_for_evidence, rows_for_evidence, slice_rules
@@ -209,3 +210,20 @@ def test_an_unknown_guard_is_refused_with_the_nearest_name() -> None:
 def test_a_margin_beyond_what_a_row_can_lose_is_refused() -> None:
     with pytest.raises(GateError, match="margin is 1, and a row's loss counts as at most 1"):
         check_mode(GateConfig(margin=1.0))
+
+
+def test_many_slices_need_more_rows_each_so_that_all_of_them_are_proven_together() -> None:
+    config = GateConfig(slice_max_drop=0.02, slice_alpha=0.05)
+    one, twenty = (rows_for_evidence(0.06, config, 1.0, count) for count in (1, 20))
+    rng, proven = np.random.default_rng(1), 0
+    bets = begun("", allowed=0.02, bound=1.0, square=0.06).evidence
+    assert bets is not None
+    for _ in range(200):
+        rows = math.ceil(twenty)
+        won, lost = rng.binomial(rows, 0.03, 20), rng.binomial(rows, 0.03, 20)
+        found = log_value_of_counts(
+            bets.bets, won.astype(float), lost.astype(float), rows - won - lost, null=-0.02
+        )
+        proven += bool((found >= math.log(20)).all())
+    assert one < twenty < 6 * one
+    assert proven >= 0.7 * 200

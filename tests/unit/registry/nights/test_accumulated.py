@@ -1,5 +1,8 @@
 """A comparison is told when its nights will not be enough."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from registry.nights.accumulated import claim_words
@@ -52,3 +55,24 @@ def test_a_pace_that_is_too_slow_for_its_nights_is_said(left: int, given: int, e
         nights_given=given,
     )
     assert claim_words(note, "3", ()).endswith(ending)
+
+
+def test_evidence_is_said_in_per_cent_of_the_way_and_giving_up_names_its_figure() -> None:
+    note = CaseNote(
+        challenger="4",
+        state=CaseState.KEPT,
+        log_evidence=math.log(98),
+        log_needed=math.log(9605),
+        rows=5000,
+        nights=1,
+        fresh=5000,
+    )
+    assert claim_words(note, "3", ()).startswith(
+        "Version 4 is not better than champion version 3 so far: 50 % of the way, "
+        "evidence 98 of 9,605 needed"
+    )
+    given_up = replace(note, state=CaseState.GIVEN_UP, log_evidence=-3.0, useful=0.005)
+    assert claim_words(given_up, "3", ()).startswith(
+        "Version 4 is given up: it can hardly be better by 0.005 (gate.useful_effect) than "
+        "champion version 3 (evidence 0.05 of 9,605 needed"
+    )

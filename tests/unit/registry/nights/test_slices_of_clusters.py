@@ -14,7 +14,7 @@ from registry.slice_columns import MAX_SLICES
 from registry.verdict import Verdict
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-OWNERS, EACH, CONTESTED, GAIN = 100, 50, 0.12, 0.03
+OWNERS, EACH, CONTESTED, GAIN = 100, 80, 0.12, 0.03
 CONFIG = GateConfig(
     dependence=Dependence.INDEPENDENT,
     min_rows=100,
