@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 # Standardised effects (mean of a block over its standard deviation) that the evidence looks for.
 EFFECTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+# With so many borrowed degrees of freedom it looks near the declared effect, at NEAR places, spread
+# in the log by NEAR_SPREAD, and at these.
+KNOWN = 5.0
+NEAR, NEAR_SPREAD = 8, 0.3
+EVERYWHERE = (0.5, 1.5, 4.0)
 # Points and half width, in standard deviations, of the quadrature over the unknown scale.
 POINTS = 65
 WIDTH = 9.0
@@ -52,6 +58,8 @@ class BlockEvidence:
 
     spread: Spread
     """Borrowed from earlier comparisons when this one was opened."""
+    effects: tuple[float, ...] = EFFECTS
+    """Standardised effects that the evidence looks for, chosen when it was opened."""
     blocks: int = 0
     total: float = 0.0
     """Sum of the blocks' mean gains."""
@@ -66,7 +74,20 @@ class BlockEvidence:
         counts = np.asarray([self.blocks], dtype=np.float64)
         totals, squares = np.asarray([self.total]), np.asarray([self.squares])
         borrowed = np.asarray([self.spread.squares]), np.asarray([self.spread.freedom])
-        return float(log_value_of_sums(counts, totals, squares, *borrowed)[0])
+        return float(log_value_of_sums(counts, totals, squares, *borrowed, self.effects)[0])
+
+
+def effects_around(effect: float, spread: Spread) -> tuple[float, ...]:
+    """Where to look for an improvement of `effect`, once the blocks' spread is known.
+
+    Mostly near effect / standard deviation (log-normal), a little everywhere: a wrong guess costs
+    some blocks, and no validity, since it is made before the first of them.
+    """
+    if spread.freedom < KNOWN or spread.squares <= 0 or effect <= 0:
+        return EFFECTS
+    centre = effect / math.sqrt(spread.squares / spread.freedom)
+    steps = (NormalDist().inv_cdf((i + 0.5) / NEAR) for i in range(NEAR))
+    return (*(centre * math.exp(NEAR_SPREAD * step) for step in steps), *EVERYWHERE)
 
 
 def after_block(evidence: BlockEvidence, gain: float) -> BlockEvidence:

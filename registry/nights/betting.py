@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from registry.costs import Measure, free
 from registry.gate_config import Dependence, GateConfig, bound_of, null_of
-from registry.methods.blocks import BlockEvidence, Spread, after_block
+from registry.methods.blocks import BlockEvidence, Spread, after_block, effects_around
 from registry.methods.comparison import Comparison, ScoredPair, row_gains
 from registry.methods.days import Dispersion, after_days, at_rows, dispersion_of
 from registry.methods.evidence import (
@@ -103,7 +103,8 @@ def with_capital(case: Case, docket: Docket, config: GateConfig) -> Case:
     one of a loop knows of none: it bets on every scale, and its doubt begins after its first rows.
     """
     if config.block is not None:
-        blocks = BlockEvidence(spread=docket.spread)
+        effects = effects_around(config.margin or config.effect, docket.spread)
+        blocks = BlockEvidence(spread=docket.spread, effects=effects)
         useful = config.margin or config.useful_effect
         return replace(case, blocks=blocks, useful=useful)
     if Dependence(config.dependence) is Dependence.AUTO:
