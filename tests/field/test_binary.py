@@ -9,6 +9,23 @@ import sys
 from pathlib import Path
 
 from tests.field.project import NIGHT, Answer, Project, day
+from tests.field.test_own_code import trained_by
+
+EDITED = """
+    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    class Signed(TransformerMixin, BaseEstimator):
+        def fit(self, X, y=None):
+            return self
+
+        def transform(self, X):
+            return X * {sign}
+
+    def pipeline():
+        return make_pipeline(Signed(), LogisticRegression())
+    """
 
 BIN = Path(sys.executable).parent
 
@@ -55,3 +72,16 @@ def test_a_check_halts_in_the_same_words(project: Project) -> None:
     assert here.code == there.code == 3
     reasons = [re.findall(r"halted in [^:]*: (.*)", answer.text) for answer in (here, there)]
     assert reasons[0] == reasons[1] != []
+
+
+def test_an_estimator_edited_after_its_model_went_live_is_noticed(project: Project) -> None:
+    project.write("shop_edited.py", EDITED.format(sign=1))
+    trained_by(project, "shop_edited:pipeline")
+    assert project.create(day(1)).code == 0
+    assert project.night(trainer="own").says("promote: Version 1")
+    project.write("shop_edited.py", EDITED.format(sign=-1))
+    assert project.append(day(2)).code == 0
+    answer = typed(project, *NIGHT, "trainer=own")  # a process that has not imported it yet
+    assert answer.code in (1, 3)
+    assert answer.says("shop_edited")
+    assert "promote: Version 2" not in answer.text
