@@ -154,19 +154,19 @@ def test_a_join_is_made_again_only_where_the_other_view_could_matter(workshop: A
 def test_the_joined_views_are_read_as_they_were_pinned_without_what_was_set_aside(
     workshop: Any,
 ) -> None:
-    workshop.create("left", 10)
-    view = FeatureView(name="right", entities=("id",), event_time="seen", features=("v",))
+    workshop.create("spine", 10)
+    view = FeatureView(name="profiles", entities=("id",), event_time="seen", features=("v",))
     workshop.store.create(view)
     for value in (1.0, -999.0, 3.0):
         known = pa.array([workshop.start] * 10, pa.timestamp("us", tz="UTC"))
         rows = {"id": pa.array(range(10), pa.int64()), "seen": known, "v": [value] * 10}
-        workshop.store.append("right", pa.table(rows))
-    config = FeaturesConfig(view="left", joins=(JoinConfig(view="right"),))
-    right = workshop.store.snapshot("right", version=2, exclude=(2,))
+        workshop.store.append("profiles", pa.table(rows))
+    config = FeaturesConfig(view="spine", joins=(JoinConfig(view="profiles"),))
+    right = workshop.store.snapshot("profiles", version=2, exclude=(2,))
     dataset = workshop.extract(config, joined=(right,))
     assert set(read(dataset, ["v"])["v"].to_pylist()) == {1.0}
     assert dataset.sources[1] == Source(
-        view="right", version=2, table=right.table, excluded=(2,), watermark=workshop.start
+        view="profiles", version=2, table=right.table, excluded=(2,), watermark=workshop.start
     )
 
 
