@@ -243,11 +243,13 @@ def _seated(docket: Docket, tonight: Tonight, config: GateConfig) -> tuple[Docke
     )
     if config.mode is GateMode.EVIDENCE:
         case = with_capital(case, docket, config)
+    lends = docket.donor if any(one.challenger == docket.donor for one in cases) else None
     docket = replace(
         docket,
         cases=(*cases, case),
         year=docket.year if first else docket.year.after_opening(),
-        donor=docket.donor or case.challenger,
+        # One that was judged on a single night, as a first model is, left without lending.
+        donor=lends or case.challenger,
     )
     return docket, notes
 

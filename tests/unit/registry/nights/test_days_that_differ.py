@@ -26,7 +26,8 @@ class Loop:
 
     def __init__(self, config: GateConfig, seed: int = 0, spread: float = 0.0) -> None:
         self.config, self.rng, self.spread = config, np.random.default_rng(seed), spread
-        self.docket, self.champion, self.epoch = Docket(), "1", 1
+        self.docket, self.epoch = Docket(), 1
+        self.champion: str | None = "1"
         self.skill: dict[str, float] = {"1": EQUAL}
 
     def spend(self, number: int, skill: float) -> Verdict:
@@ -46,7 +47,7 @@ class Loop:
         )
         docket, gone = opened(self.docket, who, self.config)
         contested = self.rng.random(ROWS) < CONTESTED
-        champion = self.right(contested, self.champion)
+        champion = None if self.champion is None else self.right(contested, self.champion)
         samples = {
             case.challenger: self.sample(number, champion, self.right(contested, case.challenger))
             for case in docket.cases
@@ -60,7 +61,7 @@ class Loop:
         skill = self.skill[version] + self.spread * self.rng.standard_normal()
         return np.where(contested, self.rng.random(ROWS) < skill, True)
 
-    def sample(self, number: int, champion: np.ndarray, challenger: np.ndarray) -> Sample:
+    def sample(self, number: int, champion: np.ndarray | None, challenger: np.ndarray) -> Sample:
         y = np.arange(ROWS) % 2
         since = np.datetime64((START + timedelta(days=number - 1)).replace(tzinfo=None), "us")
         step = np.timedelta64(86_400_000_000 // (ROWS + 1), "us")
@@ -68,7 +69,7 @@ class Loop:
             comparison=Comparison(
                 y=y,
                 challenger=np.where(challenger, y, 1 - y),
-                champion=np.where(champion, y, 1 - y),
+                champion=None if champion is None else np.where(champion, y, 1 - y),
             ),
             times=since + step * np.arange(1, ROWS + 1),
         )
@@ -90,6 +91,16 @@ def test_days_that_differ_promote_no_equal_challenger() -> None:
     assert not any(loop.spend(number, EQUAL).promote for number in range(1, 16))
     believing = Loop(BY_ROWS, seed=4, spread=POINT)  # what trusting the rows would do
     assert any(believing.spend(number, EQUAL).promote for number in range(1, 16))
+
+
+def test_a_loop_that_began_with_a_first_model_learns_how_much_days_differ() -> None:
+    loop = Loop(replace(BY_DAYS, expire_after=4))
+    loop.champion, loop.epoch = None, 0
+    loop.spend(1, EQUAL)
+    loop.champion, loop.epoch = "2", 1
+    for number in range(2, 20):
+        loop.spend(number, EQUAL)
+    assert loop.docket.dispersion.freedom >= 9
 
 
 def test_the_verdict_says_how_much_days_differ_and_what_is_not_known_yet() -> None:
