@@ -36,12 +36,13 @@ from flows.core.lease_keeper import living_among
 from flows.core.occurrence import next_after
 from flows.core.records import RunStatus
 from flows.core.schedule import Cron, Deadline, Interval, Schedule
+from flows.core.store.file_system import network_of
 from flows.core.store.schedules import ScheduleStore
 from flows.declarations import in_words
 from flows.settings import Settings, reveal, revealed
 from flows.up.ray_head import kept_head
 from flows.wording import one_line
-from registry.network_drives import refuse_network_drive
+from registry.locks import sqlite_path
 
 DEAD_ALERTS = 1000
 """Alerts that were given up, of which an audit tells."""
@@ -330,7 +331,7 @@ def _artifacts(settings: Settings) -> str:
 def _models(settings: Settings) -> str:
     """Ledger and MLflow answer. Raises RegistryError."""
     for url in (settings.registry.ledger_url, settings.registry.tracking_uri):
-        refuse_network_drive(url)
+        _refuse_network(sqlite_path(url))
     with registry.Reader(revealed(settings.registry)) as connected:
         models = connected.ledger_models()
         path = settings.registry.tracking_uri.removeprefix("sqlite:///")
@@ -351,6 +352,16 @@ def _models(settings: Settings) -> str:
         if not models:
             connected.knows("doctor")
     return f"{len(models)} models with a champion; MLflow answers"
+
+
+def _refuse_network(path: Path | None) -> None:
+    """Raise RegistryError for a file of SQLite that lies on a network."""
+    kind = None if path is None else network_of(path)
+    if kind is not None:
+        raise registry.RegistryError(
+            f"{path} lies on {kind}, and SQLite needs a local disk.",
+            hint="keep it on a local disk, or use PostgreSQL: registry=server",
+        )
 
 
 def _ray_resources(settings: Settings) -> str:

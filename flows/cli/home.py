@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from flows.core.findings import Finding
-from flows.core.store.file_system import NETWORK, file_system
+from flows.core.store.file_system import network_of
 
 ENOUGH_DISK = 2 * 2**30
 """Bytes that a few training sets and models need."""
@@ -29,11 +29,11 @@ def home_finding(folder: Path, *, in_file: bool) -> Finding:
             next=f"{'free some space, or ' if full else ''}choose another: "
             "ratchet --home FOLDER ..., or RATCHET_HOME",
         )
-    free, kind = shutil.disk_usage(folder).free, file_system(folder)
+    free, kind = shutil.disk_usage(folder).free, network_of(folder) if in_file else None
     sentence, next_step = f"{folder}, {free / 2**30:.1f} GiB free", None
     if free < ENOUGH_DISK:
         next_step = "free some space"
-    elif in_file and kind in NETWORK:
+    elif kind is not None:
         sentence = f"{folder} lies on {kind}, and SQLite needs a local disk"
         next_step = "choose another: ratchet --home FOLDER ..., or take PostgreSQL: store=postgres"
     return Finding(what="home", ok=next_step is None, sentence=sentence, next=next_step)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from flows.core.errors import RowRefused, StoreBusy, StoreError
 from flows.core.masking import mask
-from flows.core.store.file_system import NETWORK, file_system
+from flows.core.store.file_system import network_of
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another process's transaction on the same SQLite file."""
@@ -71,8 +71,7 @@ def explained(error: Exception, url: URL) -> StoreError:
 
 
 def _of_network(path: str | None) -> str | None:
-    kind = None if path is None else file_system(Path(path))
-    return kind if kind in NETWORK else None
+    return None if path is None else network_of(Path(path))
 
 
 def is_full(text: str) -> bool:

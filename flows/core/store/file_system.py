@@ -6,7 +6,7 @@ from pathlib import Path
 
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "vboxsf", "lustre", "beegfs"}
-    | {"gpfs", "ceph", "fuse.ceph", "glusterfs", "fuse.glusterfs", "afs", "drvfs"}
+    | {"gpfs", "ceph", "fuse.ceph", "glusterfs", "fuse.glusterfs", "afs", "ncpfs", "drvfs"}
 )
 """Kinds of file systems, as Linux names them, on which several machines see one file."""
 
@@ -24,3 +24,9 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | N
         if place.is_relative_to(folder.replace("\\040", " "))
     ]
     return max(found)[2] if found else None  # of several at one folder, the last lies on top
+
+
+def network_of(path: Path) -> str | None:
+    """The kind of the file system, where several machines see one file; None: a local disk."""
+    kind = file_system(path)
+    return kind if kind in NETWORK else None
