@@ -56,8 +56,10 @@ def replay(
             if touched:
                 found.mixed.update(added.path for added in commit.added)
             continue
-        if removed & found.mixed and commit.operation not in {"restore", "overwrite"}:
-            found.blurred = found.blurred or commit.rewrites or bool(taken)
+        if removed & found.mixed and commit.operation != "restore":
+            # A refresh of the whole table may bring the same rows once more.
+            again = commit.operation == "overwrite" and bool(commit.added)
+            found.blurred = found.blurred or commit.rewrites or again or bool(taken)
             found.mixed.update(added.path for added in commit.added)
         removed = removed.union(*(sources.get(path, ()) for path in removed))
         if commit.operation == "overwrite" and found.files.keys() <= removed | taken:

@@ -6,6 +6,7 @@ one for one. Two rows that differ share a fingerprint with a chance of about 1 i
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
@@ -18,13 +19,16 @@ from feature_store.snapshot import Kept, Part
 
 _EMPTY = np.uint64(0x9E3779B97F4A7C15)
 """What stands for a list without values, which is not the same as no list."""
+_WHOLE = 2**63
+"""Whole numbers below it are integers."""
 
 
 def fingerprints(part: Part, schema: pa.Schema, columns: Sequence[str] | None = None) -> np.ndarray:
     """One number for each row that counts, in order; by some columns, or by all.
 
     It depends on the names and values alone: not on the order of columns, nor on columns that are
-    null, so that a row stays the same when its table gets a new column.
+    null, nor on how wide a number's type is, so that a row stays the same when its table gets a new
+    column, or a column a wider type.
     """
     table = read_part(part, schema, schema.names if columns is None else columns)
     total = np.zeros(table.num_rows, dtype=np.uint64)
@@ -87,21 +91,30 @@ def _numbers(values: pa.Array) -> np.ndarray:
     if pa.types.is_nested(kind):
         return _of_lists(values)
     if pa.types.is_floating(kind):
-        floats = np.array(pc.fill_null(values.cast(pa.float64()), 0.0)) + 0.0  # -0.0 is 0.0
-        floats[np.isnan(floats)] = np.nan
-        return floats.view(np.uint64)
+        return _of_floats(np.array(pc.fill_null(values.cast(pa.float64()), 0.0)))
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         wide = pa.uint64() if kind == pa.uint64() else pa.int64()
         return np.asarray(pc.fill_null(values.cast(wide), 0)).view(np.uint64)
+    if pa.types.is_date32(kind):
+        return _numbers(values.cast(pa.timestamp("us")))
     if pa.types.is_temporal(kind):
         narrow = pa.int32() if kind.bit_width == 32 else pa.int64()
         return np.asarray(pc.fill_null(values.view(narrow), 0)).astype(np.int64).view(np.uint64)
     return _of_texts(values)
 
 
+def _of_floats(floats: np.ndarray) -> np.ndarray:
+    """A whole number as an integer of the same value."""
+    floats[np.isnan(floats)] = np.nan
+    whole = (np.floor(floats) == floats) & (np.abs(floats) < _WHOLE)
+    numbers = floats.view(np.uint64).copy()
+    numbers[whole] = floats[whole].astype(np.int64).view(np.uint64)
+    return numbers
+
+
 def _of_texts(values: pa.Array) -> np.ndarray:
     coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-    numbers = [_of_bytes(_plain(value)) for value in coded.dictionary.to_pylist()]
+    numbers = [_of_value(value) for value in coded.dictionary.to_pylist()]
     table = np.array([*numbers, np.uint64(0)], dtype=np.uint64)
     positions = np.asarray(pc.fill_null(coded.indices.cast(pa.int64()), len(numbers)))
     return np.asarray(table[positions])
@@ -137,8 +150,13 @@ def _as_list(values: pa.Array) -> pa.Array:
     return values.cast(kind)
 
 
-def _plain(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+def _of_value(value: Any) -> np.uint64:
+    if isinstance(value, Decimal):
+        if value == int(value) and abs(value) < _WHOLE:
+            return np.int64(int(value)).astype(np.uint64)
+        value = format(value, "f").rstrip("0")  # a wider scale is no other value
+    plain = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+    return _of_bytes(plain)
 
 
 def _of_bytes(value: bytes) -> np.uint64:

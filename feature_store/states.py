@@ -169,8 +169,9 @@ class States:
         kept = _narrowed(doubtful, chosen)
         out = _narrowed(doubtful, [~mask for mask in chosen])
         later = [commit for commit in commits if commit.version not in excluded]
-        replaced = _last_replaced(later, lineage) if lineage else version
-        revived, notes = self._revived(view, version, found, bad, out, replaced)
+        replaced = _last_of({"overwrite", "WRITE"}, later, lineage) if lineage else version
+        refreshed = _last_of({"overwrite"}, later, lineage) if lineage else -1
+        revived, notes = self._revived(view, version, found, bad, out, replaced, refreshed)
         doubted = {file.path for file in doubtful}
         clear = [file for file in real if file.path not in doubted]
         return Held(files=(*clear, *kept, *revived), notes=notes)
@@ -183,10 +184,12 @@ class States:
         bad: np.ndarray,
         out: Sequence[DataFile],
         replaced: int,
+        refreshed: int,
     ) -> tuple[list[DataFile], tuple[str, ...]]:
         """The rows that excluded versions took away, unless what came in their place was mended.
 
-        `replaced`: the last version that replaced rows of excluded versions as a whole.
+        `replaced`: the last version that replaced rows of excluded versions as a whole;
+        `refreshed`: the whole table, which then lacks what it was to lack.
         """
         schema, keys = self._tables.schema(view.name, version), view.keys
         there = np.concatenate([_NONE, *(fingerprints(part_of(f), schema) for f in out)])
@@ -209,7 +212,9 @@ class States:
             chosen = _cut(~unmatched(np.concatenate(numbers), wanted), numbers)
             for file in _narrowed(files, chosen):
                 key = fingerprints(part_of(file), schema, keys)
-                mended = np.isin(key, known) & ~np.isin(key, keys_there)
+                mended = ~np.isin(key, keys_there)
+                if one.version > refreshed:
+                    mended &= np.isin(key, known)
                 revived += _narrowed([file], [~mended])
         return revived, tuple(notes)
 
@@ -328,16 +333,10 @@ class States:
         )
 
 
-def _last_replaced(commits: Sequence[Commit], lineage: Lineage) -> int:
+def _last_of(operations: Set[str], commits: Sequence[Commit], lineage: Lineage) -> int:
     """The last version that replaced files with rows of excluded ones, whatever was in them."""
-    return max(
-        (
-            commit.version
-            for commit in commits
-            if commit.operation in {"overwrite", "WRITE"} and lineage.mixed & set(commit.removed)
-        ),
-        default=-1,
-    )
+    found = [commit for commit in commits if commit.operation in operations]
+    return max((c.version for c in found if lineage.mixed & set(c.removed)), default=-1)
 
 
 def _only_adds(commits: Sequence[Commit]) -> bool:

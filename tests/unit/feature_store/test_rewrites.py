@@ -246,3 +246,33 @@ def test_what_a_refresh_in_quarantine_replaced_does_not_outlive_the_next_refresh
     DeltaTable(uri).delete("id = 3")
     write_deltalake(uri, rows(5, 2), mode="overwrite")
     assert held(store, exclude=(2,)) == {5: 0.0, 6: 0.0}
+
+
+def test_bad_rows_stay_out_of_the_next_refresh_that_brings_them_again(
+    store: FeatureStore, uri: str
+) -> None:
+    store.append("v", rows(0, 10))
+    bad = pa.concat_tables([rows(0, 8), rows(20, 2, x=-999.0)])  # 8 and 9 are gone
+    write_deltalake(uri, bad, mode="overwrite")
+    store.set_aside("v", [2])
+    write_deltalake(uri, pa.concat_tables([bad, rows(30, 2)]), mode="overwrite")
+    assert new(store, 2, exclude=(2,)) == [30, 31]
+    assert sorted(held(store, exclude=(2,))) == [*range(8), 30, 31]
+    mended = pa.concat_tables([rows(0, 8), rows(20, 2, x=1.0), rows(30, 2)])
+    write_deltalake(uri, mended, mode="overwrite")
+    assert new(store, 3, exclude=(2,)) == [20, 21]
+    assert held(store, exclude=(2,))[20] == 1.0
+
+
+@pytest.mark.parametrize("wider", [pa.float64(), pa.decimal128(22, 2)])
+def test_a_column_of_a_wider_type_makes_no_row_new_and_lets_no_bad_one_in(
+    store: FeatureStore, uri: str, wider: pa.DataType
+) -> None:
+    store.append("v", rows(0, 10, y=7))
+    store.append("v", rows(10, 2, x=-999.0, y=7))
+    store.set_aside("v", [2])
+    whole = pa.concat_tables([rows(0, 10, y=7), rows(10, 2, x=-999.0, y=7), rows(20, 1, y=7)])
+    whole = whole.set_column(3, "y", whole["y"].cast(wider))
+    write_deltalake(uri, whole, mode="overwrite", schema_mode="overwrite")
+    assert new(store, 2, exclude=(2,)) == [20]
+    assert sorted(held(store, exclude=(2,))) == [*range(10), 20]
