@@ -236,7 +236,7 @@ class ViewStore:
             )
         raise UnknownView(
             f"no view {name!r} in {self._tables.root}{nearest(name, self.views())}",
-            hint="correct the name, or declare the view with store.create(...)",
+            hint=f"correct the name, or declare the view: ratchet features create {name} FILE",
         )
 
     def _record(self, view: FeatureView, schema: pa.Schema | None) -> None:

@@ -24,8 +24,6 @@ from ray_jobs.split import as_datetime
 from ray_jobs.training_errors import FeatureError, users_line
 from registry.inputs import plain
 
-_NAN_TIME = np.datetime64("NaT")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from registry.errors import InvalidModelName
 
 LONGEST = 128
@@ -16,7 +18,7 @@ def check_model_name(name: str) -> str:
     if not name.strip():
         why = "it is empty"
     elif bad:
-        why = f"it has {' '.join(one if one.isprintable() else repr(one) for one in bad)}"
+        why = f"it has {' '.join(one if one.isprintable() else repr(one) for one in bad)} in it"
     elif name != name.strip() or name.startswith("-"):
         why = "it begins or ends with a space, or begins with a hyphen"
     elif len(name.encode()) > LONGEST:
@@ -25,8 +27,14 @@ def check_model_name(name: str) -> str:
         return name
     raise InvalidModelName(
         f"The model name {_short(name)} cannot be used: {why}.",
-        hint="use letters, digits, - and _: model=churn_v2",
+        hint=f"use letters, digits, - and _: model={_usable(name)}",
     )
+
+
+def _usable(name: str) -> str:
+    """A name that is allowed, as near to `name` as it can be."""
+    usable = re.sub(r"[^\w-]+", "_", name).strip("_-")
+    return usable if usable and len(usable.encode()) <= LONGEST else "churn_v2"
 
 
 def _short(name: str) -> str:

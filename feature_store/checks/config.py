@@ -34,9 +34,11 @@ class Range:
     """Largest value allowed."""
 
     def __post_init__(self) -> None:
-        """Refuse a bound that nothing compares with."""
+        """Refuse a bound that nothing compares with, and a range that no value lies in."""
         if any(bound is not None and math.isnan(bound) for bound in (self.min, self.max)):
             raise ValueError("min and max must be numbers, not NaN")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min is {self.min:g} and max is {self.max:g}: no value lies between")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,27 @@ class ChecksConfig:
     """Fewest different labels (2 for a classifier); 0: not checked."""
 
     def __post_init__(self) -> None:
-        """Refuse choices of two kinds: no column holds both, so YAML read one of them otherwise."""
+        """Refuse shares that every row, or none, would pass, and choices of two kinds."""
+        self._check_shares()
+        self._check_choices()
+
+    def _check_shares(self) -> None:
+        shares = {
+            **{f"nulls.{column}": share for column, share in self.nulls.items()},
+            **{f"infinite.{column}": share for column, share in self.infinite.items()},
+            "duplicates": self.duplicates,
+            "future": self.future,
+        }
+        for name, share in shares.items():
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(
+                    f"{name} is {share:g}, and a share lies between 0 and 1 (5 %: 0.05)"
+                )
+        if self.volume_factor is not None and not self.volume_factor >= 1:
+            raise ValueError(f"volume_factor is {self.volume_factor:g}, and must be at least 1")
+
+    def _check_choices(self) -> None:
+        """No column holds texts and numbers, so YAML read one of them otherwise."""
         for column, choices in self.allowed.items():
             kinds = {type(choice) for choice in choices}
             if str in kinds and len(kinds) > 1:

@@ -148,5 +148,7 @@ class TrainerConfig:
             raise ValueError("num_cpus and num_gpus must be at least 0")
         if self.memory is not None and self.memory <= 0:
             raise ValueError(f"memory is {self.memory}, and must be more than 0 (GiB)")
+        if self.rehearsal_rows < 0:
+            raise ValueError(f"rehearsal_rows is {self.rehearsal_rows}; 0 means no rehearsal")
         if not 0 < self.validation < 1:
             raise ValueError(f"validation is {self.validation}, and must be between 0 and 1")

@@ -100,3 +100,8 @@ def test_a_lambda_is_named_before_the_fit(models: Models) -> None:
         UnsupportedModel, match=r"func is .*<lambda> of test_rehearsal.py, line \d+"
     ):
         rehearse(LOGISTIC, training_set(), [{}], fit, models)
+
+
+def test_a_rehearsal_on_fewer_than_no_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="rehearsal_rows is -5; 0 means no rehearsal"):
+        TrainerConfig(rehearsal_rows=-5)

@@ -40,6 +40,17 @@ def test_a_name_that_would_be_refused_later_is_refused_at_once(name: str, why: s
     assert "model=" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("name", "usable"),
+    [("a.b", "a_b"), ("team/über uns", "team_über_uns"), ("--x", "x"), ("..", "churn_v2")],
+)
+def test_the_hint_proposes_the_name_without_what_is_refused(name: str, usable: str) -> None:
+    with pytest.raises(InvalidModelName) as caught:
+        check_model_name(name)
+    assert str(caught.value.hint).endswith(f"model={usable}")
+    assert check_model_name(usable) == usable
+
+
 def test_the_locks_file_of_a_long_name_is_short(tmp_path: Path) -> None:
     with exclusive(f"sqlite:///{tmp_path}/ledger.db", f"champion-{'ü' * 60}-{'x' * 100}"):
         (lock,) = tmp_path.iterdir()

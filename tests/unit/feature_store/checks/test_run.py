@@ -469,6 +469,28 @@ def test_a_config_that_names_an_unknown_column_is_an_error(
     assert caught.value.permanent
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"nulls": {"load": 5.0}}, "nulls.load is 5, and a share lies between 0 and 1"),
+        ({"infinite": {"*": 2.0}}, r"infinite.\* is 2, and a share"),
+        ({"duplicates": -1.0}, "duplicates is -1, and a share"),
+        ({"future": float("nan")}, "future is nan, and a share"),
+        ({"volume_factor": 0.0}, "volume_factor is 0, and must be at least 1"),
+    ],
+)
+def test_a_share_that_all_rows_or_none_would_pass_is_refused(
+    wrong: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        replace(OFF, **wrong)
+
+
+def test_a_range_that_no_value_lies_in_is_refused() -> None:
+    with pytest.raises(ValueError, match="min is 5 and max is 1: no value lies between"):
+        Range(min=5, max=1)
+
+
 def overwritten(tmp_path: Path, table: pa.Table, config: ChecksConfig) -> CheckReport:
     store = connect(FeatureStoreConfig(uri=str(tmp_path)))
     store.create(VIEW, rows(1).schema)
