@@ -259,7 +259,7 @@ def logs(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> int:
-    """Print what the tasks of a run printed, attempt by attempt; with --json the end of long logs."""
+    """Print what the tasks of a run printed, by attempt; with --json the end of long logs."""
     if follow and as_json:
         raise Refused("--json prints a whole document", hint="leave out --follow, or --json")
     with opened(context) as ratchet:
