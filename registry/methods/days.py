@@ -5,7 +5,8 @@ share its weather, its campaign, its outage: the gain of a day then varies more 
 The more rows a day has, the less of that its rows show: at a million of them a daily spread of 0.1
 points passes as proof. So it is measured, and evidence counts for at most 1 / (p k (k + 1)) at look
 k, p Student's tail of the mean gain with the spread between days as its error: over all looks the
-levels add up to one share (Bonferroni).
+levels add up to one share (Bonferroni). Looks at one day are alike: k counts days where there are
+fewer of them, and the limit is divided by the looks for each.
 
 A day is one observation, weighted by its rows: X^2, the sum over days of rows (mean of the day -
 mean of all)^2 / variance of a row, is phi times chi-square of days - 1 degrees of freedom; phi is 1
@@ -20,6 +21,7 @@ few as well, phi is taken to be what `assumed` says: days of many rows are belie
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -161,7 +163,8 @@ def log_limit(days: Days, known: Dispersion, *, variance: float, looks: int) -> 
     lent = at_rows(known, days.rows / days.count)
     sums = (days.count, days.rows, days.total, days.squares)
     of = (variance * lent.squares, lent.freedom, float(min(looks, days.count)))
-    return float(log_limit_of_sums(*(np.asarray(one, dtype=np.float64) for one in (*sums, *of))))
+    arrays = (np.asarray(one, dtype=np.float64) for one in (*sums, *of))
+    return float(log_limit_of_sums(*arrays)) - math.log(max(looks / days.count, 1.0))
 
 
 def log_limit_of_sums(

@@ -92,3 +92,18 @@ def test_two_models_that_never_differ_tell_nothing_of_others() -> None:
     assert dispersion_of(found, 0.0) == Dispersion()
     assert log_limit(found, Dispersion(), variance=0.0, looks=3) == np.inf
     assert phi_of(Days(), Dispersion(), variance=0.0, rows=1000) == pytest.approx(1.8)
+
+
+def test_looking_every_hour_passes_no_more_equal_challengers_than_looking_every_night() -> None:
+    rng, passed = np.random.default_rng(5), 0
+    known = Dispersion(squares=60.0, freedom=60.0, rows=4800)
+    for _ in range(400):
+        found, reached = Days(), 0.0
+        for hour in range(36):
+            wins = rng.binomial(12, 0.5)
+            gains = np.repeat([1.0, -1.0, 0.0], [wins, 12 - wins, 188])
+            found = after_days(found, gains, np.full(200, hour // 24))
+            limit = log_limit(found, known, variance=VARIANCE, looks=hour + 1)
+            reached = max(reached, limit)
+        passed += reached > np.log(1 / 0.05)
+    assert passed <= 0.05 * 400  # were looks at one day for nothing, it would be 0.1 * 400
