@@ -119,7 +119,9 @@ class Promotions:
                 raise stale(verdict, head)
             if version in (why := self._refused(model)):
                 raise PromotionRefused(
-                    f"Version {version} of {model} {why[version]}.", hint=f"ratchet ledger {model}"
+                    f"Version {version} of {model} {why[version]}.",
+                    hint=f"ratchet ledger {model}; after a rollback it may be let back: "
+                    f"ratchet release {model} {version} --reason TEXT",
                 )
             change = Change(
                 model=model,

@@ -18,7 +18,7 @@ from registry.approvals import ApprovalRequest, Requests
 from registry.card.card import Card
 from registry.card.gather import gathered
 from registry.card.model_evidence import ModelEvidence
-from registry.champion import ChampionStatus, refuse_outsider, status_seen
+from registry.champion import ChampionStatus, refuse_outsider, same_files, status_seen
 from registry.config import RegistryConfig
 from registry.database import open_database
 from registry.history import History
@@ -75,8 +75,17 @@ class Reader:
         return {**aside, **rejected}
 
     def set_aside(self, model: str) -> Mapping[str, LedgerEntry]:
-        """The versions that were rolled back from and not released, by the entry of their reign."""
-        return set_aside(self._ledger.entries(model), self._requests.answers(model))
+        """The versions that were rolled back from and not released, by the entry of their reign.
+
+        One of a model that was made anew, which has the number of such a one, is none.
+        """
+        found = set_aside(self._ledger.entries(model), self._requests.answers(model))
+        return {one: reign for one, reign in found.items() if self._is_still_there(reign)}
+
+    def _is_still_there(self, reign: LedgerEntry) -> bool:
+        """Whether the number may still name the files that it named then."""
+        seen = self._seam.look(reign.model, reign.version)
+        return seen is None or same_files(reign.digest, seen.digests.get(reign.version))
 
     def entries(self, model: str) -> tuple[LedgerEntry, ...]:
         """The model's history, oldest first."""

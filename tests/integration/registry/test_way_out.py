@@ -230,8 +230,9 @@ def test_what_was_rolled_back_from_is_not_promoted_until_it_is_released(
     promoted(2)
     registry.rollback("digits", **by(now))
     assert "rolled back from" in registry.refused("digits")["2"]
-    with pytest.raises(PromotionRefused, match="Version 2 of digits was rolled back from"):
+    with pytest.raises(PromotionRefused, match="Version 2 of digits was rolled back") as refused:
         registry.promote(verdict("2", 3, run="later"), actor="me", now=now)
+    assert "ratchet release digits 2" in str(refused.value.hint)
     assert registry.release("digits", "2", **by(now))
     assert not registry.release("digits", "2", **by(now))
     assert registry.refused("digits") == {}
@@ -239,6 +240,25 @@ def test_what_was_rolled_back_from_is_not_promoted_until_it_is_released(
     registry.promote(verdict("2", 3, run="later"), actor="me", now=now)
     registry.rollback("digits", **by(now))
     assert "2" in registry.refused("digits")
+
+
+def test_of_a_model_made_anew_no_version_stays_away_for_one_of_the_old_that_had_its_number(
+    registry: Registry,
+    promoted: Promoted,
+    versions: Versions,
+    verdict: Verdicts,
+    now: datetime,
+    client: Any,
+) -> None:
+    promoted(2)
+    client.delete_registered_model("digits")
+    registry.retire("digits", **by(now))
+    assert "2" in registry.refused("digits")
+    for version in versions(2):
+        client.set_model_version_tag("digits", version, "ratchet.digest", "other files")
+    assert registry.refused("digits") == {}
+    registry.promote(replace(verdict("2", 3, run="anew"), champion=None), actor="me", now=now)
+    assert alias(client) == "2"
 
 
 def test_a_rollback_to_a_version_that_never_was_champion_has_to_be_forced(
