@@ -253,9 +253,11 @@ def _require_one_shape(parts: Sequence[DatasetPart]) -> None:
 
 
 def _family(kind: str) -> str:
-    """Types that are read together: numbers of any width, texts of any kind."""
-    if kind.startswith(("int", "uint", "float", "double", "halffloat", "decimal")):
+    """Types that are read together: numbers or decimals of any width, texts of any kind."""
+    if kind.startswith(("int", "uint", "float", "double", "halffloat")):
         return "number"
+    if kind.startswith("decimal"):
+        return "decimal"
     return "text" if "string" in kind and "<" not in kind else kind.partition("[")[0]
 
 

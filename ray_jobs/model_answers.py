@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from ray_jobs.trainers.scoring import predictions
 from ray_jobs.training_errors import UnfitData, first_line, users_line
 from registry import LoadedModel
+from registry.errors import UnfitColumn
 from registry.inputs import Kind, inferred, is_text, plain
 
 Predictions = npt.NDArray[Any]
@@ -165,7 +166,8 @@ def _with(text: str, mask: pa.ChunkedArray) -> Iterator[tuple[str, Mask]]:
 def _refused(
     model: LoadedModel, rows: pa.Table, who: str, error: Exception | None, words: list[str]
 ) -> UnfitData:
-    about = f": {'; '.join(words)}" if words else ""
+    # A column of another type than in training is no matter of single values.
+    about = f": {'; '.join(words)}" if words and not isinstance(error, UnfitColumn) else ""
     return UnfitData(
         f"the {who}, version {model.version} of {model.model}, can take none of the "
         f"{rows.num_rows:,} held-out rows{about}: {_reason(error)}",

@@ -184,7 +184,10 @@ def _describe(
         # What is unseen is known by the categories, also where the estimator gets the text itself.
         kinds = {Form.CATEGORY: Kind.CATEGORY, Form.FILLED: Kind.FILLED}
         text = kinds.get(form, Kind.TEXT)
-        return Column(name=name, kind=text, categories=_categories(column, text), given=given)
+        known = _categories(column, text)
+        if text is Kind.CATEGORY and not known:
+            known = ("",)  # XGBoost refuses a column without any
+        return Column(name=name, kind=text, categories=known, given=given)
     if form is Form.OWN:
         return Column(name=name, kind=Kind.AS_IS, given=given)
     raise UnfitColumn(
@@ -197,7 +200,13 @@ def _describe(
 def _refuse_huge(column: pa.ChunkedArray, name: str) -> None:
     if not pa.types.is_integer(column.type):
         return
-    beyond = column.filter(pc.or_(pc.less(column, -EXACT), pc.greater(column, EXACT)))
+    small = pa.scalar(EXACT, column.type) if column.type.bit_width == 64 else None
+    if small is None:
+        return
+    too_large = pc.greater(column, small)
+    if pa.types.is_signed_integer(column.type):
+        too_large = pc.or_(too_large, pc.less(column, -EXACT))
+    beyond = column.filter(too_large)
     if not len(beyond):
         return
     raise UnfitColumn(

@@ -28,12 +28,15 @@ _NAMED = {
     "timestamp": pa.timestamp("us", tz="UTC"),
 }
 _DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
-_NO_NUMBER = pa.array(["", "NA", "N/A", "#N/A", "NULL", "null", "None", "NaN", "nan"])
+_ABSENT = pa.array(
+    ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "None", "NaN", "nan", "NaT"]
+)
 _BLOCK = 1 << 24
 """Bytes that are read at once: no line may be longer."""
 
 _WHOLE = r"^[+-]?\d+$"
 _CODE = r"^[+-]?0\d+$"
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +145,12 @@ def _texts(path: Path) -> tuple[pa.Table, str]:
         first = file.readline()
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Refused(f"{path} is UTF-16", hint="save it as UTF-8")
-    header = first.decode("utf-8", "replace")
+    try:
+        header = first.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refused(
+            f"{path}: the names of its columns are not UTF-8", hint="save it as UTF-8"
+        ) from error
     delimiter = max(",;\t|", key=re.sub(r'"[^"]*"', "", header).count)
     read = csv.ReadOptions(block_size=_BLOCK)
     parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
@@ -197,28 +205,23 @@ def _reader(kind: pa.DataType) -> Callable[[pa.ChunkedArray], pa.ChunkedArray] |
     if pa.types.is_integer(kind):
         return partial(_whole, kind=kind)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return lambda column: _numbers(column).cast(kind)
+        return lambda column: _present(column).cast(kind)
     if pa.types.is_timestamp(kind):
         return _moments
     if pa.types.is_date(kind) or pa.types.is_boolean(kind):
-        return lambda column: _trimmed(column).cast(kind)
+        return lambda column: _present(column).cast(kind)
     return None
 
 
-def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts of numbers, times and the like, with null for the words that stand for none."""
     text = pc.utf8_trim_whitespace(column)
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-
-
-def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts of numbers, with null for the words that stand for none."""
-    text = pc.utf8_trim_whitespace(column)
-    absent = pc.is_in(text, value_set=_NO_NUMBER)
+    absent = pc.is_in(text, value_set=_ABSENT)
     return pc.if_else(absent, pa.scalar(None, pa.string()), text)
 
 
 def _whole(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    whole = pc.replace_substring_regex(_numbers(column), r"^\+?(-?\d+)\.0*$", r"\1")
+    whole = pc.replace_substring_regex(_present(column), r"^\+?(-?\d+)\.0*$", r"\1")
     texts = pc.replace_substring_regex(whole, r"^\+", "")
     try:
         return texts.cast(kind)
@@ -228,7 +231,7 @@ def _whole(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 def _moments(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Times with a zone, or all without: those are UTC."""
-    texts = _trimmed(column)
+    texts = _present(column)
     for kind in _clocks():
         try:
             return texts.cast(kind)
@@ -247,7 +250,7 @@ def _guessed(
     name: str, column: pa.ChunkedArray, cleaned: pa.ChunkedArray
 ) -> tuple[pa.ChunkedArray, str]:
     """The texts as what they look like, and what is to be said of it."""
-    numbers = _numbers(cleaned)
+    numbers = _present(cleaned)
     if numbers.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column))]), ""
     code = _first(numbers, _CODE)
@@ -258,7 +261,7 @@ def _guessed(
     tries: tuple[tuple[pa.ChunkedArray, pa.DataType], ...] = (
         (pc.replace_substring_regex(numbers, r"^\+", ""), pa.int64()),
         (numbers, pa.float64()),
-        (_trimmed(column), pa.date32()),
+        (numbers, pa.date32()),
     )
     long = _first(numbers, r"^[+-]?\d{19,}$")
     for texts, kind in tries:
@@ -275,14 +278,23 @@ def _guessed(
     try:
         return _moments(column), ""
     except pa.ArrowInvalid:
-        return _words(column), ""
+        return _words(name, column, numbers)
 
 
-def _words(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    lowered = pc.utf8_lower(_trimmed(column))
+def _words(
+    name: str, column: pa.ChunkedArray, numbers: pa.ChunkedArray
+) -> tuple[pa.ChunkedArray, str]:
+    lowered = pc.utf8_lower(_present(column))
     if pc.all(pc.is_in(lowered.drop_null(), value_set=pa.array(["true", "false"]))).as_py():
-        return lowered.cast(pa.bool_())
-    return column
+        return lowered.cast(pa.bool_()), ""
+    there = numbers.drop_null()
+    others = there.filter(pc.invert(pc.match_substring_regex(there, _NUMBER)))
+    if not 0 < len(others) < len(there) / 2:
+        return column, ""
+    return column, (
+        f"column {name} is text, since {str(others[0])!r} is no number ({len(others):,} of "
+        f"{len(column):,} rows)"
+    )
 
 
 def _first(texts: pa.ChunkedArray, pattern: str, *, all_of_them: bool = False) -> str | None:

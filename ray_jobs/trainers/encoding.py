@@ -7,8 +7,9 @@
 | any other of scikit-learn                       | one-hot                 | mean, if it must be |
 | a pipeline that transforms, a class of a user's | as text, it is its work | as NaN              |
 
-A value that no training row had counts as a missing one; a missing text is no category (one-hot:
-zeros), for CatBoost an empty text. The encoder is a part of the stored model.
+A value that no training row had counts as a missing one (one-hot: zeros). A missing text is no
+category; one-hot, it is one where training rows had it; for CatBoost it is an empty text. The
+encoder is a part of the stored model.
 """
 
 from __future__ import annotations
@@ -62,6 +63,29 @@ def with_categories(estimator: Any, columns: Sequence[Column], params: Mapping[s
     filled = [column.name for column in columns if column.kind is Kind.FILLED]
     if filled and "cat_features" not in params and "text_features" not in params:
         estimator.set_params(cat_features=filled)
+
+
+def with_values(frame: Any) -> Any:
+    """Zeros in columns of numbers without any: scikit-learn makes no histogram of nothing.
+
+    No tree splits at them, whatever later rows hold.
+    """
+    empty = [name for name in frame.columns if frame[name].dtype.kind == "f"]
+    empty = [name for name in empty if frame[name].isna().all()]
+    return frame.assign(**dict.fromkeys(empty, 0.0)) if empty else frame
+
+
+def selection_notes(estimator: Any) -> tuple[str, ...]:
+    """Transformers of a fitted pipeline that choose columns by type, and found none."""
+    return tuple(
+        f"transformer {name} selects no column: numbers and booleans are float64 here"
+        for part in _parts(estimator)
+        if hasattr(part, "transformers_")
+        for (name, _, wanted), (_, _, found) in zip(
+            part.transformers, part.transformers_, strict=False
+        )
+        if callable(wanted) and not len(found)
+    )
 
 
 def _parts(estimator: Any) -> Iterator[Any]:

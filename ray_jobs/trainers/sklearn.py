@@ -13,7 +13,13 @@ from typing import Any
 
 from ray_jobs.dotted import partition, resolve
 from ray_jobs.trainers.config import Task, TrainerConfig
-from ray_jobs.trainers.encoding import encoded, form_of, with_categories
+from ray_jobs.trainers.encoding import (
+    encoded,
+    form_of,
+    selection_notes,
+    with_categories,
+    with_values,
+)
 from ray_jobs.trainers.trainer import (
     Fit,
     Labels,
@@ -61,7 +67,11 @@ class SklearnTrainer:
             with_categories(estimator, columns, params)
         notes = (*column_notes(rows, columns), *_without_early_stopping(estimator, rows))
         started = time.perf_counter()
-        notes += fit_estimator(estimator, as_frame(rows.inputs, columns), rows, path, self.config)
+        frame = as_frame(rows.inputs, columns)
+        if form is Form.CATEGORY:
+            frame = with_values(frame)
+        notes += fit_estimator(estimator, frame, rows, path, self.config)
+        notes += selection_notes(estimator)
         module, _ = partition(path)
         code = own_code(module)
         return Fit(

@@ -203,7 +203,9 @@ def column_notes(rows: TrainingSet, columns: Sequence[Column]) -> tuple[str, ...
     notes = []
     for column in columns:
         values = plain(rows.inputs[column.name])
-        if column.kind is Kind.NUMBER and pa.types.is_floating(values.type):
+        if len(values) and pc.all(pc.is_null(values, nan_is_null=True)).as_py():
+            notes.append(f"column {column.name}: no training row has a value")
+        elif column.kind is Kind.NUMBER and pa.types.is_floating(values.type):
             infinite = pc.sum(pc.is_inf(values)).as_py() or 0
             if infinite:
                 notes.append(

@@ -78,6 +78,7 @@ def test_an_empty_cell_is_null_in_a_text_column_too(read: Any) -> None:
         ("", pa.int64(), "Empty CSV file"),
         ("x\n1\n".encode("utf-16"), pa.int64(), "is UTF-16"),
         ("x\n\xfc\n".encode("latin-1"), pa.string(), "invalid UTF8"),
+        ("gr\xf6\xdfe\nx\n".encode("latin-1"), pa.string(), "names of its columns are not UTF-8"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_its_row_and_their_number(
@@ -100,6 +101,10 @@ def test_a_value_that_does_not_fit_is_named_with_its_row_and_their_number(
         ("2026-01-01T00:00:00\n2026-01-02\n", pa.timestamp("us")),
         ("2026-01-01T00:00:00Z\n", UTC_US),
         ("true\nFALSE\n", pa.bool_()),
+        ("true\nNULL\n", pa.bool_()),
+        ("2026-01-01\nNULL\n", pa.date32()),
+        ("2026-01-01T00:00:00Z\nNaT\n", UTC_US),
+        ("1.5\nn/a\n<NA>\n", pa.float64()),
         ("yes\nno\n", pa.string()),
         ("0\n1\n", pa.int64()),
         ("0.5\n0.25\n", pa.float64()),
@@ -121,6 +126,11 @@ def test_codes_that_begin_with_zero_stay_text_and_people_are_told(read: Any) -> 
         "column x is text, since 00123 begins with 0 (a number: --type x=int64)",
     )
     assert read("x\n12\n00123\n", x="int64").rows["x"].to_pylist() == [12, 123]
+
+
+def test_numbers_that_become_text_by_a_few_values_are_told(read: Any) -> None:
+    found = read("x,y\n1.5,a\n-,1\n2,b\n1e5,2\n")
+    assert found.notes == ("column x is text, since '-' is no number (1 of 4 rows)",)
 
 
 @pytest.mark.parametrize(

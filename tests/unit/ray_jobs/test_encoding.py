@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from mlflow.models import Model
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
@@ -22,13 +23,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ray_jobs.trainers.config import Task, TrainerConfig, TrainerKind
-from ray_jobs.trainers.encoding import form_of
+from ray_jobs.trainers.encoding import form_of, selection_notes
 from ray_jobs.trainers.make import make
 from ray_jobs.trainers.scoring import predictions, usable
 from ray_jobs.trainers.trainer import TrainingSet
 from registry import flavors
 from registry.fitted import FittedModel
-from registry.inputs import Form
+from registry.inputs import Form, as_frame, describe
 
 TRAINERS = {
     "logistic": TrainerConfig(estimator="sklearn.linear_model.LogisticRegression"),
@@ -121,3 +122,36 @@ def test_an_own_class_is_not_encoded_for() -> None:
         pass
 
     assert form_of(Mine()) is Form.OWN
+
+
+@pytest.mark.parametrize("name", ["sklearn", "xgboost", "lightgbm", "catboost", "logistic"])
+def test_columns_without_any_value_stop_no_fit_and_are_told(name: str) -> None:
+    if name != "logistic":
+        pytest.importorskip(name, reason="an optional trainer")
+    rows = warehouse()
+    count = rows.inputs.num_rows
+    nothing = rows.inputs.append_column("new text", pa.nulls(count, pa.string()))
+    nothing = nothing.append_column("new number", pa.nulls(count, pa.float64()))
+    config = TRAINERS[name]
+    fit = make(config).fit(replace(rows, inputs=nothing), config.params, device="cpu")
+    later = rows.inputs.append_column("new text", pa.array(["a"] * count))
+    later = later.append_column("new number", pa.array([1.0] * count))
+    model = usable(fit.model, rows.task)
+    np.testing.assert_allclose(predictions(model, later), predictions(model, nothing), atol=1e-3)
+    for column in ("new text", "new number"):
+        assert f"column {column}: no training row has a value" in fit.notes
+
+
+def test_a_transformer_that_finds_no_column_of_its_type_is_told() -> None:
+    rows = pa.table({"f": [0.5, 1.5, 2.5], "count": [1, 2, 3]})
+    chosen = ColumnTransformer(
+        [
+            ("whole", StandardScaler(), make_column_selector(dtype_include="int64")),
+            ("all", StandardScaler(), make_column_selector(dtype_include="number")),
+        ]
+    )
+    pipeline = make_pipeline(chosen, LogisticRegression())
+    pipeline.fit(as_frame(rows, describe(rows, rows.column_names, Form.OWN)), [0, 1, 1])
+    assert selection_notes(pipeline) == (
+        "transformer whole selects no column: numbers and booleans are float64 here",
+    )

@@ -27,6 +27,11 @@ def test_parts_of_other_types_are_named_before_anything_is_trained() -> None:
         _require_one_shape([part("a", "int64"), part("b", "string")])
 
 
+def test_decimals_are_not_mixed_with_numbers_that_may_be_larger() -> None:
+    with pytest.raises(FeatureError, match=r"column z is int64 for some.*decimal128"):
+        _require_one_shape([part("a", "int64"), part("b", "decimal128(10, 2)")])
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("int32", "int64"), ("int64", "double"), ("string", "large_string"), ("null", "bool")],

@@ -88,6 +88,13 @@ def test_rows_that_nothing_explains_are_found_by_halves() -> None:
     assert "2 of 64 rows (ArithmeticError: no root of a negative number" in found.notes[0]
 
 
+def test_a_column_of_another_type_is_named_alone() -> None:
+    other = rows(["A", None, "Z"]).drop_columns("amount")
+    other = other.append_column("amount", pa.array(["high", "low", "low"]))
+    with pytest.raises(UnfitData, match=r"held-out rows: column amount is .*trained on numbers"):
+        answers(trained(strict()), other, "champion")
+
+
 def test_a_model_that_takes_no_row_is_said_and_no_rollback_is_the_first_advice() -> None:
     none = r"can take none of the 8 held-out rows.*'Z' .8 of 8"
     with pytest.raises(UnfitData, match=none) as told:

@@ -140,6 +140,9 @@ def test_whole_numbers_that_would_be_rounded_are_refused_with_value_and_count() 
     with pytest.raises(UnfitColumn, match=r"account: 2 of 4 whole.*such as 9007199254740993"):
         describe(table, ("account",), Form.CATEGORY)
     describe(pa.table({"account": [2**53]}), ("account",), Form.CATEGORY)
+    unsigned = pa.table({"account": pa.array([1, 2**63 + 5], pa.uint64())})
+    with pytest.raises(UnfitColumn, match=r"account: 1 of 2 whole.*such as 9223372036854775813"):
+        describe(unsigned, ("account",), Form.CATEGORY)
 
 
 def test_a_list_is_for_a_pipeline_that_knows_what_to_do_with_it() -> None:
