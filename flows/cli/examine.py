@@ -25,6 +25,7 @@ from flows.adapters.alerts import Alerts
 from flows.bootstrap import Ratchet, bootstrap
 from flows.cli.home import home_finding
 from flows.cli.installation import opened, settings_of
+from flows.cli.planned import misplanned
 from flows.cli.wording import console, outcome, print_json
 from flows.config import compose, schema
 from flows.config.sources import config_path
@@ -195,7 +196,9 @@ def _schedules(ratchet: Ratchet) -> Iterator[Finding]:
     for schedule in declared.schedules:
         finding = _tried(f"schedule {schedule.name}", ratchet.schedules.validate, schedule)
         if finding.ok:
-            finding = Finding(what=f"schedule {schedule.name}, {_when(schedule, now)}")
+            said, advice = misplanned(ratchet, schedule, now) or (None, None)
+            what = f"schedule {schedule.name}, {_when(schedule, now)}"
+            finding = Finding(what=what, sentence=said, next=advice)
         yield finding
 
 
