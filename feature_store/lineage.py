@@ -21,6 +21,14 @@ class Lineage:
     """Whether a later commit changed files of an excluded version: then `files` is not the answer,
     and rows have to be compared."""
 
+    def there(self, commits: Iterable[Commit]) -> set[str]:
+        """Those of the mixed files that are in the table after the commits."""
+        found: set[str] = set()
+        for commit in commits:
+            found.difference_update(commit.removed)
+            found |= self.mixed & {added.path for added in commit.added}
+        return found
+
 
 def replay(
     base: Mapping[str, DataFile],

@@ -66,11 +66,7 @@ class States:
             return Held(files=())
         if not excluded:
             return Held(files=self._tables.active(name, version))
-        held = self._without_quarantine(view, version, excluded)
-        return replace(held, notes=(*self._left_out(name, excluded), *held.notes))
-
-    def _without_quarantine(self, view: FeatureView, version: int, excluded: Set[int]) -> Held:
-        name, first = view.name, min(excluded)
+        first = min(excluded)
         try:
             base = _by_path(self._tables.active(name, first - 1)) if first else {}
             commits = self._tables.commits(name, first - 1, version)
@@ -80,7 +76,8 @@ class States:
         if not lineage.blurred:
             files = self._resolved(name, version, lineage.files)
             if not missing([file.uri for file in files]):
-                return Held(files=files)
+                noted = self._noted(name, excluded) if lineage.there(commits) else []
+                return Held(files=files, notes=_left_out(name, noted))
         return self._by_rows(view, version, excluded, commits, lineage)
 
     def new(self, view: FeatureView, since: int, version: int, excluded: Set[int]) -> Held:
@@ -133,14 +130,10 @@ class States:
                     self._quarantined.write(view.name, table, version, brought)
         return tuple(bad)
 
-    def _left_out(self, name: str, excluded: Set[int]) -> list[str]:
+    def _noted(self, name: str, excluded: Set[int]) -> list[Brought]:
         table = self.table_id(name)
         noted = [self._quarantined.read(name, table, version) for version in sorted(excluded)]
-        return [
-            f"{len(one.rows)} rows of version {one.version} of {name} are left out (quarantine)"
-            for one in noted
-            if one is not None and len(one.rows)
-        ]
+        return [one for one in noted if one is not None]
 
     # --- by rows --------------------------------------------------------------------------------
 
@@ -193,10 +186,12 @@ class States:
         """
         schema, keys = self._tables.schema(view.name, version), view.keys
         there = np.concatenate([_NONE, *(fingerprints(part_of(f), schema) for f in out)])
+        left = [replace(one, rows=one.rows[~unmatched(one.rows, there)]) for one in found]
         own = np.concatenate([_NONE, *(fingerprints(part_of(f), schema, keys) for f in out)])
         versions, keys_there = standing(found, there, own)
         known = np.concatenate([_NONE, *(one.keys for one in found)])
-        revived, notes = [], []
+        revived: list[DataFile] = []
+        notes = list(_left_out(view.name, left))
         for one in found:
             wanted = one.took[unmatched(one.took, bad)]
             if not len(wanted) or (one.version < replaced and one.version not in versions):
@@ -331,6 +326,14 @@ class States:
             else f
             for f in files.values()
         )
+
+
+def _left_out(name: str, brought: Iterable[Brought]) -> tuple[str, ...]:
+    return tuple(
+        f"{len(one.rows)} rows of version {one.version} of {name} are left out (quarantine)"
+        for one in brought
+        if len(one.rows)
+    )
 
 
 def _last_of(operations: Set[str], commits: Sequence[Commit], lineage: Lineage) -> int:

@@ -272,11 +272,10 @@ def _new_rows(extraction: Extraction, sources: Sequence[Part], parts: Sequence[D
     stored = {source.uri: source.rows for source in sources}
     if not new.keys() <= stored.keys():  # new rows were moved into other files since
         return round(snapshot.new_rows * sum(part.rows for part in parts) / snapshot.rows)
-    return sum(
-        round(part.rows * new[part.source] / stored[part.source])
-        for part in parts
-        if part.source in new
-    )
+    kept: Counter[str] = Counter()
+    for part in parts:
+        kept[part.source] += part.rows
+    return sum(round(kept[uri] * rows / stored[uri]) for uri, rows in new.items())
 
 
 def _describe(

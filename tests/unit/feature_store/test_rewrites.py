@@ -119,10 +119,11 @@ def test_bad_rows_stay_out_wherever_later_rewrites_move_them(
     good = dict.fromkeys(range(5), 0.0) | dict.fromkeys(range(5, 9), 5.0)
     if cleaned:  # what 9 was before is gone with its file
         assert found == good
+        assert snapshot.notes[0] == "2 rows of version 2 of v are left out (quarantine)"
         assert "2 rows that version 2 replaced" in snapshot.notes[1]
     else:
         assert found == good | {9: 0.0}
-        assert snapshot.notes == ("4 rows of version 2 of v are left out (quarantine)",)
+        assert snapshot.notes == ("2 rows of version 2 of v are left out (quarantine)",)
 
 
 def test_equal_rows_are_set_aside_one_for_one(store: FeatureStore, uri: str) -> None:
@@ -276,3 +277,28 @@ def test_a_column_of_a_wider_type_makes_no_row_new_and_lets_no_bad_one_in(
     write_deltalake(uri, whole, mode="overwrite", schema_mode="overwrite")
     assert new(store, 2, exclude=(2,)) == [20]
     assert sorted(held(store, exclude=(2,))) == [*range(10), 20]
+
+
+def test_quarantined_rows_that_are_gone_are_not_said_to_be_left_out(
+    store: FeatureStore, uri: str
+) -> None:
+    store.append("v", rows(0, 3))
+    store.append("v", rows(3, 2, x=-999.0))
+    store.set_aside("v", [2])
+    said = ("2 rows of version 2 of v are left out (quarantine)",)
+    assert store.snapshot("v", exclude=(2,)).notes == said
+    compact(uri)
+    assert store.snapshot("v", exclude=(2,)).notes == said
+    write_deltalake(uri, rows(0, 5), mode="overwrite")
+    assert store.snapshot("v", exclude=(2,)).notes == ()
+
+
+def test_a_quarantined_file_that_was_deleted_is_not_said_to_be_left_out(
+    store: FeatureStore, uri: str
+) -> None:
+    store.append("v", rows(0, 3))
+    store.append("v", rows(3, 2, x=-999.0))
+    store.set_aside("v", [2])
+    DeltaTable(uri).delete("x = -999.0")
+    snapshot = store.snapshot("v", exclude=(2,))
+    assert (snapshot.rows, snapshot.notes) == (3, ())
