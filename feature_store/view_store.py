@@ -21,6 +21,7 @@ from feature_store.config import FeatureStoreConfig
 from feature_store.dataset import open_dataset, part_of, rows_in
 from feature_store.errors import (
     InvalidView,
+    SchemaMismatch,
     UndeclaredView,
     UnknownVersion,
     UnknownView,
@@ -100,7 +101,7 @@ class ViewStore:
     ) -> int:
         """Add rows as one version, and return its number."""
         stored = self._stored(name)
-        rows = without_index(table if isinstance(table, pa.Table) else pa.table(table))
+        rows = without_index(_arrow(name, table))
         require_distinct(name, rows.column_names)
         _check_times(stored.view, rows, now or datetime.now(UTC))
         rows = canonical(_in_zone(stored.view, rows))
@@ -328,6 +329,19 @@ def _same(view: FeatureView, schema: pa.Schema | None, stored: StoredView) -> Fe
             hint="use store.replace(view) to change it, or another name",
         )
     return view
+
+
+def _arrow(view: str, rows: Any) -> pa.Table:
+    if isinstance(rows, pa.Table):
+        return rows
+    try:
+        return pa.table(rows)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # pandas: any objects in one column
+        reason = ", ".join(str(part) for part in reversed(error.args))
+        raise SchemaMismatch(
+            f"view {view}: the values of a column are not of one type: {reason}",
+            hint="cast the column to one type, for example df.astype({'NAME': 'string'})",
+        ) from error
 
 
 def _check_times(view: FeatureView, rows: pa.Table, now: datetime) -> None:

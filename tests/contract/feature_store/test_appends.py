@@ -114,6 +114,15 @@ def test_rows_from_polars_and_pandas_are_taken(store: FeatureStore, rows: Rows) 
     assert store.snapshot("meter").rows == 4
 
 
+@pytest.mark.filterwarnings("ignore:Series.values returning an ndarray that drops timezone")
+def test_a_pandas_column_of_several_types_is_named(store: FeatureStore, rows: Rows) -> None:
+    frame = rows(2).to_pandas().astype({"id": object})
+    frame.loc[1, "id"] = "two"
+    with pytest.raises(SchemaMismatch, match=r"not of one type: .*column id") as told:
+        store.append("meter", frame)
+    assert told.value.hint is not None
+
+
 def test_history_tells_who_added_what(store: FeatureStore, rows: Rows) -> None:
     store.append("meter", rows(3), key="monday")
     store.append("meter", rows(2, day=1))
