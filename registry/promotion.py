@@ -156,7 +156,8 @@ class Promotions:
         deleted, or its alias removed. `force`: also to a version that never was champion.
 
         Raises PromotionRefused when there is nothing to go back to, StaleEpoch when the champion
-        is no longer that of `expected_epoch`, OutsiderChange when the alias names another version.
+        is no longer that of `expected_epoch`, OutsiderChange when the alias names another version,
+        or where it was removed and a run asks, no person.
         """
         with self._turn(model, now) as turn:
             made = self._of_run(model, run_id, to_version, Action.ROLLBACK)
@@ -165,13 +166,15 @@ class Promotions:
             if head is None:
                 raise PromotionRefused(f"{model} has no champion to roll back.")
             status, alias = self._seen(head)
-            if status.outsider not in {None, NO_VERSION} or status.gone is Gone.MODEL:
+            by_a_person = run_id is None
+            passed_over = {None, NO_VERSION} if by_a_person else {None}
+            if status.outsider not in passed_over or status.gone is Gone.MODEL:
                 refuse_outsider(status)
             if status.sound:
                 head = self._complete(head, turn)
             if made is not None:
                 return made
-            if status.sound and _is_repeated(head, to_version, expected_epoch):
+            if by_a_person and status.sound and _is_repeated(head, to_version, expected_epoch):
                 return head
             if expected_epoch is not None and expected_epoch != head.epoch:
                 raise StaleEpoch(

@@ -292,7 +292,7 @@ def test_evidence_shows_what_is_not_proven_and_the_error_budget(
     assert "7,684" in said
     assert "kept; no row is new" in said
     assert told["cases"][0]["tonight"] == "kept; no row is new"
-    assert "error budget of 2026: 0.0499 of 0.05 left (99.8 %); 1 challenger took" in said
+    assert "error budget of 2026: 0.04987 of 0.05 left (99.7 %); 1 challenger took" in said
     assert ratchet("ledger", "digits", "--verify").exit_code == 0
     missing = ratchet("evidence", "digit")
     assert missing.exit_code != 0

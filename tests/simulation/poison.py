@@ -111,6 +111,7 @@ class NewerFlow:
     """`newer`, as a newer Ratchet declares it."""
 
     name, source, priority, max_runs = newer.name, newer.source, newer.priority, newer.max_runs
+    subject = newer.subject
     graph = _by_a_newer_one(newer.graph)
 
 

@@ -156,6 +156,7 @@ def test_an_approval_that_was_rolled_back_is_not_repeated_as_if_it_were_live(
     registry.rollback("digits", actor="bob", reason="complaints", now=now)
     with pytest.raises(AlreadyAnswered, match="was approved by ann"):
         registry.approve("digits", "2", actor="ann", reason="fine", now=now)
+    assert registry.release("digits", "2", actor="bob", reason="it was fixed", now=now)
     judge(registry, verdict("2", 3, "night-2"), now)  # against the champion that came back
     assert names(registry.waiting(now=now)) == ["2"]
     entry = registry.approve("digits", "2", actor="bob", reason="it was fixed", now=now)

@@ -268,7 +268,7 @@ def test_an_entry_that_was_cut_off_stops_promotions_and_no_rollback_hides_it(
             connection.execute(text(f"DELETE FROM {table} WHERE epoch > 1"))
     with pytest.raises(LedgerBroken, match="epoch 3"):
         registry.promote(replace(verdict("4", 1), run_id="four"), actor="flow retrain", now=now)
-    registry.rollback("digits", "3", actor="bob", reason="worse", now=now)
+    registry.rollback("digits", "3", actor="bob", reason="worse", now=now, force=True)
     broken = registry.verify("digits")
     assert broken is not None
     assert "epoch 3" in broken.reason

@@ -120,7 +120,7 @@ def test_a_lock_outlives_the_servers_patience_with_idle_transactions(url: str) -
         url, poolclass=NullPool, isolation_level="AUTOCOMMIT"
     ).connect() as connection:
         connection.execute(
-            text(f'ALTER DATABASE "{name}" SET idle_in_transaction_session_timeout = 1')
+            text(f'ALTER DATABASE "{name}" SET idle_in_transaction_session_timeout = 500')
         )
     with (
         exclusive(url, "champion-digits") as held,

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from ray_jobs import own_modules
 from ray_jobs.own_modules import forget_changed, remember
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose modules alone are looked at: those of other tests change, too."""
+    of_all = own_modules._own_modules
+    monkeypatch.setattr(
+        own_modules,
+        "_own_modules",
+        lambda: [module for module in of_all() if str(module.__file__).startswith(str(tmp_path))],
+    )
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
