@@ -21,7 +21,7 @@ from registry.methods.evidence import (
     bets_around,
 )
 from registry.methods.evidence import opened as capital
-from registry.methods.metrics import Metric, find_metric, score_of
+from registry.methods.metrics import Metric, digests_of, find_metric, score_of
 from registry.methods.predictions import Floats
 from registry.nights.docket import Case, Docket
 from registry.verdict import CaseNote, CaseState
@@ -67,9 +67,9 @@ class Sample:
 
 
 def unit_of(config: GateConfig) -> str:
-    """What differences are measured in."""
+    """What differences are measured in; a user's own metric, edited, is another unit."""
     parts = (config.metric, config.bound, config.cluster, config.block)
-    return " ".join(str(part) for part in parts)
+    return " ".join([*map(str, parts), digests_of([config.metric])]).rstrip()
 
 
 def in_unit_of(config: GateConfig, docket: Docket) -> Docket:

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from registry import row_metric
 from registry.gate_config import Dependence, GateConfig
+from registry.methods.blocks import Spread
 from registry.methods.comparison import Comparison, scored_pair
 from registry.methods.evidence import log_mixture
-from registry.methods.metrics import find_metric
-from registry.nights.betting import Sample, after_night, state_of, with_capital
+from registry.methods.metrics import declare, find_metric
+from registry.nights.betting import Sample, after_night, in_unit_of, state_of, with_capital
 from registry.nights.docket import Case, Docket, docket_from_json, docket_json
 from registry.verdict import CaseState
 
@@ -67,3 +69,18 @@ def test_a_better_challenger_with_clusters_of_all_sizes_is_proven() -> None:
     assert state_of(case, CONFIG) is CaseState.PROVEN
     docket = Docket(cases=(case,))
     assert docket_from_json(docket_json(docket)).cases[0].log_value == case.log_value
+
+
+def test_an_edited_metric_is_lent_nothing_that_was_measured_by_what_it_was() -> None:
+    def earned(scale: float) -> GateConfig:
+        @row_metric(of="numbers", low=0, high=10 * scale, greater_is_better=True)
+        def profit(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+            return scale * prediction
+
+        declare("team:profit", profit)
+        return GateConfig(metric="team:profit", block=timedelta(days=1))
+
+    known = Spread(squares=1.0, freedom=20.0)
+    docket = replace(in_unit_of(earned(1), Docket()), spread=known)
+    assert in_unit_of(earned(1), docket).spread == known
+    assert in_unit_of(earned(100), docket).spread == Spread()  # a hundred times too small
