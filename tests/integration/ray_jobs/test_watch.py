@@ -28,7 +28,6 @@ from registry import (
     GateConfig,
     GateMode,
     OnHarm,
-    OutsiderChange,
     RegistryUnreachable,
     Watched,
     WatchState,
@@ -313,8 +312,10 @@ def test_a_champion_that_an_outsider_moved_is_not_touched(workshop: Any) -> None
     with connect(workshop.registry) as registry:
         client = registry.models._seam.client
         client.delete_registered_model_alias("moved_away", "champion")
-    with pytest.raises(OutsiderChange):
-        settled(workshop, found, "n1")
+    said, account = settled(workshop, found, "n1")
+    assert "It stays champion." in said
+    assert "alias" in said
+    assert [notice.reason for notice in account.notices.values()] == [said]
     assert history(workshop, "moved_away")[-1] == ("promote", "2")
 
 
