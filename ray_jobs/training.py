@@ -103,23 +103,7 @@ def train(
             seconds=fit.seconds,
             seed=trainer.seed,
         )
-        _logger.info(
-            "%s trained on %s rows until %s in %.1f s on %s; %s rows are held out",
-            trainer.estimator,
-            f"{challenger.train_rows:,}",
-            f"{challenger.train_until:%Y-%m-%d %H:%M}",
-            challenger.seconds,
-            challenger.device,
-            f"{challenger.holdout_rows:,}",
-        )
-        if divided.between:
-            _logger.info(
-                "%s more rows lie in the gap of %s before the holdout, and are not used",
-                f"{divided.between:,}",
-                length(features.gap),
-            )
-        for metric, value in sorted(metrics.items()):
-            _logger.info("%s %.6g", metric, value)
+        _log_lines(challenger, trainer.estimator, divided.between, features.gap)
         _log(registered, challenger, dataset, trainer, found, now)
         version = registered.register(
             model,
@@ -131,6 +115,27 @@ def train(
     _checkpoints(dataset, trainer, run).delete()
     uri = f"models:/{model}/{version.version}"
     return replace(challenger, version=version.version, model_uri=uri)
+
+
+def _log_lines(challenger: Challenger, estimator: str, between: int, gap: timedelta) -> None:
+    """The training in the log of its attempt."""
+    _logger.info(
+        "%s trained on %s rows until %s in %.1f s on %s; %s rows are held out",
+        estimator,
+        f"{challenger.train_rows:,}",
+        f"{challenger.train_until:%Y-%m-%d %H:%M}",
+        challenger.seconds,
+        challenger.device,
+        f"{challenger.holdout_rows:,}",
+    )
+    if between:
+        _logger.info(
+            "%s more rows lie in the gap of %s before the holdout, and are not used",
+            f"{between:,}",
+            length(gap),
+        )
+    for metric, value in sorted(challenger.metrics.items()):
+        _logger.info("%s %.6g", metric, value)
 
 
 def run_fit(trainer: Trainer, rows: TrainingSet, params: Mapping[str, Any], device: str) -> Fit:

@@ -177,7 +177,11 @@ def _budget(card: Card) -> list[str]:
     year, level = card.year, card.verdict.level
     if year is None:
         return []
-    share = f"; this decision's share: {level:.2g}" if level else ""
+    share = ""
+    if level and card.verdict.champion is not None:
+        share = f"; this decision's share: {level:.2g}"
+    elif level:
+        share = f"; a first model takes none of it, its own level: {level:.2g}"
     return [f"error budget of {year.number}: {budget_words(year)}{share}"]
 
 

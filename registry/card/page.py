@@ -80,6 +80,8 @@ def _budget(card: Card) -> str:
         # Evidence proves at 1 / share; the test of one night has a p-value.
         needed = f": evidence of {1 / verdict.level:,.0f}" if verdict.cases else ""
         level = f"This decision's share is {verdict.level:.2g}{needed}. "
+        if verdict.champion is None:
+            level = f"A first model takes none of it: its own level is {verdict.level:.2g}. "
     looks = ""
     if verdict.looks:
         looks = f"{counted(verdict.looks, 'earlier decision')} looked at some of these rows. "

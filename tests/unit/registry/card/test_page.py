@@ -117,6 +117,13 @@ def test_the_sentence_budget_data_and_training_are_said(card: Card) -> None:
     assert "mean gap" in text
 
 
+def test_a_first_models_level_is_not_called_a_share_of_the_budget(card: Card) -> None:
+    first = replace(card, verdict=replace(card.verdict, champion=None, level=0.05, cases=()))
+    text = Page(card_html(first)).text
+    assert "A first model takes none of it: its own level is 0.05." in text
+    assert "This decision's share" not in text
+
+
 def test_the_sentence_comes_before_everything_else(card: Card) -> None:
     texts = Page(card_html(card)).texts
     said = next(i for i, text in enumerate(texts) if text.startswith("Version 31 is not proven"))
