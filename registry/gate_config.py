@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from registry.errors import GateError
-from registry.methods.metrics import Metric, find_metric, is_known
+from registry.methods.metrics import COVERAGE, Metric, find_metric, is_known
 from registry.methods.predictions import Task
 from registry.slice_columns import check_slices
 
@@ -256,12 +256,15 @@ def _check_no_harm(config: GateConfig, metric: Metric) -> None:
                 f"The guard {name!r} is a metric of {guard.task}, "
                 f"but the gate compares {metric.name}, a metric of {metric.task}."
             )
-        if name == "ece":
+        if name == "ece" or name.startswith(COVERAGE):
+            rows = "brier (or log_loss with gate.bound)"
+            instead = rows if name == "ece" else f"pinball_{name.removeprefix(COVERAGE)}"
             raise GateError(
-                "The guard 'ece' proves nothing: on a night's rows a well calibrated model looks "
-                "worse than it is, by more than a badly calibrated one, so harm does not show.",
-                hint=f"guard brier (or log_loss with gate.bound), row by row; a ceiling on ece is "
-                f"sound: gate.floors={{ece: {max(allowed, 0.01):g}}}",
+                f"The guard {name!r} proves nothing: on a night's rows a well calibrated model "
+                "looks worse than it is, by more than a badly calibrated one, so harm does not "
+                "show.",
+                hint=f"guard {instead}, row by row; a ceiling on {name} is "
+                f"sound: gate.floors={{{name}: {max(allowed, 0.01):g}}}",
             )
         if not allowed > 0:
             raise GateError(

@@ -122,6 +122,7 @@ METRICS = _table(
 )
 
 PINBALL = "pinball_"
+COVERAGE = "coverage_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ _FAMILIES = (
         make=lambda name, q: _numbers(name, **_LESS, losses=losses.pinball(q)),
     ),
     _Family(
-        prefix="coverage_",
+        prefix=COVERAGE,
         example="0.9",
         allowed=_share,
         make=lambda name, q: _numbers(

@@ -31,8 +31,8 @@ def wape_influence(scored: Scored) -> Floats:
 def coverage(quantile: float) -> Callable[[Scored], Scorer]:
     """How far the share of truths at or below the prediction is from `quantile` (Gneiting 2007).
 
-    0 is best. It bears a guard or a ceiling beside `pinball_`: it says whether, not where, a
-    prediction is right.
+    0 is best. A ceiling beside `pinball_`: it says whether, not where, a prediction is right. On
+    few rows it says too much, most of all of a model that is right, so it is no guard.
     """
 
     def scorer(scored: Scored) -> Scorer:

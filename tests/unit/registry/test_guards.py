@@ -227,3 +227,11 @@ def test_many_slices_need_more_rows_each_so_that_all_of_them_are_proven_together
         proven += bool((found >= math.log(20)).all())
     assert one < twenty < 6 * one
     assert proven >= 0.7 * 200
+
+
+def test_the_coverage_of_a_quantile_is_no_guard_as_its_error_is_none() -> None:
+    config = GateConfig(metric="pinball_0.9", bound=1.0, guards={"coverage_0.9": 0.01})
+    with pytest.raises(GateError, match=r"'coverage_0\.9' proves nothing") as refused:
+        check_config(config)
+    assert "guard pinball_0.9, row by row" in str(refused.value.hint)
+    check_config(replace(config, guards={}, floors={"coverage_0.9": 0.05}))
