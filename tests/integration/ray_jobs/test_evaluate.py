@@ -34,6 +34,7 @@ from registry import (
     Verdict,
     connect,
 )
+from registry.gate_config import Dependence
 from registry.models import Models
 from registry.registry import Registry
 from registry.verdict import CaseNote, CaseState
@@ -260,7 +261,8 @@ def test_a_first_model_that_says_always_the_same_is_not_promoted(workshop: Any) 
 def test_what_is_not_proven_tonight_is_scored_again_and_promoted_on_a_later_night(
     workshop: Any,
 ) -> None:
-    gate = GateConfig(min_rows=50, resamples=100)
+    # Seven nights of one day: what days that differ cost is another matter.
+    gate = GateConfig(min_rows=50, resamples=100, dependence=Dependence.INDEPENDENT)
     features = FeaturesConfig(view="nights", holdout=HoldoutConfig(fraction=0.2, min_rows=50))
     workshop.create("nights", 600)
     dataset = workshop.extract(features)
