@@ -4,7 +4,7 @@ Rows are compared by value, through a 64-bit fingerprint of all their columns: e
 one for one. Two rows that differ share a fingerprint with a chance of about 1 in 10^19.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store.dataset import read_part
+from feature_store.dataset import part_of, read_part
 from feature_store.snapshot import Kept, Part
+from feature_store.tables import DataFile
 
 _EMPTY = np.uint64(0x9E3779B97F4A7C15)
 """What stands for a list without values, which is not the same as no list."""
@@ -71,6 +72,59 @@ def without(part: Part, other: Part | None) -> Part | None:
         return None
     left = ~other.kept.mask()
     return narrowed(part, left if part.kept is None else left[part.kept.mask()])
+
+
+def fingerprints_of(
+    files: Iterable[DataFile], schema: pa.Schema, columns: Sequence[str] | None = None
+) -> np.ndarray:
+    """Those of the rows of several files, one after the other."""
+    numbers = (fingerprints(part_of(file), schema, columns) for file in files)
+    return np.concatenate([np.array([], dtype=np.uint64), *numbers])
+
+
+def difference(
+    files: Iterable[DataFile], others: Iterable[DataFile]
+) -> tuple[list[DataFile], list[DataFile]]:
+    """What is in the one and not in the other, by file and, in the same file, by row number."""
+    left, right = by_path(files), by_path(others)
+    for path in left.keys() & right.keys():
+        one, other = left.pop(path), right.pop(path)
+        if one.vector == other.vector and one.kept == other.kept:
+            continue
+        stored = next(f.kept.stored for f in (one, other) if f.kept)
+        own, theirs = _mask(one, stored), _mask(other, stored)
+        left |= by_path(narrowed_files([one], [~theirs[own]]))
+        right |= by_path(narrowed_files([other], [~own[theirs]]))
+    return list(left.values()), list(right.values())
+
+
+def narrowed_files(files: Sequence[DataFile], chosen: Sequence[np.ndarray]) -> list[DataFile]:
+    """The files with only those of their rows that are chosen; those without any are left out."""
+    narrow = []
+    for file, mask in zip(files, chosen, strict=True):
+        part = narrowed(part_of(file), mask)
+        if part is None:
+            continue
+        same = part.kept == file.kept
+        narrow.append(
+            file if same else replace(file, rows=part.rows, kept=part.kept, newest={}, oldest={})
+        )
+    return narrow
+
+
+def by_path(files: Iterable[DataFile]) -> dict[str, DataFile]:
+    """The files by their paths."""
+    return {file.path: file for file in files}
+
+
+def cut_like(values: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Values cut into as many as each of the others has."""
+    ends = np.cumsum([len(one) for one in like])
+    return np.split(values, ends[:-1]) if like else []
+
+
+def _mask(file: DataFile, stored: int) -> np.ndarray:
+    return np.ones(stored, dtype=bool) if file.kept is None else file.kept.mask()
 
 
 def _of_column(values: Any, name: str) -> np.ndarray:

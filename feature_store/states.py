@@ -18,7 +18,15 @@ from feature_store.errors import ExclusionLost, VersionGone
 from feature_store.lineage import Lineage, replay
 from feature_store.location import Documents, missing
 from feature_store.quarantined import Brought, Quarantined, standing
-from feature_store.row_sets import fingerprints, narrowed, unmatched
+from feature_store.row_sets import (
+    by_path,
+    cut_like,
+    difference,
+    fingerprints,
+    fingerprints_of,
+    narrowed_files,
+    unmatched,
+)
 from feature_store.tables import Commit, DataFile, Tables
 from feature_store.views import FeatureView
 
@@ -68,7 +76,7 @@ class States:
             return Held(files=self._tables.active(name, version))
         first = min(excluded)
         try:
-            base = _by_path(self._tables.active(name, first - 1)) if first else {}
+            base = by_path(self._tables.active(name, first - 1)) if first else {}
             commits = self._tables.commits(name, first - 1, version)
         except VersionGone:
             return self._by_rows(view, version, excluded, (), None)
@@ -86,17 +94,17 @@ class States:
         try:
             commits = self._tables.commits(name, since, version)
             # Where nothing was removed, the state before need not be known.
-            base = {} if _only_adds(commits) else _by_path(self._tables.active(name, since))
+            base = {} if _only_adds(commits) else by_path(self._tables.active(name, since))
         except VersionGone as error:
             whole = self.at(view, version, excluded)
             return replace(whole, notes=(*whole.notes, _all_new(error)), estimated=True)
         lineage = replay(base, commits, excluded={n for n in excluded if n > since})
-        added, removed = _changed(self._resolved(name, version, lineage.files), base.values())
+        added, removed = difference(self._resolved(name, version, lineage.files), base.values())
         if not lineage.blurred and not missing([f.uri for f in (*added, *removed)]):
             return Held(files=self._without(name, version, added, self._rows(name, since, removed)))
         whole = self.at(view, version, excluded)
         before = base.values() if lineage.blurred else self._before(view, since, excluded, base)
-        present, gone = _changed(whole.files, before)
+        present, gone = difference(whole.files, before)
         if not missing([file.uri for file in gone]):
             files = self._without(name, version, present, self._rows(name, since, gone))
             return replace(whole, files=files)
@@ -158,9 +166,9 @@ class States:
             raise vanished(name, version, absent)
         schema = self._tables.schema(name, version)
         numbers = [fingerprints(part_of(file), schema) for file in doubtful]
-        chosen = _cut(unmatched(np.concatenate([_NONE, *numbers]), bad), numbers)
-        kept = _narrowed(doubtful, chosen)
-        out = _narrowed(doubtful, [~mask for mask in chosen])
+        chosen = cut_like(unmatched(np.concatenate([_NONE, *numbers]), bad), numbers)
+        kept = narrowed_files(doubtful, chosen)
+        out = narrowed_files(doubtful, [~mask for mask in chosen])
         later = [commit for commit in commits if commit.version not in excluded]
         replaced = _last_of({"overwrite", "WRITE"}, later, lineage) if lineage else version
         refreshed = _last_of({"overwrite"}, later, lineage) if lineage else -1
@@ -185,9 +193,9 @@ class States:
         `refreshed`: the whole table, which then lacks what it was to lack.
         """
         schema, keys = self._tables.schema(view.name, version), view.keys
-        there = np.concatenate([_NONE, *(fingerprints(part_of(f), schema) for f in out)])
+        there = fingerprints_of(out, schema)
         left = [replace(one, rows=one.rows[~unmatched(one.rows, there)]) for one in found]
-        own = np.concatenate([_NONE, *(fingerprints(part_of(f), schema, keys) for f in out)])
+        own = fingerprints_of(out, schema, keys)
         versions, keys_there = standing(found, there, own)
         known = np.concatenate([_NONE, *(one.keys for one in found)])
         revived: list[DataFile] = []
@@ -204,13 +212,13 @@ class States:
                 )
                 continue
             numbers = [fingerprints(part_of(file), schema) for file in files]
-            chosen = _cut(~unmatched(np.concatenate(numbers), wanted), numbers)
-            for file in _narrowed(files, chosen):
+            chosen = cut_like(~unmatched(np.concatenate(numbers), wanted), numbers)
+            for file in narrowed_files(files, chosen):
                 key = fingerprints(part_of(file), schema, keys)
                 mended = ~np.isin(key, keys_there)
                 if one.version > refreshed:
                     mended &= np.isin(key, known)
-                revived += _narrowed([file], [~mended])
+                revived += narrowed_files([file], [~mended])
         return revived, tuple(notes)
 
     def _brought(self, view: FeatureView, version: int) -> Brought | None:
@@ -222,7 +230,7 @@ class States:
                 return None
             paths = {added.path for added in commit.added}
             added = [f for f in self._tables.active(name, version) if f.path in paths]
-            added, removed = _changed(added, self._removed_by(name, version))
+            added, removed = difference(added, self._removed_by(name, version))
             absent = missing([file.uri for file in (*added, *removed)])
         except VersionGone as error:
             raise _lost(name, version, str(error)) from error
@@ -230,12 +238,11 @@ class States:
             raise _lost(name, version, f"{absent[0]} was deleted")
         schema = self._tables.schema(name, version)
         own, other = self._rows(name, version, added), self._rows(name, version - 1, removed)
-        keys = [fingerprints(part_of(file), schema, view.keys) for file in added]
         left = unmatched(own, other)
         return Brought(
             version=version,
             rows=own[left],
-            keys=np.concatenate([_NONE, *keys])[left],
+            keys=fingerprints_of(added, schema, view.keys)[left],
             took=other[unmatched(other, own)],
         )
 
@@ -251,13 +258,8 @@ class States:
     def _commit(self, name: str, version: int) -> Commit:
         return self._tables.commits(name, version - 1, version)[0]
 
-    def _rows(self, name: str, version: int, files: Iterable[DataFile]) -> np.ndarray:
-        schema = None
-        numbers = [_NONE]
-        for file in files:
-            schema = schema or self._tables.schema(name, version)
-            numbers.append(fingerprints(part_of(file), schema))
-        return np.concatenate(numbers)
+    def _rows(self, name: str, version: int, files: Sequence[DataFile]) -> np.ndarray:
+        return fingerprints_of(files, self._tables.schema(name, version)) if files else _NONE
 
     def _without(
         self, name: str, version: int, files: Sequence[DataFile], rows: np.ndarray
@@ -267,7 +269,9 @@ class States:
             return tuple(files)
         schema = self._tables.schema(name, version)
         numbers = [fingerprints(part_of(file), schema) for file in files]
-        return tuple(_narrowed(files, _cut(unmatched(np.concatenate(numbers), rows), numbers)))
+        return tuple(
+            narrowed_files(files, cut_like(unmatched(np.concatenate(numbers), rows), numbers))
+        )
 
     # --- when files were deleted ----------------------------------------------------------------
 
@@ -312,14 +316,14 @@ class States:
             chosen.append((at >= bounds[0]) & (at <= bounds[1]))
         if sum(int(mask.sum()) for mask in chosen) != sum(f.rows or 0 for f in added):
             return None
-        return tuple(_narrowed(present, chosen))
+        return tuple(narrowed_files(present, chosen))
 
     def _resolved(
         self, name: str, version: int, files: Mapping[str, DataFile]
     ) -> tuple[DataFile, ...]:
         """The files with their deletion vectors looked up."""
         waiting = {f.vector_at for f in files.values() if f.vector and f.kept is None}
-        known = {at: _by_path(self._tables.active(name, at)) for at in waiting}
+        known = {at: by_path(self._tables.active(name, at)) for at in waiting}
         return tuple(
             replace(known[f.vector_at][f.path], version=f.version)
             if f.vector and f.kept is None
@@ -344,48 +348,6 @@ def _last_of(operations: Set[str], commits: Sequence[Commit], lineage: Lineage) 
 
 def _only_adds(commits: Sequence[Commit]) -> bool:
     return all(not commit.removed and commit.operation != "restore" for commit in commits)
-
-
-def _changed(
-    files: Iterable[DataFile], others: Iterable[DataFile]
-) -> tuple[list[DataFile], list[DataFile]]:
-    """What is in the one and not in the other, by file and, in the same file, by row number."""
-    left, right = _by_path(files), _by_path(others)
-    for path in left.keys() & right.keys():
-        one, other = left.pop(path), right.pop(path)
-        if one.vector == other.vector and one.kept == other.kept:
-            continue
-        stored = next(f.kept.stored for f in (one, other) if f.kept)
-        own, theirs = _mask(one, stored), _mask(other, stored)
-        left |= _by_path(_narrowed([one], [~theirs[own]]))
-        right |= _by_path(_narrowed([other], [~own[theirs]]))
-    return list(left.values()), list(right.values())
-
-
-def _mask(file: DataFile, stored: int) -> np.ndarray:
-    return np.ones(stored, dtype=bool) if file.kept is None else file.kept.mask()
-
-
-def _by_path(files: Iterable[DataFile]) -> dict[str, DataFile]:
-    return {file.path: file for file in files}
-
-
-def _narrowed(files: Sequence[DataFile], chosen: Sequence[np.ndarray]) -> list[DataFile]:
-    narrow = []
-    for file, mask in zip(files, chosen, strict=True):
-        part = narrowed(part_of(file), mask)
-        if part is None:
-            continue
-        same = part.kept == file.kept
-        narrow.append(
-            file if same else replace(file, rows=part.rows, kept=part.kept, newest={}, oldest={})
-        )
-    return narrow
-
-
-def _cut(values: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
-    ends = np.cumsum([len(one) for one in like])
-    return np.split(values, ends[:-1]) if like else []
 
 
 def vanished(name: str, version: int, files: Sequence[str]) -> VersionGone:

@@ -174,7 +174,6 @@ def watch(
 def settle(gate: GateConfig, known: Watching | None, seen: Watched | None) -> Settled:
     """Roll a champion back that is proven harmful, or tell people of it, or of a watch's end."""
     found = seen or (known.watched if known else None)
-    model = found.model if found else ""
     if found is not None and found.broken_off:
         noticed(
             f"version {found.version} of {found.model} is not watched any more",
@@ -197,7 +196,8 @@ def settle(gate: GateConfig, known: Watching | None, seen: Watched | None) -> Se
         except StaleEpoch as meanwhile:  # somebody else was first, and knows why
             return Settled(watched=True, live=None, reason=f"{found.reason} {meanwhile}")
         except (PromotionRefused, UnknownModel) as refused:  # the predecessor is gone
-            done, then = f"It stays champion. {refused}", refused.hint or f"ratchet ledger {model}"
+            done = f"It stays champion. {refused}"
+            then = refused.hint or f"ratchet ledger {found.model}"
     noticed(
         f"version {found.version} of {found.model} is worse than its predecessor",
         reason=f"{found.reason} {done}",

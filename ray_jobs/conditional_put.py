@@ -22,10 +22,8 @@ def conditional_store(uri: str, region: str | None = None) -> Any | None:
     """
     if urlsplit(uri).scheme not in _SCHEMES:
         return None
-    try:
-        from obstore.store import from_url
-    except ImportError:  # an installation of before it was needed
-        return None
+    from obstore.store import from_url
+
     config = _of_profile() if uri.startswith("s3") else {}
     if region and uri.startswith("s3"):
         config["aws_region"] = region

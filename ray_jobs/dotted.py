@@ -16,12 +16,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from types import ModuleType
 
+from ray_jobs.own_modules import forget_changed, remember
 from ray_jobs.training_errors import UnknownName
 
 _NETWORKS = "ray_jobs.trainers.network"
@@ -143,8 +142,11 @@ def _bases_of(named: object) -> set[str]:
 
 def _import(module: str, path: str) -> ModuleType:
     try:
-        _forget_edited(module.partition(".")[0])
-        return importlib.import_module(module)
+        package = module.partition(".")[0]
+        forget_changed(package)
+        imported = importlib.import_module(module)
+        remember(package)
+        return imported
     except ModuleNotFoundError as error:
         missing = error.name or module
         if module != missing and not module.startswith(f"{missing}."):
@@ -161,34 +163,6 @@ def _import(module: str, path: str) -> ModuleType:
             f"{path}: importing {module} raised {type(error).__name__}: {error}",
             hint=f"try: python -c 'import {module}'",
         ) from error
-
-
-_stamps: dict[str, tuple[int, int]] = {}
-"""Of the files of modules that were named here: when each was written, and its size. A worker of
-Ray goes on from job to job, in which the files of a notebook's author are edited."""
-
-
-def _forget_edited(package: str) -> None:
-    """Have a package imported anew, all of it, once one of its files has been edited."""
-    if package in BUILT_IN_MODULES or package in _OURS:
-        return
-    below = [n for n in sys.modules if n == package or n.startswith(f"{package}.")]
-    stamps = {name: stamp for name in below if (stamp := _stamp(sys.modules[name])) is not None}
-    if any(_stamps.get(name, stamp) != stamp for name, stamp in stamps.items()):
-        for name in below:
-            del sys.modules[name]
-            _stamps.pop(name, None)
-        importlib.invalidate_caches()
-    else:
-        _stamps.update(stamps)
-
-
-def _stamp(module: ModuleType) -> tuple[int, int] | None:
-    try:
-        status = Path(module.__file__ or "").stat()
-    except (AttributeError, OSError):
-        return None
-    return status.st_mtime_ns, status.st_size
 
 
 def _nearest_module(missing: str) -> str:

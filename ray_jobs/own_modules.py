@@ -17,19 +17,19 @@ from types import ModuleType
 _OURS = frozenset({"flows", "feature_store", "ray_jobs", "registry", "__main__", "__mp_main__"})
 _LIBRARIES = tuple(f"{sysconfig.get_paths()[name]}/" for name in ("stdlib", "purelib", "platlib"))
 _STATE = "__ratchet_file__"
-"""Attribute of an own module: its file as it was after the job that imported it."""
+"""Attribute of an own module: its file as it was after its import."""
 
 
-def remember() -> None:
-    """Note what the own modules' files look like, at the end of a job."""
-    for module in _own_modules():
+def remember(package: str | None = None) -> None:
+    """Note what the files of own modules, or of one package's, look like after their import."""
+    for module in _own_modules(package):
         if not hasattr(module, _STATE):
             setattr(module, _STATE, _file_state(module))
 
 
-def forget_changed() -> tuple[str, ...]:
-    """Forget the own modules if a file of theirs has changed since; returns their names."""
-    own = _own_modules()
+def forget_changed(package: str | None = None) -> tuple[str, ...]:
+    """Forget the own modules, or one package's, if a file of theirs has changed; their names."""
+    own = _own_modules(package)
     changed = any(
         hasattr(module, _STATE) and getattr(module, _STATE) != _file_state(module) for module in own
     )
@@ -43,7 +43,7 @@ def forget_changed() -> tuple[str, ...]:
     return names
 
 
-def _own_modules() -> list[ModuleType]:
+def _own_modules(package: str | None) -> list[ModuleType]:
     """Modules from source files that belong to no library and not to Ratchet.
 
     Looked for at each task, among thousands: by their file's name alone.
@@ -53,7 +53,8 @@ def _own_modules() -> list[ModuleType]:
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not file.endswith(".py") or file.startswith(_LIBRARIES):
             continue
-        if name.startswith("_") or name.partition(".")[0] in _OURS:
+        top = name.partition(".")[0]
+        if name.startswith("_") or top in _OURS or package not in {None, top}:
             continue
         if "/site-packages/" not in file and "/dist-packages/" not in file:
             found.append(module)

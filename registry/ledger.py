@@ -108,12 +108,12 @@ class Change:
     previous_version: str | None
     """What the alias named before."""
     action: Action
-    verdict: str | None
-    """The verdict as canonical JSON; none where no gate was asked."""
-    run_id: str | None
     actor: str
     reason: str
     at: datetime
+    verdict: str | None = None
+    """The verdict as canonical JSON; none where no gate was asked."""
+    run_id: str | None = None
     digest: str | None = None
     """Of the version's files: what it was, however it is called; none: unknown."""
 

@@ -44,7 +44,7 @@ def quarantine(
     _require_reason(reason, again)
     with opened(context) as ratchet:
         _refuse_unknown_versions(ratchet, view, versions)
-        marks = Watermarks(revealed(ratchet.settings.feature_store))
+        marks = _marks(ratchet)
         made = _decision(ratchet, "quarantine", versions, reason, by)
         names = _consumers(ratchet, view, consumer)
         after = [marks.quarantine(view, name, tuple(sorted({*versions})), made) for name in names]
@@ -69,7 +69,7 @@ def release(
             raise Refused(
                 f"nothing of {view} is in quarantine", hint=f"ratchet features show {view}"
             )
-        marks = Watermarks(revealed(ratchet.settings.feature_store))
+        marks = _marks(ratchet)
         after = [
             marks.release(view, name, out, _decision(ratchet, "release", out, reason, by))
             for name, out in wanted.items()
@@ -96,7 +96,7 @@ def reset(
     _require_reason(reason, f"ratchet features reset {view}")
     with opened(context) as ratchet:
         _refuse_unknown_versions(ratchet, view, [version])
-        marks = Watermarks(revealed(ratchet.settings.feature_store))
+        marks = _marks(ratchet)
         made = _decision(ratchet, "reset", [version], reason, by)
         names = _consumers(ratchet, view, consumer)
         after = [marks.reset(view, name, version, made) for name in names]
@@ -110,7 +110,7 @@ def store(ratchet: Ratchet) -> FeatureStore:
 
 def watermarks(ratchet: Ratchet, view: str) -> list[Watermark]:
     """How far each consumer has come in a view, by name."""
-    marks = Watermarks(revealed(ratchet.settings.feature_store))
+    marks = _marks(ratchet)
     found = (marks.get(view, consumer) for consumer in marks.consumers(view))
     return [mark for mark in found if mark is not None]
 
@@ -141,6 +141,10 @@ def _say(after: list[Watermark], as_json: bool, sentence: Callable[[Watermark], 
         return
     for mark in after:
         console().print(f"{mark.view}: {mark.consumer} {sentence(mark)}, from its next run on")
+
+
+def _marks(ratchet: Ratchet) -> Watermarks:
+    return Watermarks(revealed(ratchet.settings.feature_store))
 
 
 def _decision(

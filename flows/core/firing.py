@@ -131,9 +131,9 @@ class Firing:
         subject = new.trigger.get("subject") if new is not None else None
         if subject is None:
             return None
-        for run in self._store.reads.open_runs():
-            same = run.flow == schedule.flow and run.trigger.get("subject") == subject
-            if same and run.trigger.get("schedule") != schedule.name:
+        for run in self._store.reads.open_runs(schedule.flow):
+            trigger = run.trigger
+            if trigger.get("subject") == subject and trigger.get("schedule") != schedule.name:
                 return run
         return None
 

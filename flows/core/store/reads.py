@@ -168,9 +168,11 @@ class ReadStore:
             newest = events.newest_of_assets(connection)
             yield from _streamed(connection, _EVENTS.where(_event.c.id.in_(newest)))
 
-    def open_runs(self) -> tuple[Run, ...]:
-        """All runs that have not ended, the oldest first."""
+    def open_runs(self, flow: str | None = None) -> tuple[Run, ...]:
+        """All runs that have not ended, or those of one flow, the oldest first."""
         query = select(_run).where(_run.c.status.in_(_OPEN)).order_by(_run.c.created_at)
+        if flow is not None:
+            query = query.where(_run.c.flow == flow)
         with self._database.read() as connection:
             return rows.runs_from(connection.execute(query))
 

@@ -140,7 +140,7 @@ def test_xgboost_classes_may_be_names(
     inputs: np.ndarray,
     labels: np.ndarray,
 ) -> None:
-    xgboost = pytest.importorskip("xgboost")
+    xgboost = pytest.importorskip("xgboost", reason="an optional trainer")
     model = xgboost.XGBClassifier(n_estimators=3, max_depth=2).fit(inputs, labels)
     fitted = logistic(flavor=Flavor.XGBOOST, estimator=model, classes=("no", "yes"))
     made = registry.register("digits", fitted, mlflow_run_id=mlflow_run, key="k")
@@ -160,7 +160,7 @@ def test_a_bare_booster_is_a_model_too(
     labels: np.ndarray,
     objective: str,
 ) -> None:
-    xgboost = pytest.importorskip("xgboost")
+    xgboost = pytest.importorskip("xgboost", reason="an optional trainer")
     settings = {"objective": objective, "max_depth": 2}
     settings |= {"num_class": 2} if objective.startswith("multi") else {}
     rows = xgboost.DMatrix(inputs, labels, feature_names=["a", "b", "c"])
@@ -188,7 +188,7 @@ def test_a_torch_module_is_stored_as_a_graph_that_takes_any_number_of_rows(
     inputs: np.ndarray,
     outputs: int,
 ) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="an optional trainer")
     torch.manual_seed(0)
     module = torch.nn.Sequential(
         torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, outputs)
@@ -210,7 +210,7 @@ def test_a_torch_module_is_stored_as_a_graph_that_takes_any_number_of_rows(
 def test_a_torch_regression_predicts_numbers(
     registry: Registry, mlflow_run: str, logistic: Make, table: pa.Table, inputs: np.ndarray
 ) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="an optional trainer")
     fitted = logistic(flavor=Flavor.TORCH, estimator=torch.nn.Linear(3, 1))
     made = registry.register("price", fitted, mlflow_run_id=mlflow_run, key="k")
     predicted = registry.load("price", made.version).predict(table)

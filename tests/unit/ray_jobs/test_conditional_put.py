@@ -9,8 +9,6 @@ import pytest
 
 from ray_jobs.conditional_put import conditional_store, create
 
-pytest.importorskip("obstore")
-
 
 class Bucket(ThreadingHTTPServer):
     """As much of S3 as a conditional put needs."""

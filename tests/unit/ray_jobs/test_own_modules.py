@@ -17,7 +17,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         own_modules,
         "_own_modules",
-        lambda: [module for module in of_all() if str(module.__file__).startswith(str(tmp_path))],
+        lambda package: [m for m in of_all(package) if str(m.__file__).startswith(str(tmp_path))],
     )
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
